@@ -1,0 +1,59 @@
+# make figures: every figure of the paper companion.   make test: the tests.   Both set up .venv first.
+PYTHON  ?= python3
+PROFILE ?= standard
+JOBS    ?=
+UV      ?= uv
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.installed
+
+.PHONY: help figures test lint bench lock notebooks clean
+
+help:
+	@echo "make figures [PROFILE=smoke|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
+	@echo "make test        run the tests"
+	@echo "make lint        check style and formatting"
+	@echo "make bench       measure speed against a reference implementation"
+	@echo "make notebooks   refresh notebooks/*.ipynb from their .py sources, keeping outputs"
+	@echo "make lock        pin the dependencies anew (needs uv)"
+	@echo "make clean       remove .venv, caches and smoke figures; the store of results stays"
+
+figures: $(READY)
+	$(BIN)/python -m physmis.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+
+# One thread per process: two processes of one thread do more on two cores than one of two.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+notebooks: $(READY)
+	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
+
+lock:
+	$(UV) pip compile pyproject.toml --extra dev -c requirements-torch.lock -o requirements.lock \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --quiet \
+		--no-emit-index-url --no-header --no-emit-package torch
+	{ echo "# Every package that CI installs, except torch (see requirements-torch.lock)."; \
+	  echo "# Made by 'make lock', which keeps these versions; delete the file first to take newer ones."; \
+	  cat requirements.lock; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+$(READY): pyproject.toml requirements.lock requirements-torch.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
+		"physmis needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % v[:2])'
+	@echo "Setting up $(VENV): a few minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q -r requirements-torch.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info figures/smoke figures/*/notebooks
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

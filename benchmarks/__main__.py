@@ -1,0 +1,39 @@
+"""Measure, print the table, and write it to `latest.md` beside this file."""
+
+import os
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from benchmarks import tasks, unet
+from physmis import figures, store
+
+
+def main() -> None:
+    """Run all benchmarks."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    machine = describe_machine()
+    print("Tasks: a few seconds", flush=True)
+    task_rows = tasks.run()
+    print("U-Net: about a minute", flush=True)
+    unet_rows, notes = unet.run()
+    lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in unet_rows + task_rows]
+    text = "\n".join(["# Latest run", "", *lines, "", *(f"- {note}" for note in [*notes, machine])]) + "\n"
+    path = Path(__file__).with_name("latest.md")
+    path.write_text(text, encoding="utf-8")
+    print(f"{text}\nWritten to {path}")
+
+
+def describe_machine() -> str:
+    """The machine, how busy it is, and the versions that matter; no names of hosts or users."""
+    versions = store.versions() | {"diffusers": metadata.version("diffusers")}
+    told = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy", "diffusers"))
+    load = f"load average {os.getloadavg()[0]:.1f} at the start; " if hasattr(os, "getloadavg") else ""
+    return f"Machine: {figures.machine('cpu')}, one thread used; {load}{told}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The U-Net against the same network in `diffusers`: training steps, and sampling."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, UNet1DModel
+
+from benchmarks.timing import Row, compare, interleaved
+from physmis.models import CHUNK
+from physmis.models.diffusion import LEVELS, UNetDiffusion
+from physmis.models.unet import UNet
+
+STEPS, CHANNELS, WIDTH, BATCH, SAMPLES, SAMPLER_STEPS = 32, 1, 16, 128, 1024, 20
+REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat
+
+
+def run() -> tuple[list[Row], list[str]]:
+    """Rows of the table, and notes on what was compared."""
+    ours, peer = UNet(CHANNELS, WIDTH), peer_network(WIDTH)
+    size = weights(ours)
+    assert weights(peer) == size, f"the networks differ: {size} weights, and {weights(peer)} of the peer"
+    level = torch.randint(LEVELS, (BATCH,))
+    calls = (
+        training(ours, torch.randn(BATCH, STEPS, CHANNELS), level.float()),
+        training(peer, torch.randn(BATCH, CHANNELS, STEPS), level, return_dict=False),
+    )
+    rows = [compare(f"U-Net: training step, batch {BATCH}", "steps", TRAINING_STEPS, *calls, REPEATS)]
+
+    # Weights change nothing in the work, so one step of training will do.
+    model = UNetDiffusion(width=WIDTH, steps=1, sampler="ddim", sampler_steps=SAMPLER_STEPS)
+    model.fit(np.random.default_rng(0).normal(size=(BATCH, STEPS, CHANNELS)), np.random.default_rng(0))
+    peers = {chunk: sampling(peer, chunk) for chunk in (CHUNK, SAMPLES)}
+    seconds = {chunk: min(s) for chunk, s in interleaved(peers, repeats=4).items()}
+    chunk = min(seconds, key=seconds.get)
+    rows.append(
+        compare(
+            f"U-Net: {SAMPLES:,} samples, {SAMPLER_STEPS} DDIM steps",
+            "trajectories",
+            SAMPLES,
+            lambda: model.sample(SAMPLES, np.random.default_rng(0)),
+            peers[chunk],
+            REPEATS,
+        )
+    )
+    tried = ", ".join(f"{1000 * s:.0f} ms with {n:,} at once" for n, s in seconds.items())
+    return rows, [
+        f"Weights: {size:,} in both networks.",
+        f"Sampling by the peer: {tried}; the faster is shown.",
+    ]
+
+
+def peer_network(width: int) -> UNet1DModel:
+    """The network of diffusers' reinforcement-learning pipeline, at three resolutions and with SiLU."""
+    return UNet1DModel(
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(width, 2 * width, 4 * width),
+        layers_per_block=0,  # residual blocks beyond the first one
+        down_block_types=("DownResnetBlock1D",) * 3,
+        mid_block_type="MidResTemporalBlock1D",
+        up_block_types=("UpResnetBlock1D",) * 2,
+        out_block_type="OutConv1DBlock",
+        time_embedding_type="positional",
+        use_timestep_embedding=True,
+        act_fn="silu",
+    )
+
+
+def weights(network: torch.nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def training(network: torch.nn.Module, x: torch.Tensor, level: torch.Tensor, **options) -> Callable:
+    """A call that does `TRAINING_STEPS` training steps; loss and optimiser are the same for both networks."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    target = torch.randn_like(x)
+
+    def call():
+        for _ in range(TRAINING_STEPS):
+            out = network(x, level, **options)
+            loss = F.mse_loss(out[0] if options else out, target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    return call
+
+
+def sampling(network: UNet1DModel, chunk: int) -> Callable:
+    """A call that draws `SAMPLES` trajectories, ``chunk`` at once, with diffusers' DDIM sampler."""
+    scheduler = DDIMScheduler(
+        num_train_timesteps=LEVELS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    scheduler.set_timesteps(SAMPLER_STEPS)
+
+    @torch.inference_mode()
+    def call():
+        parts = []
+        for _ in range(0, SAMPLES, chunk):
+            y = torch.randn(chunk, CHANNELS, STEPS)
+            for t in scheduler.timesteps:
+                velocity = network(y, t, return_dict=False)[0]
+                y = scheduler.step(velocity, t, y, return_dict=False)[0]
+            parts.append(y)
+        return torch.cat(parts)
+
+    return call

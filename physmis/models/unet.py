@@ -1,0 +1,78 @@
+"""A one-dimensional U-Net over time steps: the architecture of published trajectory planners, kept small.
+
+Same layers as the reinforcement-learning U-Net of `diffusers` (after Janner et al. 2022), with SiLU
+throughout; with equal weights it gives equal outputs. Convolutions are written as two-dimensional ones of
+height 1 in channels-last layout, which is what CPUs do fastest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+GROUPS = 8  # of the group norm, as in the reference
+
+
+def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2d:
+    """Convolution over the time steps of (n, channels, 1, T)."""
+    return nn.Conv2d(inputs, outputs, (1, width), (1, stride), (0, width // 2))
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, group norm, SiLU."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution blocks around a skip; the noise level comes in between, as a shift of each channel."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int):
+        super().__init__()
+        self.enter, self.leave = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
+        self.shift = nn.Linear(embedding, outputs)
+        self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x, e):
+        h = self.enter(x) + self.shift(F.silu(e))[:, :, None, None]
+        return self.leave(h) + self.skip(x)
+
+
+class UNet(nn.Module):
+    """Maps noisy trajectories (n, T, C) and noise levels (n,) to arrays of the shape of the trajectories.
+
+    ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
+    a multiple of 4, ``width`` one of 8.
+    """
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        a, b, c = width, 2 * width, 4 * width
+        rates = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))
+        self.register_buffer("rates", rates, persistent=False)
+        self.embed = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        self.down = nn.ModuleList(ResidualBlock(i, o, width) for i, o in ((channels, a), (a, b), (b, c)))
+        self.shrink = nn.ModuleList(conv(size, size, 3, stride=2) for size in (a, b))
+        self.middle = ResidualBlock(c, c, width)
+        self.up = nn.ModuleList(ResidualBlock(2 * i, o, width) for i, o in ((c, b), (b, a)))
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(size, size, (1, 4), (1, 2), (0, 1)) for size in (b, a))
+        self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"]) -> Float[Tensor, "n T C"]:
+        angle = level[:, None] * self.rates
+        e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
+        h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
+        skips = []
+        for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
+            skips.append(block(h, e))
+            h = shrink(skips[-1])
+        h = self.middle(h, e)
+        for block, grow in zip(self.up, self.grow, strict=True):
+            h = grow(block(torch.cat([h, skips.pop()], dim=1), e))
+        return self.leave(h).permute(0, 2, 3, 1)[:, 0]

@@ -1,0 +1,159 @@
+"""What the data are. A task is a prior, a generator, a measurement and a validity check."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import uniform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trajectories ``x`` of shape (n, T, C), float32, and the quantity ``z`` of each, shape (n,)."""
+
+    x: Float[np.ndarray, "n T C"]
+    z: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The physical quantity and its prior p(z), a frozen `scipy.stats` distribution (``pdf``, ``ppf``)."""
+
+    name: str
+    symbol: str
+    unit: str
+    prior: Any
+
+    @property
+    def label(self) -> str:
+        """Axis label, with the unit where there is one."""
+        return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
+
+    def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
+        """Edges of histogram bins, from the prior alone.
+
+        ``n`` bins of equal prior mass, then ``n // 8`` bins of the outermost width beyond each end of the
+        range, where a model can leak to. The first and the last edge are infinite, so no value is lost.
+        """
+        inner = self.prior.ppf(np.linspace(0, 1, n + 1))
+        steps = np.arange(1, n // 8 + 1)
+        below = inner[0] - steps[::-1] * (inner[1] - inner[0])
+        above = inner[-1] + steps * (inner[-1] - inner[-2])
+        return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a trajectory: what it is, and in which unit."""
+
+    name: str
+    unit: str
+
+    @property
+    def label(self) -> str:
+        """Axis label, with the unit where there is one."""
+        return self.name + (f" [{self.unit}]" if self.unit else "")
+
+
+class Task(ABC):
+    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters.
+
+    Class attributes
+    ----------------
+    name : the name that `load` takes.
+    channels : one `Channel` for each of the C channels.
+    tolerance : largest `validity` residual of a trajectory that still counts as valid. It is fixed with the
+        task, before any model is trained: 5 % of the scale of the state.
+    """
+
+    name: ClassVar[str]
+    channels: ClassVar[tuple[Channel, ...]]
+    tolerance: ClassVar[float]
+    steps: int
+
+    @property
+    @abstractmethod
+    def quantity(self) -> Quantity:
+        """The curated quantity and its prior."""
+
+    @abstractmethod
+    def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
+        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``."""
+
+    @abstractmethod
+    def measure(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        """Recover the quantity m(x) from any trajectories, valid or not."""
+
+    @abstractmethod
+    def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        """Residual of the generating rule for each trajectory; 0 is a perfect one."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Batch:
+        """Draw ``n`` trajectories whose quantity follows the prior."""
+        z = self.quantity.prior.ppf(rng.random(n))
+        return Batch(self.generate(z, rng).astype(np.float32), z)
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters: what identifies the task in the store."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
+        """``x`` in float64.
+
+        Raises
+        ------
+        ValueError : the shape is not (n, steps, channels), or a value is not finite.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        wanted = (self.steps, len(self.channels))
+        if x.ndim != 3 or x.shape[1:] != wanted:
+            raise ValueError(
+                f"task '{self.name}': trajectories of shape (n, {wanted[0]}, {wanted[1]}) wanted, "
+                f"got {x.shape}"
+            )
+        bad = ~np.isfinite(x).all(axis=(1, 2))
+        if bad.any():
+            raise ValueError(
+                f"task '{self.name}': {bad.sum()} of {len(x)} trajectories hold NaN or infinite values "
+                f"(the first is number {int(np.argmax(bad))}); finite values wanted"
+            )
+        return x
+
+
+def uniform_prior(low: float, high: float, *, within: tuple[float, float]) -> Any:
+    """The uniform distribution on [low, high], after a check that it lies ``within`` what the task allows."""
+    if not (np.isfinite(high) and within[0] <= low < high <= within[1]):
+        raise ValueError(
+            f"prior range [{low}, {high}] is not usable: {within[0]} <= low < high <= {within[1]} wanted"
+        )
+    return uniform(low, high - low)
+
+
+def check_steps(steps: int, least: int) -> None:
+    """Raises ValueError unless ``steps`` is a whole number, and ``least`` or more."""
+    if not isinstance(steps, int) or steps < least:
+        raise ValueError(f"steps is {steps!r}; a whole number of {least} or more wanted")
+
+
+def load(name: str, **parameters: Any) -> Task:
+    """The task called ``name``; ``parameters`` override its defaults.
+
+    Raises
+    ------
+    ValueError : unknown task or parameter, or a value outside its range.
+    """
+    from physmis.tasks.synthetic import Cone, Logistic, Sine
+
+    registry = {task.name: task for task in (Sine, Cone, Logistic)}
+    if name not in registry:
+        raise ValueError(f"unknown task {name!r}; accepted: {', '.join(sorted(registry))}")
+    known = [f.name for f in dataclasses.fields(registry[name])]
+    for parameter in parameters:
+        if parameter not in known:
+            raise ValueError(f"task {name!r} has no parameter {parameter!r}; accepted: {', '.join(known)}")
+    return registry[name](**parameters)

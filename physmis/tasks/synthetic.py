@@ -1,0 +1,199 @@
+"""Three controlled tasks: a smooth one, one with a singular point, and a chaotic one.
+
+Each recovers its quantity exactly from valid data, so that any drift of the recovered distribution is the
+model's. The tasks are defined by this companion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
+
+CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
+
+
+def in_chunks(function, x: np.ndarray) -> np.ndarray:
+    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
+    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+
+
+@dataclass(frozen=True)
+class Sine(Task):
+    """x_t = sin(2 pi f t / T + phase), frequency f uniform on [low, high] cycles per window, phase free."""
+
+    name: ClassVar[str] = "sine"
+    channels: ClassVar = (Channel("displacement", ""),)
+    tolerance: ClassVar[float] = 0.05
+    low: float = 2.0
+    high: float = 6.0
+    steps: int = 32
+
+    def __post_init__(self):
+        check_steps(self.steps, least=5)  # of [1, steps / 4] something must be left
+        _ = self.quantity  # checks the range
+
+    @property
+    def quantity(self) -> Quantity:
+        prior = uniform_prior(self.low, self.high, within=(1.0, self.steps / 4))
+        return Quantity("frequency", "f", "cycles/window", prior)
+
+    def generate(self, z, rng):
+        phase = rng.uniform(0, 2 * np.pi, len(z))
+        t = np.arange(self.steps) / self.steps
+        return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
+
+    def measure(self, x):
+        """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
+        x = self.check(x)[..., 0]
+        return in_chunks(lambda part: self._fit(part)[0], x)
+
+    def validity(self, x):
+        """Root-mean-square distance to the fitted sinusoid, scaled to its amplitude of 1."""
+
+        def residual(part):
+            f, a, b = self._fit(part)
+            size = np.maximum(np.hypot(a, b), 1e-12)
+            angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
+            fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
+            return np.sqrt(np.mean((part - fit) ** 2, axis=1))
+
+        return in_chunks(residual, self.check(x)[..., 0])
+
+    def _fit(self, x):
+        """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,).
+
+        a and b are linear given w, so the residual is a function of w alone (variable projection; Golub and
+        Pereyra 1973). A grid finds the global minimum of that function, Gauss-Newton steps polish it.
+        """
+        t = np.arange(self.steps) / self.steps * 2 * np.pi
+        grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
+        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)  # (T, F, 2)
+        # Orthonormal columns for each frequency, so that the explained power is a sum of two squares.
+        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # (F, T, 2)
+        power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
+        f = grid[np.argmax(power, axis=1)]
+        low, high = f - 0.125, f + 0.125
+        for _ in range(10):
+            c, s = np.cos(f[:, None] * t), np.sin(f[:, None] * t)
+            a, b, residual = _project(x, c, s)
+            slope = t * (b[:, None] * c - a[:, None] * s)
+            # The slope's part outside span(c, s) is the derivative of the projected fit (Kaufman 1975).
+            slope = _project(slope, c, s)[2]
+            step = np.sum(slope * residual, axis=1) / np.maximum(np.sum(slope**2, axis=1), 1e-30)
+            f = np.clip(f + step, low, high)
+        a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
+        return f, a, b
+
+
+def _project(y, c, s):
+    """Least-squares coefficients of rows of ``y`` on rows ``c`` and ``s``, and what is left of ``y``."""
+    cc, ss, cs = np.sum(c * c, axis=1), np.sum(s * s, axis=1), np.sum(c * s, axis=1)
+    yc, ys = np.sum(y * c, axis=1), np.sum(y * s, axis=1)
+    det = np.maximum(cc * ss - cs**2, 1e-12)
+    a, b = (ss * yc - cs * ys) / det, (cc * ys - cs * yc) / det
+    return a, b, y - a[:, None] * c - b[:, None] * s
+
+
+@dataclass(frozen=True)
+class Cone(Task):
+    """x = a * c(phase): amplitude a uniform on [0, high] times a closed curve c of unit-norm trajectories.
+
+    c(phase)_t is proportional to the sum over k = 1, 2, 3 of sin(k (2 pi t / T + phase)) / k. Its Euclidean
+    norm is 1 for every phase, so the data are a cone over a closed curve, its apex at 0, and |x| recovers a.
+    """
+
+    name: ClassVar[str] = "cone"
+    channels: ClassVar = (Channel("displacement", ""),)
+    tolerance: ClassVar[float] = 0.05
+    high: float = 1.0
+    steps: int = 32
+
+    def __post_init__(self):
+        check_steps(self.steps, least=7)  # the third harmonic needs more than two points a period
+        _ = self.quantity
+
+    @property
+    def quantity(self) -> Quantity:
+        return Quantity("amplitude", "a", "", uniform_prior(0.0, self.high, within=(0.0, np.inf)))
+
+    def curve(self, phase):
+        """c(phase), shape (n, T), each row of Euclidean norm 1."""
+        angle = 2 * np.pi * np.arange(self.steps) / self.steps + phase[:, None]
+        wave = sum(np.sin(k * angle) / k for k in (1, 2, 3))
+        return wave / np.sqrt(self.steps / 2 * (1 + 1 / 4 + 1 / 9))
+
+    def generate(self, z, rng):
+        return (z[:, None] * self.curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
+
+    def measure(self, x):
+        return np.linalg.norm(self.check(x)[..., 0], axis=1)
+
+    def validity(self, x):
+        """Euclidean distance to the nearest point of the cone of all amplitudes.
+
+        The norm of a trajectory of largest amplitude is 1, so the distance reads as a share of it. Near the
+        apex every short vector is close to the cone: there the distance says little.
+        """
+        grid = 2 * np.pi * np.arange(64) / 64
+        template = self.curve(grid).T
+        step = grid[1] / 4
+
+        def distance(part):
+            phase = grid[np.argmax(part @ template, axis=1)]
+            for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
+                d = step * scale
+                left, mid, right = (np.sum(part * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+                bend = np.minimum(left - 2 * mid + right, -1e-30)
+                phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
+            match = np.maximum(np.sum(part * self.curve(phase), axis=1), 0)
+            return np.linalg.norm(part - match[:, None] * self.curve(phase), axis=1)
+
+        return in_chunks(distance, self.check(x)[..., 0])
+
+
+@dataclass(frozen=True)
+class Logistic(Task):
+    """The logistic map x_{t+1} = r x_t (1 - x_t), r uniform on [low, high], x_0 uniform on (0, 1).
+
+    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83). Narrowing or
+    moving [low, high] turns the chaoticity up and down.
+    """
+
+    name: ClassVar[str] = "logistic"
+    channels: ClassVar = (Channel("population", ""),)
+    tolerance: ClassVar[float] = 0.05
+    low: float = 3.5
+    high: float = 4.0
+    steps: int = 32
+
+    def __post_init__(self):
+        check_steps(self.steps, least=2)
+        _ = self.quantity
+
+    @property
+    def quantity(self) -> Quantity:
+        return Quantity("growth rate", "r", "", uniform_prior(self.low, self.high, within=(0.0, 4.0)))
+
+    def generate(self, z, rng):
+        x = np.empty((self.steps, len(z)))
+        x[0] = rng.random(len(z))
+        for t in range(1, self.steps):
+            x[t] = z * x[t - 1] * (1 - x[t - 1])
+        return x.T[..., None]
+
+    def measure(self, x):
+        """r of least squared one-step residuals: sum of x_{t+1} s_t over sum of s_t^2, s = x (1 - x)."""
+        x = self.check(x)[..., 0]
+        s = x[:, :-1] * (1 - x[:, :-1])
+        return np.sum(x[:, 1:] * s, axis=1) / np.maximum(np.sum(s * s, axis=1), 1e-12)
+
+    def validity(self, x):
+        """Root-mean-square one-step residual of the map at the recovered r."""
+        r = self.measure(x)
+        x = self.check(x)[..., 0]
+        residual = x[:, 1:] - r[:, None] * x[:, :-1] * (1 - x[:, :-1])
+        return np.sqrt(np.mean(residual**2, axis=1))

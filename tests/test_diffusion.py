@@ -1,0 +1,750 @@
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet1DModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from physmis.models import build
+from physmis.models.diffusion import AVERAGE, LEVELS, PREDICTIONS, SAMPLERS, angles, move_average, trailing
+from physmis.models.unet import UNet
+
+D = 4  # time steps of the Gaussian data
+WEIGHT = 0.25  # share of the rarer of the two modes
+MODE = np.sin(2 * np.pi * np.arange(8) / 8)
+THEIRS = dict(zip(PREDICTIONS, ("epsilon", "sample", "v_prediction"), strict=True))
+COSINE = {"num_train_timesteps": LEVELS, "beta_schedule": "squaredcos_cap_v2"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def double():
+    """New tensors are float64, fresh noise too."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def power(matrix, exponent):
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp(min=0) ** exponent) @ vectors.T
+
+
+class Gaussian(nn.Module):
+    """The best possible network for data N(mean, cov): E[target | noisy trajectory], in float64."""
+
+    def __init__(self, mean, cov, prediction):
+        super().__init__()
+        self.mean, self.cov, self.prediction, self.calls = mean, cov, prediction, 0
+
+    def forward(self, y, level):
+        self.calls += 1
+        assert y.shape[0] == level.shape[0] and (level == level[0]).all()
+        theta = angles()[int(level[0])]
+        c, s = math.cos(theta), math.sin(theta)
+        flat = y.double().flatten(1)
+        noisy = c**2 * self.cov + s**2 * torch.eye(len(self.mean))
+        x = self.mean + (flat - c * self.mean) @ torch.linalg.solve(noisy, c * self.cov)
+        noise = (flat - c * x) / s
+        out = {"noise": noise, "clean": x, "velocity": c * noise - s * x}[self.prediction]
+        return out.reshape(y.shape).to(y.dtype)
+
+    def flow(self, y, level):
+        """Where the exact probability flow takes y from ``level`` to data: it keeps whitened y."""
+        theta = angles()[level]
+        c, s = math.cos(theta), math.sin(theta)
+        noisy = c**2 * self.cov + s**2 * torch.eye(len(self.mean))
+        white = (y.double().flatten(1) - c * self.mean) @ power(noisy, -0.5)
+        return (self.mean + white @ power(self.cov, 0.5)).reshape(y.shape)
+
+    def draw(self, n, seed):
+        return (self.mean + noise(n, seed).flatten(1) @ power(self.cov, 0.5))[..., None]
+
+
+def gaussian_model(prediction="velocity", sampler_steps=20, sampler="multistep", delta=False, seed=0):
+    """An untrained model whose network is exact, for Gaussian data or for one single trajectory."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(D, D)) / np.sqrt(D)
+    cov = torch.tensor(root @ root.T) * (0.0 if delta else 1.0)
+    mean = torch.tensor(0.5 * rng.normal(size=D))
+    model = build("unet", prediction=prediction, sampler_steps=sampler_steps, sampler=sampler)
+    model.shape, model.mean, model.scale, model.limit = (D, 1), torch.zeros(1), torch.ones(1), 20.0
+    model.network = Gaussian(mean.double(), cov.double(), prediction)
+    return model
+
+
+def noise(n, seed=0):
+    return torch.randn((n, D, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def denoise(model, y, start=LEVELS, clamp=None, seed=0):
+    return model.denoise(y, start, torch.Generator().manual_seed(seed), clamp or {})
+
+
+def assert_law(x, mean, cov, slack=0.03):
+    """Rows of x have this mean and covariance, within 5 standard errors and ``slack`` for finite steps."""
+    x, n = x.reshape(len(x), -1).astype(float), len(x)
+    mean, cov = mean.numpy(), cov.numpy()
+    variance = np.diag(cov)
+    assert (np.abs(x.mean(axis=0) - mean) < 5 * np.sqrt(variance / n) + slack * np.sqrt(variance)).all()
+    error = np.sqrt((np.outer(variance, variance) + cov**2) / n)
+    assert (np.abs(np.cov(x.T) - cov) < 5 * error + slack * np.sqrt(np.outer(variance, variance))).all()
+
+
+def two_modes(n, rng):
+    sign = np.where(rng.random(n) < WEIGHT, 1.0, -1.0)
+    return (sign[:, None] * MODE + 0.05 * rng.normal(size=(n, 8)))[..., None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small model, trained on two modes of unequal weight, and what its progress callback was told."""
+    rng = np.random.default_rng(1)
+    told = []
+    model = build("unet", width=8, batch=64, steps=300)
+    model.fit(two_modes(2000, rng), rng, lambda done, total: told.append((done, total)))
+    return model, told
+
+
+# the network, against diffusers
+
+
+def reference_unet(channels, width):
+    """The reinforcement-learning U-Net of diffusers, with SiLU in place of Mish."""
+    network = UNet1DModel(
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(width, 2 * width, 4 * width),
+        layers_per_block=0,
+        down_block_types=("DownResnetBlock1D",) * 3,
+        mid_block_type="MidResTemporalBlock1D",
+        up_block_types=("UpResnetBlock1D",) * 2,
+        out_block_type="OutConv1DBlock",
+        time_embedding_type="positional",
+        use_timestep_embedding=True,
+        act_fn="silu",
+        norm_num_groups=8,
+    )
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Mish):
+                setattr(module, name, nn.SiLU())
+    return network
+
+
+def pairs(ours, theirs):
+    """Layers of the same place in both networks."""
+
+    def block(a, b):
+        yield from ((a.enter[0], b.conv_in.conv1d), (a.enter[1], b.conv_in.group_norm))
+        yield from ((a.leave[0], b.conv_out.conv1d), (a.leave[1], b.conv_out.group_norm))
+        yield from ((a.shift, b.time_emb), (a.skip, b.residual_conv))
+
+    yield from ((ours.embed[0], theirs.time_mlp.linear_1), (ours.embed[2], theirs.time_mlp.linear_2))
+    for mine, other in zip(ours.down, theirs.down_blocks, strict=True):
+        yield from block(mine, other.resnets[0])
+    for mine, other in zip(ours.shrink, theirs.down_blocks[:2], strict=True):
+        yield mine, other.downsample.conv
+    yield from block(ours.middle, theirs.mid_block.resnets[0])
+    for mine, grow, other in zip(ours.up, ours.grow, theirs.up_blocks, strict=True):
+        yield from block(mine, other.resnets[0])
+        yield grow, other.upsample.conv
+    yield ours.leave[0][0], theirs.out_block.final_conv1d_1
+    yield ours.leave[0][1], theirs.out_block.final_conv1d_gn
+    yield ours.leave[1], theirs.out_block.final_conv1d_2
+
+
+@pytest.mark.parametrize(("channels", "steps", "width"), [(1, 4, 8), (1, 32, 16), (6, 20, 24), (3, 64, 32)])
+def test_unet_equals_that_of_diffusers_with_equal_weights(channels, steps, width):
+    torch.manual_seed(channels)
+    ours, theirs = UNet(channels, width), reference_unet(channels, width)
+    for parameter in theirs.parameters():  # away from the unit scales and zero shifts of new group norms
+        nn.init.normal_(parameter, std=0.2)
+    copied = []
+    with torch.no_grad():
+        for mine, other in pairs(ours, theirs):
+            for a, b in zip(mine.parameters(), other.parameters(), strict=True):
+                a.copy_(b.unsqueeze(2) if b.dim() == 3 else b)
+                copied += [a, b]
+    assert len(set(map(id, copied))) == len([*ours.parameters(), *theirs.parameters()])  # every one, once
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+    x, level = torch.randn(5, steps, channels, requires_grad=True), 99 * torch.rand(5)
+    found, expected = ours(x, level), theirs(x.transpose(1, 2), level).sample.transpose(1, 2)
+    weights = torch.randn_like(found)
+    scale = float(expected.detach().abs().max())
+    assert scale > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * scale)
+    (one,), (two,) = (torch.autograd.grad((out * weights).sum(), x) for out in (found, expected))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5 * float(two.abs().max()))
+
+
+@pytest.mark.parametrize(("n", "steps", "channels", "width"), [(1, 4, 1, 8), (3, 32, 1, 8), (2, 12, 6, 24)])
+def test_unet_keeps_the_shape_of_its_input(n, steps, channels, width):
+    out = UNet(channels, width)(torch.randn(n, steps, channels), 99 * torch.rand(n))
+    assert out.shape == (n, steps, channels) and torch.isfinite(out).all()
+
+
+def test_unet_treats_each_trajectory_alone_and_sees_its_whole_length():
+    torch.manual_seed(0)
+    network = UNet(2, 8)
+    x, level = torch.randn(5, 16, 2), 99 * torch.rand(5)
+    with torch.inference_mode():
+        out = network(x, level)
+        single = torch.cat([network(x[i : i + 1], level[i : i + 1]) for i in range(5)])
+        later = network(x, 99 - level)
+        moved = x.clone()
+        moved[0, 0, 0] += 1
+        touched = (network(moved, level) - out).abs().amax(dim=2)
+    torch.testing.assert_close(out, single, rtol=1e-4, atol=1e-5)
+    assert (out - x).abs().mean() > 0.1 and (later - out).abs().mean() > 0.01
+    assert touched[0, -1] > 0  # the far end of a trajectory sees its beginning
+    assert touched[1:].max() < 1e-5
+
+
+def test_unet_learns_with_all_of_its_weights():
+    torch.manual_seed(0)
+    network = UNet(1, 16)
+    network(torch.randn(8, 8, 1), 99 * torch.rand(8)).square().mean().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters())
+
+
+def test_unet_weights_grow_with_the_square_of_its_width():
+    few, many = (sum(p.numel() for p in UNet(1, width).parameters()) for width in (32, 64))
+    assert many / few == pytest.approx(4, rel=0.05)
+
+
+# noise levels and steps, against diffusers
+
+
+def test_cosine_schedule_equals_that_of_diffusers():
+    kept = DDPMScheduler(**COSINE).alphas_cumprod
+    np.testing.assert_allclose(np.cos(angles()) ** 2, kept.numpy(), rtol=1e-4)
+    assert angles().shape == (LEVELS,) and (np.diff(angles()) > 0).all()
+    assert 0 < angles()[0] < 0.05 and 1.57 < angles()[-1] < np.pi / 2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 10, 20, 25, 50, 100])
+def test_trailing_levels_equal_those_of_diffusers(steps):
+    scheduler = DDIMScheduler(**COSINE, timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    assert trailing(LEVELS, steps) == scheduler.timesteps.tolist()
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.integers(1, LEVELS), st.integers(0, 2 * LEVELS))
+def test_levels_fall_evenly_from_the_noisiest(start, steps):
+    levels = trailing(start, steps)
+    assert len(levels) == max(1, min(steps, start))
+    assert levels[0] == start - 1 and levels[-1] >= 0
+    gaps = -np.diff(levels)
+    assert (gaps >= 1).all() and (len(gaps) == 0 or gaps.max() - gaps.min() <= 1)
+
+
+# samplers, against diffusers
+
+
+def reference_samples(scheduler, network, y, steps, draw, **options):
+    """The usual loop of diffusers, in float64 throughout."""
+    # Its own table is single precision; the schedules themselves are compared above.
+    scheduler.alphas_cumprod = torch.tensor(np.cos(angles()) ** 2)
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        out = network(y, t.double().expand(len(y)))
+        y = scheduler.step(out, t, y, generator=draw, **options).prev_sample
+    return y
+
+
+def random_model(prediction, sampler, sampler_steps, limit):
+    torch.manual_seed(3)
+    model = build("unet", width=8, prediction=prediction, sampler=sampler, sampler_steps=sampler_steps)
+    model.shape, model.limit = (8, 2), limit
+    model.network = UNet(2, 8).double()
+    nn.init.normal_(model.network.leave[1].weight, std=0.5)
+    return model
+
+
+def both_ways(model, scheduler, **options):
+    y = torch.randn((16, 8, 2), generator=torch.Generator().manual_seed(1))
+    draws = [torch.Generator().manual_seed(2) for _ in range(2)]
+    with torch.inference_mode():
+        found = model.denoise(y, LEVELS, draws[0], {})
+        steps = model.sampler_steps
+        expected = reference_samples(scheduler, model.network, y, steps, draws[1], **options)
+    assert found.dtype == expected.dtype == torch.float64
+    return found, expected
+
+
+@pytest.mark.parametrize("limit", [1.5, 20.0])
+@pytest.mark.parametrize("steps", [5, 20, 100])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_ddim_equals_that_of_diffusers(prediction, steps, limit, double):
+    model = random_model(prediction, "ddim", steps, limit)
+    scheduler = DDIMScheduler(
+        **COSINE,
+        timestep_spacing="trailing",
+        prediction_type=THEIRS[prediction],
+        clip_sample=True,
+        clip_sample_range=limit,
+    )
+    found, expected = both_ways(model, scheduler, use_clipped_model_output=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    assert found.std() > 0.1
+
+
+@pytest.mark.parametrize("limit", [1.5, 20.0])
+@pytest.mark.parametrize("steps", [20, 100])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_ancestral_equals_ddpm_of_diffusers(prediction, steps, limit, double):
+    model = random_model(prediction, "ancestral", steps, limit)
+    scheduler = DDPMScheduler(
+        **COSINE,
+        timestep_spacing="trailing",
+        prediction_type=THEIRS[prediction],
+        variance_type="fixed_small",
+        clip_sample=True,
+        clip_sample_range=limit,
+    )
+    found, expected = both_ways(model, scheduler)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    assert found.std() > 0.1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_stay_within_the_limit(sampler):
+    model = random_model("noise", sampler, 10, 0.7)
+    model.network.float()
+    y = torch.randn((16, 8, 2), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert float(denoise(model, y).abs().max()) == pytest.approx(0.7)
+
+
+# exact networks
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ancestral", 100), ("ddim", 100), ("multistep", 20)])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_exact_network_samples_mean_and_covariance_of_gaussian_data(prediction, sampler, steps):
+    model = gaussian_model(prediction, steps, sampler)
+    x = model.sample(10_000, np.random.default_rng(0))
+    assert x.shape == (10_000, D, 1) and x.dtype == np.float32
+    assert_law(x, model.network.mean, model.network.cov)
+
+
+def flow_errors(sampler, counts, seed=0):
+    y, errors = noise(300), {}
+    for steps in counts:
+        model = gaussian_model(sampler_steps=steps, sampler=sampler, seed=seed)
+        exact = model.network.flow(y, LEVELS - 1)
+        errors[steps] = float((denoise(model, y) - exact).square().mean().sqrt())
+    return errors
+
+
+@pytest.mark.parametrize("sampler", ["multistep", "ddim"])
+def test_distance_from_the_exact_flow_falls_with_the_steps(sampler):
+    errors = list(flow_errors(sampler, (5, 10, 20, 50, 100)).values())
+    assert (np.diff(errors) < 0).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_multistep_is_nearer_to_the_exact_flow_than_ddim(seed):
+    multistep, ddim = (flow_errors(sampler, (10, 20), seed) for sampler in ("multistep", "ddim"))
+    assert multistep[10] < ddim[10] and multistep[20] < 0.4 * ddim[20]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_three_predictions_give_the_same_samples_when_exact(sampler):
+    y = noise(100)
+    one, two, three = (denoise(gaussian_model(prediction, 15, sampler), y, 80) for prediction in PREDICTIONS)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+    torch.testing.assert_close(two, three, rtol=0, atol=1e-10)
+    assert one.std() > 0.1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("start", [1, 50, 100])
+def test_data_of_one_trajectory_are_denoised_to_it(prediction, start, sampler):
+    model = gaussian_model(prediction, 7, sampler, delta=True)
+    found = denoise(model, noise(20), start).flatten(1)
+    torch.testing.assert_close(found, model.network.mean.expand(20, D), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 5, 20, 100])
+def test_sampling_asks_the_network_once_a_step_and_a_round_trip_for_its_share(steps, sampler):
+    model = gaussian_model(sampler_steps=steps, sampler=sampler)
+    model.sample(10, np.random.default_rng(0))
+    assert model.network.calls == steps
+    model.network.calls = 0
+    model.perturb(noise(10).numpy(), 0.5, np.random.default_rng(0))
+    assert model.network.calls == max(1, round(steps / 2))
+
+
+# values held at some steps
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [[0], [-1], [0, 7], [3, -2]])
+def test_held_values_come_back(trained, sampler, steps):
+    model = dataclasses.replace(trained[0], sampler=sampler, sampler_steps=6).from_state(trained[0].state())
+    rng = np.random.default_rng(0)
+    clamp = {step: rng.normal(size=(300, 1)).astype(np.float32) for step in steps}  # more than one chunk
+    x = model.sample(300, np.random.default_rng(1), clamp)
+    for step, value in clamp.items():
+        np.testing.assert_allclose(x[:, step], value, rtol=0, atol=1e-6)
+    free = model.sample(300, np.random.default_rng(1))
+    np.testing.assert_array_equal(free, model.sample(300, np.random.default_rng(1), {}))
+    assert (np.abs(free - x).max(axis=(0, 2)) > 0.01).all()  # the other steps answer
+
+
+def test_held_values_draw_the_others_to_their_mode(trained):
+    model, _ = trained
+    wanted = np.repeat([1.0, -1.0], 250)
+    x = model.sample(500, np.random.default_rng(0), {2: wanted[:, None], 6: -wanted[:, None]})[..., 0]
+    others = [1, 3, 5, 7]
+    upper = x[:, others] @ MODE[others] > 0
+    assert upper[:250].mean() > upper[250:].mean() + 0.3
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_other_steps_follow_a_held_one_in_part(sampler):
+    """Each level replaces values and knows nothing of it earlier, so less than the conditional mean comes."""
+    model = gaussian_model(sampler_steps=50, sampler=sampler)
+    lags = torch.arange(D)[:, None] - torch.arange(D)
+    model.network.cov = torch.exp(-(lags**2) / 8.0).double()  # smooth trajectories of unit variance
+    mean, cov = model.network.mean.numpy(), model.network.cov.numpy()
+    value = mean[0] + np.random.default_rng(0).normal(size=(4000, 1))
+    x = model.sample(4000, np.random.default_rng(1), {0: value})[..., 0]
+    slopes = np.array([np.polyfit(value[:, 0], x[:, j], 1)[0] for j in range(D)])
+    assert slopes[0] == pytest.approx(1, abs=1e-5)
+    assert (np.diff(slopes) < 0).all() and (slopes[1:] < cov[0, 1:]).all()
+    assert slopes[1] > 0.45 * cov[0, 1]
+    np.testing.assert_allclose(x.mean(axis=0), mean, atol=0.07)
+
+
+@pytest.mark.parametrize(
+    ("step", "shape"), [(D, (5, 1)), (-D - 1, (5, 1)), (0, (4, 1)), (0, (5, 2)), (0, (5,)), (0, ())]
+)
+def test_bad_held_values_are_refused_saying_what_was_wanted(step, shape):
+    with pytest.raises(ValueError) as error:
+        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), step: np.zeros(shape)})
+    for said in (f"within {D} ", "(5, 1)", f"step {step} ", str(shape)):
+        assert said in str(error.value)
+
+
+# the loss
+
+
+def constant(value):
+    """A network that predicts ``value`` whatever it sees."""
+
+    class Constant(nn.Module):
+        def forward(self, y, level):
+            self.seen = y
+            return value.expand(y.shape)
+
+    return Constant()
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_loss_is_the_squared_error_against_its_target(prediction):
+    x, e = noise(6, 1), noise(6, 2)
+    level = torch.tensor([0, 5, 30, 60, 90, 99])
+
+    def noisy(theta):
+        theta = theta[:, None, None]
+        return torch.cos(theta) * x + torch.sin(theta) * e
+
+    theta, h = torch.tensor(angles())[level], 1e-5
+    target = {"noise": e, "clean": x, "velocity": (noisy(theta + h) - noisy(theta - h)) / (2 * h)}[prediction]
+    model = build("unet", prediction=prediction)
+    for value in (torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.7, dtype=torch.float64)):
+        model.network = constant(value)
+        assert float(model.loss(x, level, e)) == pytest.approx(
+            float((target - value).square().mean()), rel=1e-8
+        )
+        torch.testing.assert_close(model.network.seen, noisy(theta))
+    model.network = constant(target)
+    assert float(model.loss(x, level, e)) == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("level", [20, 60])
+def test_loss_of_the_exact_network_is_the_posterior_variance(prediction, level):
+    model = gaussian_model(prediction)
+    cov, n = model.network.cov, 20_000
+    c, s = math.cos(angles()[level]), math.sin(angles()[level])
+    posterior = cov - c**2 * cov @ torch.linalg.inv(c**2 * cov + s**2 * torch.eye(D)) @ cov
+    factor = {"noise": c**2 / s**2, "clean": 1, "velocity": 1 / s**2}[prediction]
+    loss = float(model.loss(model.network.draw(n, 3), torch.full((n,), level), noise(n, 4)))
+    assert loss == pytest.approx(factor * float(posterior.trace()) / D, rel=0.04)
+
+
+# round trips
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.1, 1.0001, float("nan"), float("inf")])
+def test_strength_outside_its_range_is_refused(strength):
+    model = gaussian_model()
+    with pytest.raises(ValueError, match=str(strength)):
+        model.perturb(noise(3).numpy(), strength, np.random.default_rng(0))
+
+
+def test_round_trip_refuses_trajectories_unlike_those_trained_on():
+    model, rng = gaussian_model(), np.random.default_rng(0)
+    for shape in ((5, D + 4, 1), (5, D, 2)):
+        with pytest.raises(ValueError) as error:
+            model.perturb(np.zeros(shape), 0.5, rng)
+        assert str(shape) in str(error.value) and f"(n, {D}, 1)" in str(error.value)
+    with pytest.raises(ValueError, match="number 1 "):
+        model.perturb(np.array([0.0, np.nan])[:, None, None] * np.ones((2, D, 1)), 0.5, rng)
+
+
+@pytest.mark.parametrize("strength", [0.001, 0.01, 0.05])
+def test_weak_round_trip_of_the_exact_network_moves_as_little_as_its_noise(strength):
+    model = gaussian_model()
+    x = model.sample(500, np.random.default_rng(0))
+    moved = model.perturb(x, strength, np.random.default_rng(1)) - x
+    level = max(1, round(strength * LEVELS)) - 1
+    assert 0 < np.sqrt(np.mean(moved**2)) < 1.5 * math.sin(angles()[level])
+
+
+def test_denoising_from_a_lower_level_agrees_with_the_exact_flow():
+    model = gaussian_model(sampler_steps=100)
+    theta = angles()[39]
+    y = math.cos(theta) * noise(200, 5) + math.sin(theta) * noise(200, 6)
+    torch.testing.assert_close(denoise(model, y, 40), model.network.flow(y, 39), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("strength", [0.3, 0.7, 1.0])
+def test_round_trip_of_the_exact_network_keeps_the_law_of_the_data(strength, sampler):
+    model = gaussian_model(sampler_steps=100, sampler=sampler)
+    x = model.network.draw(8000, 7).numpy()
+    found = model.perturb(x, strength, np.random.default_rng(0))
+    assert_law(found, model.network.mean, model.network.cov)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_round_trip_at_full_strength_forgets_its_start_and_at_less_does_not(sampler):
+    model = gaussian_model(sampler_steps=50, sampler=sampler)
+    x = model.network.draw(5000, 8).numpy()
+    kept = [
+        np.corrcoef(x[:, 3, 0], model.perturb(x, strength, np.random.default_rng(0))[:, 3, 0])[0, 1]
+        for strength in (0.05, 0.5, 1.0)
+    ]
+    assert kept[0] > 0.95 and kept[0] > kept[1] > kept[2] + 0.1 and abs(kept[2]) < 0.1
+
+
+# training
+
+
+def test_trained_model_recovers_the_weights_of_two_modes(trained):
+    model, _ = trained
+    x = model.sample(3000, np.random.default_rng(0))[..., 0]
+    along = x @ MODE / (MODE @ MODE)
+    assert np.mean(np.abs(np.abs(along) - 1) < 0.25) > 0.95  # each sample is one of the two
+    assert np.mean(along > 0) == pytest.approx(WEIGHT, abs=0.1)
+
+
+def test_progress_counts_up_to_all_steps(trained):
+    model, told = trained
+    assert told[0] == (0, model.steps) and told[-1] == (model.steps, model.steps)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert {total for _, total in told} == {model.steps}
+
+
+def test_loss_is_kept_for_each_step_and_falls(trained):
+    losses = trained[0].losses
+    assert losses.shape == (300,) and np.isfinite(losses).all()
+    assert losses[-30:].mean() < 0.6 * losses[:30].mean()
+
+
+def test_weak_round_trip_keeps_the_mode_and_a_full_one_draws_it_anew(trained):
+    model, _ = trained
+    x = two_modes(1500, np.random.default_rng(2))  # more than one chunk
+
+    def share_kept(strength):
+        found = model.perturb(x, strength, np.random.default_rng(3))
+        assert found.shape == x.shape
+        return np.mean((found[..., 0] @ MODE > 0) == (x[..., 0] @ MODE > 0))
+
+    assert share_kept(0.1) > 0.99
+    assert share_kept(1.0) == pytest.approx(WEIGHT**2 + (1 - WEIGHT) ** 2, abs=0.1)
+
+
+def test_kept_weights_are_the_moving_average_of_those_trained():
+    model, seen = build("unet", width=8, batch=16, steps=4), []
+    model.fit(
+        two_modes(100, np.random.default_rng(0)),
+        np.random.default_rng(0),
+        lambda *_: seen.append(copy.deepcopy(model.network.state_dict())),
+    )
+    start, first, *later = seen  # before training, then after each step
+    for name, found in model.network.state_dict().items():
+        expected = first[name]
+        for updates, weights in enumerate((w[name] for w in later), start=1):
+            decay = (1 + updates) / (10 + updates)
+            expected = decay * expected + (1 - decay) * weights
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    assert any(not torch.equal(later[-1][k], v) for k, v in model.network.state_dict().items())
+    assert any(not torch.equal(start[k], v) for k, v in first.items())
+    assert not model.network.training
+
+
+@pytest.mark.parametrize(("updates", "decay"), [(0, 0.1), (8, 0.5), (10**6, AVERAGE)])
+def test_average_moves_slower_as_training_goes_on(updates, decay):
+    average = [torch.tensor([1.0, 2.0])]
+    move_average(average, [torch.tensor([3.0, -2.0])], torch.tensor(updates))
+    torch.testing.assert_close(average[0], torch.tensor([3 - 2 * decay, -2 + 4 * decay]))
+
+
+def test_state_restores_the_same_samples(trained):
+    model, _ = trained
+    copied = build(**model.config()).from_state(model.state())
+    np.testing.assert_array_equal(*(m.sample(64, np.random.default_rng(5)) for m in (model, copied)))
+    assert copied.config() == model.config() and copied is not model
+    assert copied.limit == pytest.approx(model.limit, rel=1e-6)
+
+
+def test_seed_names_the_samples(trained):
+    model, _ = trained
+    one, two, other = (model.sample(1100, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (1100, 8, 1) and not np.isclose(one, other).all(axis=(1, 2)).any()
+    assert len(np.unique(one, axis=0)) == 1100  # no chunk repeats another
+    again = np.random.default_rng(5)
+    assert not np.array_equal(model.sample(10, again), model.sample(10, again))
+
+
+def test_sampler_settings_need_no_new_training(trained):
+    model, _ = trained
+    found = [
+        dataclasses.replace(model, sampler=sampler, sampler_steps=steps)
+        .from_state(model.state())
+        .sample(50, np.random.default_rng(0))
+        for sampler, steps in (("multistep", 20), ("multistep", 40), ("ddim", 20), ("ancestral", 20))
+    ]
+    np.testing.assert_array_equal(found[0], model.sample(50, np.random.default_rng(0)))
+    assert len({x.tobytes() for x in found}) == 4
+
+
+def test_training_depends_on_its_generator_alone():
+    x = two_modes(200, np.random.default_rng(0))
+    weights = []
+    for seed, elsewhere in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        model = build("unet", width=8, batch=16, steps=5).fit(x, np.random.default_rng(seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(model.state())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_samples_come_back_in_the_scale_of_the_data():
+    rng = np.random.default_rng(0)
+    x = two_modes(300, rng)
+    moved = np.concatenate([x, 50 * x + 1000], axis=2)
+    model = build("unet", width=8, batch=16, steps=5).fit(moved, rng)
+    torch.testing.assert_close(model.mean, torch.tensor(moved.mean(axis=(0, 1))), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.scale, torch.tensor(moved.std(axis=(0, 1))), rtol=1e-2, atol=1e-4)
+    largest = np.abs((moved - moved.mean(axis=(0, 1))) / moved.std(axis=(0, 1))).max()
+    assert model.limit == pytest.approx(2 * largest, rel=1e-2)
+    value = 1000 + 50 * rng.normal(size=(50, 1))
+    found = model.sample(50, rng, {4: np.concatenate([np.zeros((50, 1)), value], axis=1)})
+    assert found.shape == (50, 8, 2)
+    assert np.abs(found[..., 0]).max() < 20 and np.abs(found[..., 1] - 1000).max() < 1000
+    np.testing.assert_allclose(found[:, 4, 1:], value, atol=1e-3)
+
+
+def test_constant_channel_is_learnt_without_division_by_zero():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([two_modes(100, rng), np.full((100, 8, 1), 3.0)], axis=2)
+    found = build("unet", width=8, batch=16, steps=5).fit(x, rng).sample(20, rng)
+    np.testing.assert_allclose(found[..., 1], 3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.zeros((5, 8)), r"\(5, 8\)"),
+        (np.zeros(8), r"\(8,\)"),
+        (np.zeros((0, 8, 1)), r"\(0, 8, 1\)"),
+        (np.where(np.arange(5)[:, None, None] == 2, np.nan, np.zeros((5, 8, 1))), "number 2 "),
+        (np.where(np.arange(5)[:, None, None] == 4, np.inf, np.zeros((5, 8, 1))), "number 4 "),
+        (np.zeros((5, 10, 1)), "multiple of 4.* 10"),
+    ],
+)
+def test_fit_refuses_bad_trajectories(x, said):
+    model = build("unet", width=8, steps=1)
+    with pytest.raises(ValueError, match=said):
+        model.fit(x, np.random.default_rng(0))
+    with pytest.raises(RuntimeError, match="not trained"):
+        model.sample(1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "use", [lambda m, r: m.sample(1, r), lambda m, r: m.perturb(np.zeros((1, 8, 1)), 1, r)]
+)
+def test_untrained_model_says_so(use):
+    model = build("unet")
+    with pytest.raises(RuntimeError, match="'unet'.*fit"):
+        use(model, np.random.default_rng(0))
+    with pytest.raises(RuntimeError, match="'unet'.*fit"):
+        model.state()
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_no_trajectories_cannot_be_drawn(n):
+    with pytest.raises(ValueError, match=f"at least 1 .* {n}$"):
+        gaussian_model().sample(n, np.random.default_rng(0))
+
+
+# hyperparameters
+
+
+def test_unknown_names_are_refused_naming_the_accepted_ones():
+    with pytest.raises(ValueError, match="'unett'.*unet"):
+        build("unett")
+    with pytest.raises(ValueError, match="prediction 'epsilon'.*noise, clean, velocity"):
+        build("unet", prediction="epsilon")
+    with pytest.raises(ValueError, match="sampler 'euler'.*multistep, ddim, ancestral"):
+        build("unet", sampler="euler")
+    with pytest.raises(ValueError) as error:
+        build("unet", widht=16)
+    assert "'widht'" in str(error.value)
+    assert all(field.name in str(error.value) for field in dataclasses.fields(build("unet")))
+
+
+@pytest.mark.parametrize("field", ["width", "steps", "batch", "sampler_steps"])
+@pytest.mark.parametrize("value", [0, -5])
+def test_hyperparameters_below_one_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}.* {value}"):
+        build("unet", **{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [("width", 12), ("width", 4), ("sampler_steps", 101)])
+def test_widths_and_sampler_steps_that_do_not_fit_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}.*got.* {value}"):
+        build("unet", **{field: value})
+
+
+def test_config_rebuilds_the_model():
+    changed = {"width": 24, "prediction": "clean", "steps": 7, "batch": 9, "rate": 1e-3}
+    model = build("unet", **changed, sampler="ddim", sampler_steps=3)
+    assert build(**model.config()) == model
+    assert set(model.sampling) < set(model.config())

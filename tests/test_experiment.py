@@ -1,0 +1,303 @@
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+from physmis.experiment import Experiment, run, run_all
+from physmis.models import build
+from physmis.profiles import PROFILES, resolve
+from physmis.store import Store, key
+from physmis.tasks import load
+
+BASE = Experiment(
+    load("cone", steps=8),
+    build("unet", width=8, steps=100, batch=32, sampler_steps=4),
+    data=300,
+    samples=64,
+    seed=0,
+)
+THREE = [dataclasses.replace(BASE, seed=seed) for seed in (0, 1, 2)]
+TINY = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, steps=5))
+
+# What the killed process runs; it says where it stands in the file $PHYSMIS_PROGRESS.
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from physmis.experiment import run_all
+from test_experiment import THREE
+
+if __name__ == "__main__":
+    run_all(THREE)
+"""
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty store that `run` and `run_all` use, with one process."""
+    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PHYSMIS_JOBS", "1")
+    monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Files of the three experiments, run one after the other in a store of their own."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHYSMIS_STORE", str(root))
+        for experiment in THREE:
+            run(experiment)
+    return files(root)
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    """Two processes, fresh ones, and none left afterwards."""
+    monkeypatch.setenv("PHYSMIS_JOBS", "2")
+    get_reusable_executor().shutdown(wait=True)
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+def files(root, names=("arrays.npz", "weights.safetensors")):
+    """Contents of all files of these names in the finished entries of a store, by their path in it."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for kind in ("model", "samples")
+        for path in sorted((Path(root) / kind).rglob("*"))
+        if path.name in names
+    }
+
+
+def entry_files(store, config):
+    return {path.name: path.read_bytes() for path in store.path(config).iterdir()}
+
+
+def other(value):
+    """Another legal value of a hyperparameter or a task's parameter."""
+    if isinstance(value, str):
+        return {"velocity": "noise", "multistep": "ddim"}[value]
+    return value + 8 if isinstance(value, int) else value * 0.99
+
+
+# configs
+
+
+def test_every_field_of_task_model_and_experiment_changes_the_address():
+    changed = [
+        dataclasses.replace(BASE, **{name: getattr(BASE, name) + 1}) for name in ("data", "samples", "seed")
+    ]
+    for part in ("task", "model"):
+        owner = getattr(BASE, part)
+        for field in dataclasses.fields(owner):
+            moved = dataclasses.replace(owner, **{field.name: other(getattr(owner, field.name))})
+            changed.append(dataclasses.replace(BASE, **{part: moved}))
+    changed.append(dataclasses.replace(BASE, task=load("logistic", steps=8)))
+    addresses = {key(experiment.config) for experiment in (BASE, *changed)}
+    assert len(addresses) == len(changed) + 1
+    again = dataclasses.replace(BASE, task=load("cone", steps=8), model=build(**BASE.model.config()))
+    assert key(again.config) == key(BASE.config)
+
+
+def test_training_does_not_depend_on_how_samples_are_drawn():
+    sampling = [
+        dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, **{field: other(value)}))
+        for field, value in (("sampler_steps", BASE.model.sampler_steps), ("sampler", BASE.model.sampler))
+    ]
+    for experiment in (*sampling, dataclasses.replace(BASE, samples=7)):
+        assert key(experiment.training_config) == key(BASE.training_config)
+        assert key(experiment.config) != key(BASE.config)
+    for field in ("width", "prediction", "steps", "batch", "rate"):
+        moved = dataclasses.replace(BASE.model, **{field: other(getattr(BASE.model, field))})
+        assert key(dataclasses.replace(BASE, model=moved).training_config) != key(BASE.training_config)
+
+
+def test_training_sets_of_different_seeds_differ_and_are_repeated():
+    one, again, two = (dataclasses.replace(BASE, seed=seed).training_set() for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.x, again.x)
+    assert one.x.shape == (300, 8, 1) and not np.isin(one.z, two.z).any()
+    assert dataclasses.replace(BASE, data=7).training_set().x.shape == (7, 8, 1)
+
+
+# running
+
+
+def test_result_holds_what_the_task_measures_and_the_model_samples(store):
+    result = run(TINY)
+    task = TINY.task
+    assert result.x.shape == (64, 8, 1) and result.x.dtype == np.float32
+    np.testing.assert_array_equal(result.z, task.measure(result.x))
+    np.testing.assert_array_equal(result.validity, task.validity(result.x))
+    np.testing.assert_array_equal(result.valid, task.validity(result.x) < task.tolerance)
+    assert result.key == key(TINY.config) and store.path(TINY.config).name == result.key
+    # The stored model draws on: same law, other stream; its training is on record.
+    assert result.model.sample(3, np.random.default_rng(0)).shape == (3, 8, 1)
+    losses = store.fetch(TINY.training_config).arrays["losses"]
+    assert losses.shape == (5,) and np.isfinite(losses).all()
+
+
+def test_second_run_comes_from_the_store(store):
+    first, computed = run_all([TINY])
+    before = {str(path): path.stat().st_mtime_ns for path in store.root.rglob("*")}
+    second, computed_again = run_all([TINY])
+    assert (computed, computed_again) == (True, False)
+    np.testing.assert_array_equal(first[0].x, second[0].x)
+    assert first[0].samples.meta == second[0].samples.meta
+    assert {str(path): path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
+
+
+def test_other_samples_of_a_trained_model_need_no_training(store):
+    run(TINY)
+    trained = entry_files(store, TINY.training_config)
+    more = run(dataclasses.replace(TINY, samples=70))
+    finer = run(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, sampler_steps=8)))
+    assert len(more.z) == 70 and not np.array_equal(finer.x, run(TINY).x)
+    assert entry_files(store, TINY.training_config) == trained
+    assert len(list((store.root / "model").glob("*/*"))) == 1
+
+
+def test_cold_store_is_rebuilt_byte_for_byte_in_any_order(store, undisturbed):
+    results, computed = run_all(THREE[::-1])
+    assert computed and [result.experiment.seed for result in results] == [2, 1, 0]
+    assert files(store.root) == undisturbed and len(undisturbed) == 2 * 2 * 3
+    assert len({result.z.tobytes() for result in results}) == 3
+
+
+def test_two_processes_give_the_bytes_of_one(store, undisturbed, two_workers):
+    results, computed = run_all(THREE)
+    assert computed and [result.experiment for result in results] == THREE
+    assert files(store.root) == undisturbed
+
+
+def test_workers_that_outlive_a_call_follow_to_another_store(store, two_workers, monkeypatch):
+    run_all([TINY, dataclasses.replace(TINY, seed=1)])
+    before = files(store.root)
+    monkeypatch.setenv("PHYSMIS_STORE", str(store.root / "other"))
+    run_all([dataclasses.replace(TINY, seed=2), dataclasses.replace(TINY, seed=3)])
+    assert len(before) == len(files(store.root / "other")) == 2 * 2 * 2
+    assert files(store.root) == before
+
+
+def test_progress_of_training_is_told_from_first_to_last_step(store):
+    run(TINY)
+    told = [json.loads(line) for line in Path(os.environ["PHYSMIS_PROGRESS"]).read_text().splitlines()]
+    training = [event for event in told if "train" in event["label"]]
+    assert (training[0]["done"], training[-1]["done"]) == (0, 5)
+    assert {event["total"] for event in training} == {5}
+    for word in ("unet", "cone", "seed 0"):
+        assert all(word in event["label"] for event in training)
+
+
+def test_damaged_samples_are_drawn_again_with_a_warning_and_told_as_computed(store):
+    first = run(TINY)
+    before = files(store.root)
+    path = store.path(TINY.config) / "arrays.npz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="damaged"):
+        results, computed = run_all([TINY])
+    np.testing.assert_array_equal(results[0].x, first.x)
+    assert files(store.root) == before
+    assert computed
+
+
+def test_damaged_model_is_trained_again_with_a_warning(store):
+    run(TINY)
+    before = files(store.root)
+    path = store.path(TINY.training_config) / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="damaged"):
+        model = run(TINY).model
+    assert model.sample(2, np.random.default_rng(0)).shape == (2, 8, 1)
+    assert files(store.root) == before
+
+
+def test_experiments_that_share_a_model_train_it_once(store):
+    finer = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, sampler_steps=8))
+    results, _ = run_all([TINY, finer, TINY])
+    assert len(list((store.root / "model").glob("*/*"))) == 1 and len(results) == 3
+    np.testing.assert_array_equal(results[0].x, results[2].x)
+    told = [json.loads(line) for line in Path(os.environ["PHYSMIS_PROGRESS"]).read_text().splitlines()]
+    assert sum(event["label"].startswith("train") and event["done"] == 0 for event in told) == 1
+
+
+def test_bad_training_data_leave_nothing_in_the_store(store):
+    with pytest.raises(ValueError, match="multiple of 4"):
+        run(dataclasses.replace(TINY, task=load("cone", steps=10)))
+    with pytest.raises(ValueError, match="at least one"):
+        run(dataclasses.replace(TINY, data=0))
+    assert not any((store.root / kind).exists() for kind in ("model", "samples"))
+
+
+def test_killed_run_starts_again_and_reuses_what_was_complete(store, undisturbed, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(Path(__file__).parent)],
+        start_new_session=True,
+        env=os.environ.copy(),
+    )
+    progress = Path(os.environ["PHYSMIS_PROGRESS"])
+    try:
+        # Killed when the first experiment is complete and the second one is in training.
+        deadline = time.monotonic() + 120
+        while not (progress.exists() and "seed 1" in progress.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+    assert code == -signal.SIGKILL
+    survivors = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
+    complete = files(store.root)
+    assert len(list((store.root / "samples").glob("*/*"))) == 1
+    assert complete and complete.items() <= undisturbed.items() and complete != undisturbed
+    told = len(progress.read_text().splitlines())
+
+    results, computed = run_all(THREE)
+
+    assert computed and files(store.root) == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in survivors} == survivors
+    again = "".join(progress.read_text().splitlines()[told:])
+    assert "seed 0" not in again and "seed 1" in again and "seed 2" in again
+    assert not list((store.root / "unfinished").glob("*")) and not (store.root / "damaged").exists()
+    assert [len(result.z) for result in results] == [64, 64, 64]
+
+
+# profiles
+
+
+def test_unknown_profile_is_refused_naming_the_accepted_ones():
+    with pytest.raises(ValueError, match="'fast'.*smoke, standard, full"):
+        resolve("fast")
+
+
+@pytest.mark.parametrize("name", ["smoke", "standard", "full"])
+def test_profile_sizes_are_positive_and_build_a_model(name):
+    profile = resolve(name)
+    assert profile.name == name and set(PROFILES) == {"smoke", "standard", "full"}
+    sizes = {
+        field.name: getattr(profile, field.name)
+        for field in dataclasses.fields(profile)
+        if field.name != "name"
+    }
+    assert all(type(size) is int and size > 0 for size in sizes.values())
+    model = build("unet", **profile.unet)
+    assert all(
+        getattr(model, field) == sizes[field] for field in ("width", "steps", "batch", "sampler_steps")
+    )
+
+
+def test_profiles_grow_in_every_size():
+    smoke, standard, full = (dataclasses.astuple(resolve(name))[1:] for name in ("smoke", "standard", "full"))
+    assert all(a <= b <= c for a, b, c in zip(smoke, standard, full, strict=True)) and smoke < standard < full

@@ -1,0 +1,73 @@
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from physmis.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+def ranges(requirements):
+    parsed = [Requirement(text) for text in requirements]
+    return {canonicalize_name(requirement.name): requirement.specifier for requirement in parsed}
+
+
+def pins(name):
+    """Package to version in a lock file; one version of each, for all Pythons and systems."""
+    found = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if re.match(r"[a-z0-9]", line):
+            requirement = Requirement(line.rstrip("\\ "))
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==" and requirement.name not in found
+            found[canonicalize_name(requirement.name)] = specifier.version
+    return found
+
+
+def test_environment_and_project_agree():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge"]
+    packages = [item for item in environment["dependencies"] if isinstance(item, str)]
+    assert {"pip": ["-e ."]} in environment["dependencies"]
+    conda = ranges(packages)
+    assert conda.pop("pip") == SpecifierSet()
+    assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
+    assert conda == {
+        CONDA_NAMES.get(name, name): range_ for name, range_ in ranges(PROJECT["dependencies"]).items()
+    }
+
+
+def test_every_range_has_both_ends():
+    extras = PROJECT["optional-dependencies"].values()
+    for range_ in ranges([*PROJECT["dependencies"], *sum(extras, [])]).values():
+        assert {specifier.operator for specifier in range_} == {">=", "<"}
+
+
+def test_the_locks_pin_what_the_project_asks_for():
+    locked = pins("requirements.lock") | pins("requirements-torch.lock")
+    wanted = ranges([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]])
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    for name, range_ in (wanted | ranges(build)).items():
+        assert locked[name] in range_, f"{name} {locked[name]} is not in {range_}; run `make lock`"
+
+
+def test_torch_alone_is_pinned_without_a_hash():
+    assert pins("requirements-torch.lock") == {"torch": "2.13.0"}
+    everything_else = (ROOT / "requirements.lock").read_text()
+    assert "torch" not in pins("requirements.lock")
+    assert not any(name.startswith(("nvidia", "cuda", "triton")) for name in pins("requirements.lock"))
+    for entry in re.split(r"\n(?=[a-z0-9])", everything_else)[1:]:
+        assert "--hash=sha256:" in entry, entry
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-torch.lock", "environment.yml"])
+def test_no_host_or_folder_is_named(name):
+    text = (ROOT / name).read_text()
+    assert not re.search(r"://|--(extra-)?index|--find-links|(^|\s)/\w", text)
+    assert not re.search(r"\b[\w-]+\.(com|org|io|net|dev)\b", text)
