@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import tasks, unet
+from benchmarks import kernels, tasks, unet
 from physmis import figures, store
 
 
@@ -17,11 +17,14 @@ def main() -> None:
     machine = describe_machine()
     print("Tasks: a few seconds", flush=True)
     task_rows = tasks.run()
+    print("Kernels: about a quarter of a minute", flush=True)
+    kernel_rows, kernel_notes = kernels.run()
     print("U-Net: about a minute", flush=True)
-    unet_rows, notes = unet.run()
+    unet_rows, unet_notes = unet.run()
     lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in unet_rows + task_rows]
-    text = "\n".join(["# Latest run", "", *lines, "", *(f"- {note}" for note in [*notes, machine])]) + "\n"
+    lines += [f"| {' | '.join(row)} |" for row in unet_rows + task_rows + kernel_rows]
+    notes = [f"- {note}" for note in [*unet_notes, *kernel_notes, machine]]
+    text = "\n".join(["# Latest run", "", *lines, "", *notes]) + "\n"
     path = Path(__file__).with_name("latest.md")
     path.write_text(text, encoding="utf-8")
     print(f"{text}\nWritten to {path}")

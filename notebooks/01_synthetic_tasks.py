@@ -368,8 +368,8 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** Eight times the training halves the drift. It is then still more than three times the floor, while almost
-# every single trajectory is valid.
+# **What we see.** Eight times the training about halves the drift; the interval below is wide. It is then still more than
+# three times the floor, while almost every single trajectory is valid.
 
 # %%
 run.record_claim("C1.01.training_helps", *budget_drift[budgets[0]].minus(longest))
@@ -466,7 +466,7 @@ run.record_claim("C1.01.chaos_matters", *range_drift["chaos"].minus(range_drift[
 # ## What to take along
 #
 # - Valid one by one and wrong together: more than nine in ten new trajectories obey their rule, and the distribution of
-#   amplitudes and of growth rates is off by twice and four times what chance explains. Leaving out the invalid ones
+#   amplitudes and of growth rates is off by about twice and four times what chance explains. Leaving out the invalid ones
 #   changes nothing. The sine drifts, too, but little.
 # - Drift has structure: some growth rates gain, some lose, and seeds agree which.
 # - More training reduces it, slowly. What the network predicts matters as much.
@@ -474,7 +474,7 @@ run.record_claim("C1.01.chaos_matters", *range_drift["chaos"].minus(range_drift[
 #   trajectories valid the drift is still more than three times the floor.
 #
 # **Limits.** One small model class, trained for less than a minute; three tasks of 32 steps; three seeds, so intervals are
-# wide. Other model classes and what of this is predictable are for the notebooks to come.
+# wide. What of this is predictable is for notebook 02; other model classes are for those to come.
 
 # %%
 run.finish()

@@ -1,7 +1,8 @@
 """How far the recovered distribution q(z) is from the prior p(z), and how sure we can be of it.
 
 drift = q(z) - p(z). Distances come with their sampling floor, what a perfect model would give,
-and with a bootstrap interval over seeds and trajectories.
+and with a bootstrap interval over seeds and trajectories. A forecast is a law over the same bins, made before
+q(z) is seen; `score` tells how much of the drift it foretold.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def histogram(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> F
             f"values from {z.min():.4g} to {z.max():.4g} do not fit into "
             f"bins from {edges[0]:.4g} to {edges[-1]:.4g}"
         )
-    return np.bincount(_bin(z, edges), minlength=edges.size - 1) / z.size
+    return np.bincount(bin_of(z, edges), minlength=edges.size - 1) / z.size
 
 
-def _bin(z, edges):
+def bin_of(z, edges):
     """Number of the bin that holds each of ``z``; the last bin includes its upper edge."""
     return np.minimum(np.searchsorted(edges, z, side="right") - 1, edges.size - 2)
 
@@ -71,10 +72,14 @@ def total_variation(p: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... 
     p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
     if p.shape[-1:] != q.shape[-1:]:
         raise ValueError(f"laws over the same bins wanted, got {p.shape[-1]} and {q.shape[-1]} bins")
-    for name, law in (("first", p), ("second", q)):
-        if not (law >= 0).all() or not np.allclose(law.sum(axis=-1), 1):
-            raise ValueError(f"the {name} argument is not a law: shares must be at least 0 and sum to 1")
+    _check_law("first argument", p)
+    _check_law("second argument", q)
     return 0.5 * np.abs(p - q).sum(axis=-1)
+
+
+def _check_law(name, law):
+    if not (law >= 0).all() or not np.allclose(law.sum(axis=-1), 1):
+        raise ValueError(f"the {name} is not a law: shares must be at least 0 and sum to 1")
 
 
 def wasserstein(z: Float[np.ndarray, "n"], prior: Any) -> float:
@@ -100,19 +105,27 @@ def sampling_floor(
     return Interval(float(np.mean(values)), *map(float, np.percentile(values, [2.5, 97.5])))
 
 
+def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many rows of ``group``, drawn with replacement."""
+    return group[rng.integers(len(group), size=len(group))]
+
+
 def bootstrap(
-    statistic: Callable[[np.ndarray], float],
-    groups: Sequence[np.ndarray],
+    statistic: Callable[[Any], Any],
+    groups: Sequence[Any],
     repeats: int = 400,
-) -> Interval:
+    resample: Callable[[Any, np.random.Generator], Any] = resample_rows,
+) -> Any:
     """Mean of ``statistic`` over ``groups`` (one array a seed), with its bootstrap 95 % interval.
 
-    Seeds are resampled, and rows within each seed. The interval is the estimate plus the central 95 % of the
-    resamples' deviations, after two corrections. Resampling rows adds noise, which makes every distance
-    larger: that shift is taken off (distances are read against `sampling_floor` instead). Resampling S seeds,
-    with S small, understates how much seeds differ: their deviations are widened by
-    t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with S - 1 degrees of freedom, which for
-    means gives the width of the t interval.
+    An `Interval`, or a list of them where the statistic is a vector.
+
+    Seeds are resampled, and rows within each seed (or what else ``resample`` does to a seed's group). The
+    interval is the estimate plus the central 95 % of the resamples' deviations, after two corrections.
+    Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
+    against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
+    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with S -
+    1 degrees of freedom, which for means gives the width of the t interval.
 
     Raises
     ------
@@ -123,17 +136,18 @@ def bootstrap(
     rng = np.random.default_rng(0)
     seeds = len(groups)
     each = np.array([statistic(group) for group in groups], dtype=float)
-    between, within = np.empty(repeats), np.empty(repeats)
+    between, within = np.empty((2, repeats, *each.shape[1:]))
     for i in range(repeats):
         chosen = rng.integers(seeds, size=seeds)
-        drawn = [statistic(groups[k][rng.integers(len(groups[k]), size=len(groups[k]))]) for k in chosen]
-        between[i] = each[chosen].mean() - each.mean()
-        within[i] = np.mean(drawn) - each[chosen].mean()
+        drawn = [statistic(resample(groups[k], rng)) for k in chosen]
+        between[i] = each[chosen].mean(axis=0) - each.mean(axis=0)
+        within[i] = np.mean(drawn, axis=0) - each[chosen].mean(axis=0)
     if seeds > 1:
         between *= scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))
-    value = float(each.mean())
-    low, high = value + np.percentile(between + within - within.mean(), [2.5, 97.5])
-    return Interval(value, float(min(low, value)), float(max(high, value)))
+    value = each.mean(axis=0)
+    low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
+    ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)
+    return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
 
 
 class Drift(NamedTuple):
@@ -170,7 +184,12 @@ class Drift(NamedTuple):
 
 def _tv(p, bins):
     """Total variation between ``p`` and the share of ``bins`` in each bin."""
-    return total_variation(p, np.bincount(bins, minlength=len(p)) / len(bins))
+    return total_variation(p, _law(bins, len(p)))
+
+
+def _law(bins, count):
+    """Share of the bin numbers ``bins`` in each of ``count`` bins."""
+    return np.bincount(bins, minlength=count) / len(bins)
 
 
 def assess(
@@ -195,7 +214,7 @@ def assess(
     p = prior_mass(prior, edges)
     q = np.stack([histogram(group, edges) for group in groups])
 
-    bins = np.stack([_bin(group, edges) for group in groups])
+    bins = np.stack([bin_of(group, edges) for group in groups])
 
     def tv(rows):
         return _tv(p, rows)
@@ -208,8 +227,156 @@ def assess(
         p=p,
         q=q,
         tv=bootstrap(tv, list(bins)),
-        tv_floor=sampling_floor(lambda z: tv(_bin(z, edges)), prior, n, data),
+        tv_floor=sampling_floor(lambda z: tv(bin_of(z, edges)), prior, n, data),
         w1=bootstrap(w1, groups),
         w1_floor=sampling_floor(w1, prior, n, data),
         bins=bins,
+    )
+
+
+def drift_correlation(
+    f: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... bins"], p: Float[np.ndarray, "bins"]
+) -> Any:
+    """Pearson correlation over bins of the forecast drift f - p with the observed drift q - p.
+
+    0 where either drift is none to rounding, as that of the forecast f = p, which tells nothing.
+    """
+
+    def unit(drift):
+        # A difference of two laws sums to 0, so nothing has to be centred.
+        size = np.linalg.norm(drift, axis=-1, keepdims=True)
+        return drift / np.where(size > 1e-12, size, np.inf)
+
+    return (unit(f - p) * unit(q - p)).sum(axis=-1)
+
+
+def skill(
+    f: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... bins"], p: Float[np.ndarray, "bins"]
+) -> Any:
+    """Share of the total variation between prior and q that a forecast explains, 1 - TV(f, q) / TV(p, q).
+
+    0 for the forecast of no drift, f = p, and 1 for f = q; negative for a forecast worse than none. The noise
+    of a finite sample is in both distances, so that even the law it was drawn from stays below 1.
+
+    Raises
+    ------
+    ValueError : q is the prior, or what `total_variation` refuses.
+    """
+    drifted = total_variation(p, q)
+    if not np.all(drifted > 0):
+        raise ValueError("there is no drift to forecast: the observed law is the prior")
+    return 1 - total_variation(f, q) / drifted
+
+
+def wasserstein_binned(
+    f: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... bins"], edges: Float[np.ndarray, "edges"]
+) -> Any:
+    """Wasserstein-1 distance of two laws over bins, each bin's mass at its centre, in the unit of ``edges``.
+
+    That is the trapezoid rule for the area between the distribution functions. The mass of an open end bin
+    is taken at the outermost finite edge.
+    """
+    finite = edges[np.isfinite(edges)]
+    edges = np.clip(edges, finite.min(), finite.max())
+    centres = (edges[1:] + edges[:-1]) / 2
+    return np.abs(np.cumsum(f - q, axis=-1)[..., :-1]) @ np.diff(centres)
+
+
+def noise_ceiling(drift: Drift, splits: int = 50) -> float:
+    """Reliability of one seed's observed drift: its split-half correlation, Spearman-Brown corrected.
+
+    Each seed's values are split at random into halves. The correlation r of the two halves' drifts, mean over
+    splits and seeds (and 0 where that is negative), gives 2r / (1 + r) for whole samples: the share of their
+    variance over bins that is not sampling noise, and what a second sample from the same models would
+    correlate with. A noiseless forecast of each seed's true law could reach the square root of it; one
+    forecast for all seeds less, as far as their laws differ.
+
+    Raises
+    ------
+    ValueError : a single value a seed, which cannot be split.
+    """
+    if drift.bins.shape[1] < 2:
+        raise ValueError("at least two values from each seed wanted, to split them into halves")
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(splits):
+        for values in rng.permuted(drift.bins, axis=1):
+            one, other = (_law(half, len(drift.p)) for half in np.array_split(values, 2))
+            found.append(drift_correlation(one, other, drift.p))
+    # The mean is corrected, not each r: the correction has a pole at -1, near which single splits can come.
+    r = max(float(np.mean(found)), 0.0)
+    return 2 * r / (1 + r)
+
+
+class Score(NamedTuple):
+    """How well a forecast met the drift: means over seeds, and the `noise_ceiling` of the correlation."""
+
+    correlation: Interval
+    ceiling: float
+    skill: Interval
+    tv: Interval
+    w1: Interval
+
+
+def score(forecasts: Float[np.ndarray, "*seeds bins"], drift: Drift) -> Score:
+    """Score a forecast of the law q(z), one for all seeds or one for each, against the observed ``drift``.
+
+    As in `assess`, numbers are means over seeds of what each seed's sample alone gives. Intervals are those
+    of `bootstrap`; their ends are not kept to the range of the statistic. That of the skill is too narrow
+    where a single seed has a ceiling below a half (80 % or less instead of 95 % in simulations).
+
+    Raises
+    ------
+    ValueError : the forecasts do not have the bins (and seeds) of the drift, or are not laws; a seed without
+        drift; or what `noise_ceiling` refuses.
+    """
+    f, p = _forecasts(forecasts, drift), drift.p
+
+    def all_four(f, q):
+        tv, drifted = (0.5 * np.abs(law - q).sum() for law in (f, p))  # laws all, so nothing to check
+        if drifted == 0:
+            raise ValueError("there is no drift to forecast: the observed law is the prior")
+        return drift_correlation(f, q, p), 1 - tv / drifted, tv, wasserstein_binned(f, q, drift.edges)
+
+    correlation, skilled, tv, w1 = _over_seeds(all_four, f, drift)
+    return Score(correlation, noise_ceiling(drift), skilled, tv, w1)
+
+
+def advantage(
+    a: Float[np.ndarray, "*seeds bins"], b: Float[np.ndarray, "*seeds bins"], drift: Drift
+) -> Interval:
+    """How much better forecasts ``a`` correlate with the ``drift`` than ``b`` do, seed by seed.
+
+    Raises
+    ------
+    ValueError : either is what `score` refuses as forecasts.
+    """
+    pairs = np.stack([_forecasts(a, drift), _forecasts(b, drift)], axis=1)
+
+    def difference(pair, q):
+        of_a, of_b = drift_correlation(pair, q, drift.p)
+        return of_a - of_b
+
+    return _over_seeds(difference, pairs, drift)
+
+
+def _forecasts(forecasts, drift):
+    """The forecasts, checked, one a seed: (seeds, bins)."""
+    f = np.asarray(forecasts, dtype=float)
+    if f.shape not in (drift.p.shape, drift.q.shape):
+        raise ValueError(f"forecasts of shape {drift.p.shape} or {drift.q.shape} wanted, got {f.shape}")
+    _check_law("forecast", f)
+    return np.broadcast_to(f, drift.q.shape)
+
+
+def _over_seeds(statistic, forecasts, drift):
+    """`bootstrap` of ``statistic`` of a seed's forecast and its observed law."""
+    n = drift.bins.shape[1]
+
+    def resample(pair, rng):
+        f, q = pair
+        return f, rng.multinomial(n, q) / n  # the law of n rows drawn anew
+
+    return bootstrap(
+        lambda pair: statistic(*pair), list(zip(forecasts, drift.q, strict=True)), resample=resample
     )

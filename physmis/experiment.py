@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,13 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from physmis import kernels
 from physmis.models import GenerativeModel, build
 from physmis.store import Entry, Store, key
 from physmis.tasks import Batch, Task
 
 # Independent random streams of one seed.
-DATA, FIT, SAMPLE = 0, 1, 2
+DATA, FIT, SAMPLE, KERNEL, FRESH = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,144 @@ class Experiment:
         sampling = {k: v for k, v in self.model.config().items() if k in self.model.sampling}
         return {"kind": "samples", "of": self.training_config, "samples": self.samples, "sampling": sampling}
 
+    @property
+    def trains(self) -> Experiment:
+        """The experiment whose model is needed: this one."""
+        return self
+
+    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
+        """Arrays ``x``, ``z`` and ``validity`` of the drawn trajectories."""
+        x = trained(self, store, device).sample(self.samples, np.random.default_rng([self.seed, SAMPLE]))
+        return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x)}
+
+    @property
+    def cost(self) -> float:
+        """Relative cost of training, to start the longest first."""
+        return self.model.cost
+
     def __str__(self) -> str:
         return f"{_told(self.model)} on {_told(self.task)}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Where a kernel lands the first trajectories of an experiment's training set.
+
+    Attributes
+    ----------
+    of : the experiment whose training set is taken; as many of it as the experiment draws samples.
+    kernel : a name in `KERNELS`.
+    parameters : the kernel's parameters, beside data and model.
+    model : the experiment whose trained model the kernel asks; None where it asks none.
+    """
+
+    of: Experiment
+    kernel: str
+    parameters: Mapping[str, float]
+    model: Experiment | None = None
+
+    def __post_init__(self):
+        if self.kernel not in KERNELS:
+            raise ValueError(f"unknown kernel {self.kernel!r}; accepted: {', '.join(KERNELS)}")
+        signature = inspect.signature(KERNELS[self.kernel])
+        try:
+            signature.bind(None, None, None, **self.parameters)
+        except TypeError as error:
+            accepted = ", ".join(list(signature.parameters)[3:])
+            raise ValueError(f"kernel {self.kernel!r}: {error}; accepted: {accepted}") from error
+        if (self.model is not None) != (self.kernel in ASK_A_MODEL):
+            given = "asks no model, but one was" if self.model else "asks a trained model, and none was"
+            raise ValueError(f"kernel {self.kernel!r} {given} given; {' and '.join(ASK_A_MODEL)} ask one")
+
+    @property
+    def trains(self) -> Experiment | None:
+        """The experiment whose model is needed, if any."""
+        return self.model
+
+    @property
+    def training_config(self) -> dict[str, Any]:
+        """The model that it depends on; its own config where there is none."""
+        return self.config if self.model is None else self.model.training_config
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the landing places depend on."""
+        model = None
+        if self.model is not None:
+            sampling = self.model.config["sampling"]
+            model = {"of": self.model.training_config, "sampling": sampling}
+        return {
+            "kind": "deviation",
+            "task": self.of.task.config(),
+            "data": self.of.data,
+            "seed": self.of.seed,
+            "n": self.of.samples,
+            "kernel": self.kernel,
+            "parameters": dict(self.parameters),
+            "model": model,
+        }
+
+    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
+        """Arrays ``z`` and ``landed``, the quantity before and after, and ``validity`` after."""
+        data = self.of.training_set().x
+        model = None if self.model is None else trained(self.model, store, device)
+        fresh = self.of.task.sample(len(data), np.random.default_rng([self.of.seed, FRESH])).x
+        kernel = KERNELS[self.kernel](data, fresh, model, **self.parameters)
+        x, task = data[: self.of.samples], self.of.task
+        moved = kernel.deviate(x, np.random.default_rng([self.of.seed, KERNEL]))
+        return {"z": task.measure(x), "landed": task.measure(moved), "validity": task.validity(moved)}
+
+    @property
+    def cost(self) -> float:
+        """Relative cost of what must be trained, to start the longest first."""
+        return 0.0 if self.model is None else self.model.cost
+
+    def __str__(self) -> str:
+        return f"{self.kernel} kernel on {_told(self.of.task)}, seed {self.of.seed}"
+
+
+# How each kernel is made from the training set, as many fresh trajectories, and a trained model.
+KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
+    "isotropic": lambda data, fresh, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
+    "neighbour": lambda data, fresh, model, width=0.0, deviation=0.0: kernels.NeighbourKernel(
+        data, width, deviation
+    ),
+    "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh, width),
+    "tangent": lambda data, fresh, model, reach, share=0.05: kernels.TangentKernel(data, reach, share),
+    "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
+    "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),
+}
+ASK_A_MODEL = ("pilot", "round_trip")
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What a `Deviation` gave: the quantity ``z`` before, ``landed`` after, and ``validity`` after."""
+
+    deviation: Deviation
+    arrays: Entry
+
+    @property
+    def z(self) -> Float[np.ndarray, "n"]:
+        return self.arrays.arrays["z"]
+
+    @property
+    def landed(self) -> Float[np.ndarray, "n"]:
+        return self.arrays.arrays["landed"]
+
+    @property
+    def validity(self) -> Float[np.ndarray, "n"]:
+        return self.arrays.arrays["validity"]
+
+    @property
+    def transition(self) -> kernels.Transition:
+        """The induced transition over the bins of the task's quantity."""
+        return kernels.transition(self.z, self.landed, self.deviation.of.task.quantity.bins())
+
+    @property
+    def key(self) -> str:
+        """Address in the store."""
+        return key(self.deviation.config)
 
 
 @dataclass(frozen=True)
@@ -119,41 +257,42 @@ def trained(experiment: Experiment, store: Store, device: str) -> GenerativeMode
     return model
 
 
-def run(experiment: Experiment, device: str = "cpu", root: Path | None = None) -> Result:
-    """The experiment's result, from the store (at ``root`` if given) where it is there."""
+def run(item: Experiment | Deviation, device: str = "cpu", root: Path | None = None) -> Result | Landing:
+    """The result of an experiment or a deviation, from the store (at ``root`` if given) where it is there."""
     torch.set_num_threads(1)
     store = Store(root)
-    entry = store.fetch(experiment.config)
+    entry = store.fetch(item.config)
     if entry is None:
-        model = trained(experiment, store, device)
+        if item.trains is not None:
+            trained(item.trains, store, device)  # It has an entry of its own, with its own wall time.
         begun = time.perf_counter()
-        x = model.sample(experiment.samples, np.random.default_rng([experiment.seed, SAMPLE]))
-        entry = store.put(
-            experiment.config,
-            arrays={"x": x, "z": experiment.task.measure(x), "validity": experiment.task.validity(x)},
-            seconds=time.perf_counter() - begun,
-            device=device,
-        )
-    return Result(experiment, entry)
+        arrays = item.compute(store, device)
+        seconds = time.perf_counter() - begun
+        entry = store.put(item.config, arrays=arrays, seconds=seconds, device=device)
+    return _result(item, entry)
 
 
-def run_all(experiments: Sequence[Experiment], device: str = "cpu") -> tuple[list[Result], bool]:
-    """Results in the order of ``experiments``, and whether any had to be computed.
+def _result(item: Experiment | Deviation, entry: Entry) -> Result | Landing:
+    return Result(item, entry) if isinstance(item, Experiment) else Landing(item, entry)
+
+
+def run_all(
+    items: Sequence[Experiment | Deviation], device: str = "cpu"
+) -> tuple[list[Result | Landing], bool]:
+    """Results in the order of ``items``, and whether any had to be computed.
 
     Whatever the store lacks is spread over processes of one thread each: $PHYSMIS_JOBS of them, or one for
-    each core. An enclosing `joblib.parallel_config` moves the work elsewhere. Interrupting loses only the
-    models that are in training.
+    each core. An enclosing `joblib.parallel_config` moves the work elsewhere. Interrupting loses only what is
+    being computed.
     """
     store = Store()
-    entries = [store.fetch(experiment.config) for experiment in experiments]
-    groups: dict[
-        str, list[Experiment]
-    ] = {}  # those that share a model go to one worker, which trains it once
-    for experiment, entry in zip(experiments, entries, strict=True):
+    entries = [store.fetch(item.config) for item in items]
+    groups: dict[str, list] = {}  # those that share a model go to one worker, which trains it once
+    for item, entry in zip(items, entries, strict=True):
         if entry is None:
-            groups.setdefault(key(experiment.training_config), []).append(experiment)
+            groups.setdefault(key(item.training_config), []).append(item)
     # Longest first, so that no core is left with a long one at the end.
-    work = sorted(groups.values(), key=lambda group: -group[0].model.cost)
+    work = sorted(groups.values(), key=lambda group: -group[0].cost)
     # Nothing is queued ahead: if this process is killed, its workers fall idle after the model they are at.
     done = joblib.Parallel(n_jobs=_jobs(len(work)), pre_dispatch="n_jobs", return_as="generator_unordered")(
         joblib.delayed(_run_group)(group, device, store.root) for group in work
@@ -163,8 +302,8 @@ def run_all(experiments: Sequence[Experiment], device: str = "cpu") -> tuple[lis
     ):
         pass
     results = [
-        run(experiment, device, store.root) if entry is None else Result(experiment, entry)
-        for experiment, entry in zip(experiments, entries, strict=True)
+        run(item, device, store.root) if entry is None else _result(item, entry)
+        for item, entry in zip(items, entries, strict=True)
     ]
     return results, bool(work)
 
@@ -177,13 +316,13 @@ def _jobs(work: int) -> int:
     return min(int(given), max(work, 1))
 
 
-def _run_group(group: list[Experiment], device: str, root: Path) -> None:
+def _run_group(group: list[Experiment | Deviation], device: str, root: Path) -> None:
     """`run` in turn, without sending trajectories back between processes: the store holds them.
 
     ``root`` is passed on because a worker keeps the environment that it was born with.
     """
-    for experiment in group:
-        run(experiment, device, root)
+    for item in group:
+        run(item, device, root)
 
 
 def _told(part: GenerativeModel | Task) -> str:

@@ -12,12 +12,21 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from scipy.signal import find_peaks
 
 from physmis.drift import Interval, histogram
 from physmis.tasks import Batch, Task
 
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
 COLOURS = {"unet": _WONG[0], "transformer": _WONG[1], "vae": _WONG[2], "mlp": _WONG[4], "prior": "0.45"}
+# Colour and marker of each kernel.
+KERNELS = {
+    "isotropic": (_WONG[9], "s"),
+    "neighbour": (_WONG[5], "D"),
+    "tangent": (_WONG[3], "o"),
+    "pilot": (_WONG[6], "v"),
+    "round trip": ("black", "^"),
+}
 
 
 def use_style() -> None:
@@ -134,6 +143,41 @@ def plot_recovered(
                 fontsize=9,
                 color=COLOURS[model],
             )
+
+
+def plot_forecast(
+    ax: Axes,
+    edges: Float[np.ndarray, "edges"],
+    p: Float[np.ndarray, "bins"],
+    q: Float[np.ndarray, "seeds bins"],
+    forecasts: dict[str, Float[np.ndarray, "seeds bins"]],
+    n: int,
+    model: str,
+) -> None:
+    """Drift of a model, and forecasts of it by kernel: means over seeds, relative to the prior's density.
+
+    ``n`` values were drawn from each seed. The grey band is where 95 % of such means would lie without drift;
+    triangles mark the peaks and troughs of the drift that stand out of that noise.
+    """
+    inner = edges[1:-1]
+    width = np.diff(inner)
+    unit = width * p[1:-1].max() / width[np.argmax(p[1:-1])]
+    noise = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / (n * len(q))) / unit
+    drawn = {kernel: (f.mean(axis=0) - p)[1:-1] / unit for kernel, f in forecasts.items()}
+    seen = (q.mean(axis=0) - p)[1:-1] / unit
+    ax.stairs(
+        noise, inner, baseline=-noise, fill=True, color=COLOURS["prior"], alpha=0.3, lw=0, label="noise"
+    )
+    ax.stairs(seen, inner, fill=True, color=COLOURS[model], alpha=0.45, lw=0, label="trained model")
+    centres = (inner[1:] + inner[:-1]) / 2
+    for kernel, values in drawn.items():
+        ax.plot(centres, values, color=KERNELS[kernel][0], lw=1.8, label=f"{kernel} kernel")
+    reach = np.abs([seen, *drawn.values()]).max()
+    for sign, marker in ((1, "v"), (-1, "^")):
+        at, _ = find_peaks(sign * seen, prominence=2 * noise.max(), height=noise.max())
+        ax.plot(centres[at], seen[at] + sign * 0.1 * reach, marker, color=COLOURS[model], ms=6)
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set(xlim=(inner[0], inner[-1]), ylim=(-1.25 * reach, 1.25 * reach))
 
 
 def plot_validity(

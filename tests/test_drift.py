@@ -9,14 +9,21 @@ from scipy import stats
 from scipy.integrate import quad
 
 from physmis.drift import (
+    Drift,
     Interval,
+    advantage,
     assess,
     bootstrap,
+    drift_correlation,
     histogram,
+    noise_ceiling,
     prior_mass,
     sampling_floor,
+    score,
+    skill,
     total_variation,
     wasserstein,
+    wasserstein_binned,
 )
 
 fixed = settings(deadline=None, derandomize=True, max_examples=100)
@@ -372,3 +379,173 @@ def test_difference_wants_equal_seeds_and_samples():
     whole, part = (assess(g, UNIT, EDGES, MANY) for g in (groups, groups[:2]))
     with pytest.raises(ValueError, match=r"\(3, 100\) and \(2, 100\)"):
         whole.minus(part)
+
+
+# forecasts
+
+PHASE = 2 * np.pi * (np.arange(20) + 0.5) / 20
+PRIOR = np.array([0, *np.full(20, 0.05), 0])
+random_laws = st.integers(0, 10**6).map(lambda k: np.random.default_rng(k).dirichlet(np.ones(9), size=3))
+
+
+def wave(size, phase=0.0):
+    """A law over EDGES, drifted from PRIOR by a wave of relative `size`."""
+    return np.array([0, *(1 + size * np.sin(PHASE + phase)) / 20, 0])
+
+
+def drawn(laws, n, rng):
+    """The drift of `n` values from each of `laws`, one a seed."""
+    bins = np.stack([rng.choice(22, n, p=law) for law in laws])
+    q = np.stack([np.bincount(row, minlength=22) / n for row in bins])
+    return Drift(EDGES, PRIOR, q, None, None, None, None, bins)
+
+
+def reliability(law, n):
+    """Share of the variance over bins of an observed drift that is signal: multinomial noise is the rest."""
+    signal, noise = ((law - PRIOR) ** 2).sum(), (law * (1 - law)).sum() / n
+    return signal / (signal + noise)
+
+
+@fixed
+@given(random_laws)
+def test_drift_correlation_is_that_of_numpy(found):
+    f, q, p = found
+    assert drift_correlation(f, q, p) == pytest.approx(np.corrcoef(f - p, q - p)[0, 1])
+    np.testing.assert_allclose(drift_correlation(np.stack([f, q]), q, p), [drift_correlation(f, q, p), 1])
+    # Half the drift, or the reverse of it.
+    np.testing.assert_allclose([drift_correlation(p + c * (q - p), q, p) for c in (0.5, -0.5)], [1, -1])
+
+
+@fixed
+@given(random_laws)
+def test_no_forecast_drift_explains_nothing_and_the_truth_explains_all(found):
+    f, q, p = found
+    assert skill(p, q, p) == 0 and skill(q, q, p) == 1
+    assert skill(f, q, p) <= 1 and skill(p + 0.3 * (q - p), q, p) == pytest.approx(0.3)
+    # Rounding is no drift.
+    for still in (p, p * (1 + 1e-15 * np.arange(9))):
+        assert drift_correlation(still, q, p) == drift_correlation(f, still, p) == 0
+
+
+@fixed
+@given(random_laws, st.lists(finite, min_size=8, max_size=8, unique=True).map(sorted))
+def test_binned_wasserstein_agrees_with_scipy(found, inner):
+    f, q, _ = found
+    edges = np.array([-np.inf, *inner, np.inf])
+    centres = np.array([inner[0], *(np.array(inner[1:]) + inner[:-1]) / 2, inner[-1]])
+    expected = stats.wasserstein_distance(centres, centres, f, q)
+    assert wasserstein_binned(f, q, edges) == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_allclose(wasserstein_binned(found, q, edges)[0], expected, atol=1e-9)
+
+
+def test_binned_wasserstein_comes_near_that_of_densities():
+    a, b = stats.beta(2, 3), stats.beta(4, 2)
+    area = quad(lambda x: abs(a.cdf(x) - b.cdf(x)), 0, 1)[0]
+    assert wasserstein_binned(prior_mass(a, EDGES), prior_mass(b, EDGES), EDGES) == pytest.approx(
+        area, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(("size", "n"), [(0.3, 300), (0.3, 1500), (0.8, 1500)])
+def test_ceiling_is_the_reliability_and_the_true_drift_reaches_its_root(size, n):
+    rng, law = np.random.default_rng(15), wave(size)
+    found = [drawn([law] * 3, n, rng) for _ in range(20)]
+    ceiling = np.mean([noise_ceiling(drift, splits=20) for drift in found])
+    assert ceiling == pytest.approx(reliability(law, n), abs=0.04)
+    reached = np.mean([drift_correlation(law, drift.q, PRIOR) for drift in found])
+    assert reached == pytest.approx(np.sqrt(ceiling), abs=0.04)
+    # Another sample of the same law reaches the ceiling itself.
+    again = np.mean([drift_correlation(drawn([law] * 3, n, rng).q, drift.q, PRIOR) for drift in found])
+    assert again == pytest.approx(ceiling, abs=0.06)
+
+
+def test_ceiling_is_about_0_without_drift_and_counts_what_one_seed_repeats():
+    rng = np.random.default_rng(16)
+    still = [noise_ceiling(drawn([PRIOR] * 3, 400, rng), splits=20) for _ in range(20)]
+    assert min(still) == 0 and np.mean(still) < 0.15
+    # Opposite drifts cancel in the mean over seeds, yet each seed's own could be foretold.
+    assert noise_ceiling(drawn([wave(0.8), wave(-0.8)], 2000, rng)) > 0.9
+
+
+def test_score_is_the_mean_over_seeds_and_indifferent_to_the_order_of_rows():
+    rng = np.random.default_rng(17)
+    drift = drawn([wave(0.3), wave(0.5), wave(0.4, 1.0)], 500, rng)
+    f = np.stack([wave(0.2), wave(0.9), wave(0.4, 0.5)])
+    found, shuffled = score(f, drift), score(f, drift._replace(bins=rng.permuted(drift.bins, axis=1)))
+    centres = np.array([0, *(np.arange(20) + 0.5) / 20, 1])
+    for name, statistic in (
+        ("correlation", lambda f, q: np.corrcoef(f - PRIOR, q - PRIOR)[0, 1]),
+        ("skill", lambda f, q: 1 - np.abs(f - q).sum() / np.abs(q - PRIOR).sum()),
+        ("tv", lambda f, q: 0.5 * np.abs(f - q).sum()),
+        ("w1", lambda f, q: stats.wasserstein_distance(centres, centres, f, q)),
+    ):
+        interval = getattr(found, name)
+        assert interval.value == pytest.approx(
+            np.mean([statistic(*pair) for pair in zip(f, drift.q, strict=True)])
+        )
+        assert interval.low < interval.value < interval.high
+        assert getattr(shuffled, name).value == pytest.approx(interval.value)
+    assert found.ceiling == noise_ceiling(drift) == pytest.approx(shuffled.ceiling, abs=0.05)
+    assert score(wave(0.2), drift) == score([wave(0.2)] * 3, drift) != found
+
+
+def test_score_of_the_prior_is_that_of_no_forecast():
+    drift = drawn([wave(0.3)] * 3, 500, np.random.default_rng(18))
+    found = score(PRIOR, drift)
+    assert found.correlation == found.skill == (0, 0, 0)
+    assert found.tv.value == pytest.approx(total_variation(PRIOR, drift.q).mean())
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_score_covers_what_a_sample_of_this_size_gives_on_average(seeds):
+    rng, law, f = np.random.default_rng(19), wave(0.4), wave(0.3, 0.5)
+    q = rng.multinomial(400, law, size=4000) / 400
+    expected = drift_correlation(f, q, PRIOR).mean(), skill(f, q, PRIOR).mean()
+    found = [score(f, drawn([law] * seeds, 400, rng)) for _ in range(15 // seeds)]
+    for name, mean in zip(("correlation", "skill"), expected, strict=True):
+        intervals = [getattr(one, name) for one in found]
+        assert np.mean([interval.low <= mean <= interval.high for interval in intervals]) >= 0.8
+        assert np.mean([interval.high - interval.low for interval in intervals]) < 0.6
+
+
+def test_advantage_is_paired_by_seed():
+    # Neither forecast knows of the second wave, whose size differs so much between seeds that only pairing
+    # can tell which of the two is the better.
+    second = np.array([0, *np.sin(2 * PHASE) / 20, 0])
+    laws = [wave(0.4) + size * second for size in (0.0, 0.3, 0.55)]
+    drift = drawn(laws, 4000, np.random.default_rng(20))
+    a, b = wave(0.3), wave(0.3, 0.8)
+    found = advantage(a, b, drift)
+    of_a, of_b = score(a, drift).correlation, score(b, drift).correlation
+    assert found.value == pytest.approx(of_a.value - of_b.value) and found.low > 0
+    assert of_a.low < of_b.high
+    reverse = advantage(b, a, drift)
+    assert reverse == pytest.approx((-found.value, -found.high, -found.low))
+    assert advantage(a, [a] * 3, drift) == (0, 0, 0)
+    assert advantage(laws, a, drift).value > 0
+
+
+SHORT = drawn([wave(0.3)] * 3, 50, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("forecasts", "said"),
+    [
+        (np.full(20, 0.05), r"\(22,\) or \(3, 22\) wanted, got \(20,\)"),
+        (np.tile(PRIOR, (2, 1)), r"got \(2, 22\)"),
+        (2 * PRIOR, "the forecast is not a law"),
+        (np.stack([PRIOR, PRIOR, PRIOR * np.nan]), "the forecast is not a law"),
+        (wave(1.5), "the forecast is not a law"),
+    ],
+)
+def test_forecasts_must_be_laws_over_the_bins_of_the_drift(forecasts, said):
+    for call in (score, lambda f, d: advantage(f, PRIOR, d), lambda f, d: advantage(PRIOR, f, d)):
+        with pytest.raises(ValueError, match=said):
+            call(forecasts, SHORT)
+
+
+def test_skill_and_ceiling_refuse_what_they_cannot_tell():
+    with pytest.raises(ValueError, match="no drift to forecast"):
+        skill(wave(0.3), np.stack([wave(0.1), PRIOR]), PRIOR)
+    with pytest.raises(ValueError, match="at least two values"):
+        noise_ceiling(drawn([PRIOR], 1, np.random.default_rng(0)))

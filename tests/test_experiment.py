@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from physmis.experiment import Experiment, run, run_all
+from physmis import kernels
+from physmis.experiment import FRESH, KERNEL, Deviation, Experiment, run, run_all
 from physmis.models import build
 from physmis.profiles import PROFILES, resolve
 from physmis.store import Store, key
@@ -301,3 +302,163 @@ def test_profile_sizes_are_positive_and_build_a_model(name):
 def test_profiles_grow_in_every_size():
     smoke, standard, full = (dataclasses.astuple(resolve(name))[1:] for name in ("smoke", "standard", "full"))
     assert all(a <= b <= c for a, b, c in zip(smoke, standard, full, strict=True)) and smoke < standard < full
+
+
+# deviations
+
+TANGENT = Deviation(TINY, "tangent", {"reach": 0.2})
+TRIP = Deviation(TINY, "round_trip", {"strength": 0.5}, TINY)
+PILOT = Deviation(dataclasses.replace(TINY, seed=1), "pilot", {"strength": 0.5, "scale": 0.1}, TINY)
+
+
+def trainings():
+    """How many models were trained, as the progress file tells."""
+    path = Path(os.environ["PHYSMIS_PROGRESS"])
+    told = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return sum(event["label"].startswith("train") and event["done"] == 0 for event in told)
+
+
+def landing_files(root):
+    return {path.parent.name: path.read_bytes() for path in Path(root).glob("deviation/*/*/arrays.npz")}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "parameters", "make"),
+    [
+        ("isotropic", {"scale": 0.1}, lambda x, fresh: kernels.IsotropicKernel(0.1, x.std(axis=(0, 1)))),
+        ("neighbour", {}, lambda x, fresh: kernels.NeighbourKernel(x)),
+        (
+            "neighbour",
+            {"width": 0.3, "deviation": 0.1},
+            lambda x, fresh: kernels.NeighbourKernel(x, 0.3, 0.1),
+        ),
+        ("exchange", {"width": 0.5}, lambda x, fresh: kernels.ExchangeKernel(fresh, 0.5)),
+        ("tangent", {"reach": 0.2}, lambda x, fresh: kernels.TangentKernel(x, 0.2)),
+        ("tangent", {"reach": 0.2, "share": 0.5}, lambda x, fresh: kernels.TangentKernel(x, 0.2, 0.5)),
+    ],
+)
+def test_landing_is_where_the_kernel_takes_the_first_of_the_training_set(store, seed, name, parameters, make):
+    of = dataclasses.replace(TINY, seed=seed)
+    landing = run(Deviation(of, name, parameters))
+    data, task = of.training_set(), of.task
+    fresh = task.sample(300, np.random.default_rng([seed, FRESH])).x
+    assert not np.isin(fresh, data.x).any()
+    moved = make(data.x, fresh).deviate(data.x[:64], np.random.default_rng([seed, KERNEL]))
+    np.testing.assert_allclose(landing.z, data.z[:64], atol=1e-6)
+    np.testing.assert_array_equal(landing.landed, task.measure(moved))
+    np.testing.assert_array_equal(landing.validity, task.validity(moved))
+    assert (landing.landed != landing.z).all()
+    assert trainings() == 0 and not (store.root / "model").exists()
+
+
+def test_transition_of_a_landing_is_over_the_bins_of_the_quantity(store):
+    landing = run(TANGENT)
+    edges, found = TINY.task.quantity.bins(), landing.transition
+    counts = np.histogram2d(landing.z, landing.landed, [edges, edges])[0]
+    held = counts.any(axis=1)
+    np.testing.assert_allclose(found.matrix[held], counts[held] / counts[held].sum(axis=1, keepdims=True))
+    assert found.count.sum() == 64 and held.sum() > 20
+
+
+def test_second_deviation_comes_from_the_store(store):
+    first, computed = run_all([TANGENT, TRIP])
+    before = {str(path): path.stat().st_mtime_ns for path in store.root.rglob("*")}
+    second, computed_again = run_all([TANGENT, TRIP])
+    assert (computed, computed_again) == (True, False)
+    for one, other, item in zip(first, second, (TANGENT, TRIP), strict=True):
+        np.testing.assert_array_equal(one.landed, other.landed)
+        assert one.deviation == other.deviation == item
+        assert one.key == key(item.config) == store.path(item.config).name
+    assert {str(path): path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
+    assert trainings() == 1
+
+
+def test_address_of_a_deviation_depends_on_all_that_it_is_made_of():
+    def of(**changes):
+        return dataclasses.replace(TRIP, of=dataclasses.replace(TINY, **changes))
+
+    def asked(**changes):
+        return dataclasses.replace(TRIP, model=dataclasses.replace(TINY, **changes))
+
+    def network(**changes):
+        return asked(model=dataclasses.replace(TINY.model, **changes))
+
+    changed = [
+        Deviation(TINY, "pilot", {"strength": 0.5, "scale": 0.1}, TINY),
+        Deviation(TINY, "pilot", {"strength": 0.5, "scale": 0.2}, TINY),
+        dataclasses.replace(TRIP, parameters={"strength": 0.4}),
+        *(of(samples=63), of(data=301), of(seed=1), of(task=load("cone", steps=12))),
+        *(asked(seed=1), asked(data=301), network(steps=6), network(sampler_steps=5), network(width=16)),
+        *(Deviation(TINY, name, {"width": 0.5}) for name in ("neighbour", "exchange")),
+    ]
+    assert len({key(item.config) for item in (TRIP, *changed)}) == len(changed) + 1
+    # Neither how many samples the asked model draws elsewhere, nor what is trained on the data, plays a part.
+    same = [
+        asked(samples=7),
+        of(model=dataclasses.replace(TINY.model, width=16)),
+        dataclasses.replace(TRIP, parameters={"strength": 0.5}),
+    ]
+    assert {key(item.config) for item in same} == {key(TRIP.config)}
+
+
+def test_a_model_is_trained_once_for_its_samples_and_all_deviations_that_ask_it(store):
+    # What shares these goes to one worker.
+    assert TRIP.training_config == PILOT.training_config == TINY.training_config != TANGENT.training_config
+    weaker = dataclasses.replace(TRIP, parameters={"strength": 0.2})
+    results, _ = run_all([TRIP, PILOT, TINY, weaker])
+    assert trainings() == 1 and len(list((store.root / "model").glob("*/*"))) == 1
+    trip, pilot, drawn, less = results
+    np.testing.assert_array_equal(drawn.x, run(TINY).x)
+    # The round trip is that of the stored model; the pilot is asked about the other training set.
+    x, task, rng = TINY.training_set().x[:64], TINY.task, np.random.default_rng([0, KERNEL])
+    np.testing.assert_allclose(trip.landed, task.measure(drawn.model.perturb(x, 0.5, rng)), rtol=1e-6)
+    x, rng = PILOT.of.training_set().x[:64], np.random.default_rng([1, KERNEL])
+    moved = x + 0.1 * (drawn.model.perturb(x, 0.5, rng) - x)
+    np.testing.assert_allclose(pilot.landed, task.measure(moved), rtol=1e-6)
+    assert np.abs(less.landed - less.z).mean() < np.abs(trip.landed - trip.z).mean()
+
+
+def test_deviations_in_two_processes_have_the_bytes_of_one(store, two_workers, monkeypatch):
+    work = [TANGENT, TRIP, PILOT, Deviation(TINY, "exchange", {"width": 0.5})]
+    run_all(work)
+    both = landing_files(store.root)
+    monkeypatch.setenv("PHYSMIS_STORE", str(store.root / "other"))
+    monkeypatch.setenv("PHYSMIS_JOBS", "1")
+    landings, computed = run_all(work[::-1])
+    assert computed and [landing.deviation for landing in landings] == work[::-1]
+    assert landing_files(store.root / "other") == both and len(both) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "model", "told"),
+    [
+        (
+            "nearest",
+            {},
+            None,
+            "'nearest'; accepted: isotropic, neighbour, exchange, tangent, pilot, round_trip",
+        ),
+        ("tangent", {"reahc": 0.1}, None, "'tangent': .*; accepted: reach, share"),
+        ("tangent", {}, None, "'tangent': missing .*'reach'; accepted: reach, share"),
+        ("isotropic", {"scale": 0.1, "spread": 1.0}, None, "'isotropic': .*'spread'; accepted: scale"),
+        ("neighbour", {"data": 1.0}, None, "'neighbour': .*'data'; accepted: width, deviation"),
+        ("pilot", {"strength": 0.5}, TINY, "'pilot': missing .*'scale'; accepted: strength, scale"),
+        ("round_trip", {"strength": 0.5}, None, "'round_trip' asks a trained model, and none was given"),
+        (
+            "exchange",
+            {"width": 0.5},
+            TINY,
+            "'exchange' asks no model, but one was given; pilot and round_trip",
+        ),
+    ],
+)
+def test_deviation_that_cannot_be_made_is_refused_before_any_training(name, parameters, model, told):
+    with pytest.raises(ValueError, match=told):
+        Deviation(TINY, name, parameters, model)
+
+
+def test_value_that_a_kernel_refuses_leaves_nothing_in_the_store(store):
+    with pytest.raises(ValueError, match="reach must be positive"):
+        run(Deviation(TINY, "tangent", {"reach": 0.0}))
+    assert not (store.root / "deviation").exists()

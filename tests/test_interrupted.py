@@ -57,7 +57,8 @@ def kill_in_the_middle(command, environment, store):
         process.kill()
         process.wait()
     complete = list(store.glob("samples/*/*"))
-    assert 0 < len(complete) < len(WORK) and len(family) >= 2  # how far the orphans get from here is up to them
+    # How far the orphans get from here is up to them.
+    assert 0 < len(complete) < len(WORK) and len(family) >= 2
     return family, {path: path.stat().st_mtime_ns for path in complete}
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import uniform
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,20 @@ class Task(ABC):
     @abstractmethod
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """Residual of the generating rule for each trajectory; 0 is a perfect one."""
+
+    def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
+        """`measure` of one trajectory in torch, for `physmis.expansion`: same value, right derivatives.
+
+        It must work under `torch.func.vmap` and twice `torch.func.grad`.
+
+        Raises
+        ------
+        NotImplementedError : the task has none.
+        """
+        raise NotImplementedError(
+            f"task '{self.name}': its measurement has no derivatives; "
+            "the Monte Carlo route, physmis.kernels.induced_transition, needs none"
+        )
 
     def sample(self, n: int, rng: np.random.Generator) -> Batch:
         """Draw ``n`` trajectories whose quantity follows the prior."""

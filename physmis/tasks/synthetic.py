@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
 
@@ -50,6 +51,31 @@ class Sine(Task):
         """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
         x = self.check(x)[..., 0]
         return in_chunks(lambda part: self._fit(part)[0], x)
+
+    def differentiable(self, x):
+        """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
+
+        A grid and three Newton steps find it, without derivatives. Two further steps carry them: each doubles
+        the order to which the result is right in the deviation of x, so after two the first and second
+        derivatives are those of the implicit function theorem. Where `measure` stops at the ends of its grid
+        cell, so does this.
+        """
+        t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
+
+        def power(f, y):
+            c, s = torch.cos(f * t), torch.sin(f * t)
+            cc, ss, cs, yc, ys = (c * c).sum(), (s * s).sum(), (c * s).sum(), (y * c).sum(), (y * s).sum()
+            return (ss * yc**2 - 2 * cs * yc * ys + cc * ys**2) / (cc * ss - cs**2)
+
+        slope = torch.func.grad(power)
+        bend = torch.func.grad(slope)
+        y, fixed = x[:, 0], x[:, 0].detach()
+        grid = torch.arange(0.25, self.steps / 2 - 0.25, 0.125, dtype=x.dtype, device=x.device)
+        start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
+        f = start
+        for row in (fixed, fixed, fixed, y, y):
+            f = torch.clamp(f - slope(f, row) / bend(f, row), start - 0.125, start + 0.125)
+        return f
 
     def validity(self, x):
         """Root-mean-square distance to the fitted sinusoid, scaled to its amplitude of 1."""
@@ -132,6 +158,9 @@ class Cone(Task):
     def measure(self, x):
         return np.linalg.norm(self.check(x)[..., 0], axis=1)
 
+    def differentiable(self, x):
+        return (x * x).sum().sqrt()  # at 0, where no derivative exists, it gives NaN, not some subgradient
+
     def validity(self, x):
         """Euclidean distance to the nearest point of the cone of all amplitudes.
 
@@ -190,6 +219,10 @@ class Logistic(Task):
         x = self.check(x)[..., 0]
         s = x[:, :-1] * (1 - x[:, :-1])
         return np.sum(x[:, 1:] * s, axis=1) / np.maximum(np.sum(s * s, axis=1), 1e-12)
+
+    def differentiable(self, x):
+        s = x[:-1, 0] * (1 - x[:-1, 0])
+        return (x[1:, 0] * s).sum() / (s * s).sum().clamp(min=1e-12)
 
     def validity(self, x):
         """Root-mean-square one-step residual of the map at the recovered r."""

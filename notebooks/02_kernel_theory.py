@@ -1,0 +1,969 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Forecast which values gain and lose mass
+#
+# **What you will do.** Push small errors through a measurement, first with derivatives and then with draws; build
+# *data deviation kernels*, which say where a model class tends to land when it means a trajectory; and forecast from
+# them which values of the quantity a model will make too often and too rarely, before looking at its samples.
+#
+# **What you will learn.** Errors that are right on average still move the quantity: *bias* and *blur*. The errors that
+# matter run along the data, where validity cannot see them. A forecast made before training says where growth rates
+# gather; the trained model's own errors say it almost as well as another training run would.
+#
+# **What you need.** Notebook 01, derivatives, and expectations. No diffusion models.
+#
+# This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
+# Tanaka, 2026), which names the data deviation kernel. The definitions, kernels and numbers here are this companion's
+# own. Claims examined: C3, *local errors typical of the model class, pushed through the measurement, move probability
+# mass*; C4, *a data deviation kernel forecasts which values gain and lose mass*; C5, *before the model is trained*.
+
+# %% tags=["parameters"]
+PROFILE = "standard"
+SEED = 0
+DEVICE = "auto"
+
+# %%
+import time
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from scipy.optimize import brentq
+from scipy.stats import spearmanr
+
+import physmis
+from physmis import drift, expansion, kernels, plotting, tasks
+from physmis.experiment import Deviation, Experiment, run_all
+from physmis.models import build
+from physmis.store import Store
+
+plotting.use_style()
+run = physmis.start("02_kernel_theory", profile=PROFILE, seed=SEED, device=DEVICE)
+P = run.profile
+
+# %% [markdown]
+# ## 1. Push a small error through the measurement
+#
+# A model means the trajectory $x$ and makes $x' = x + d$ instead. Let the error $d$ have mean 0 and covariance $S$,
+# and let it be small. What happens to the quantity $z = m(x)$? With the gradient $g = \nabla m(x)$ and the matrix of
+# second derivatives $H = \mathrm{Hess}\,m(x)$, Taylor's formula says
+#
+# $$ m(x + d) = m(x) + g^\top d + \tfrac12\, d^\top H d + \dots $$
+#
+# Take the mean. The linear term averages to 0, because $d$ does. The quadratic one is a sum of $\frac12 H_{ij} d_i
+# d_j$, and $\mathbb{E}[d_i d_j] = S_{ij}$. The variance comes from the linear term. To second order in the size of
+# $d$,
+#
+# $$ \underbrace{b = \mathbb{E}[m(x')] - m(x) = \tfrac12 \mathrm{tr}(S H)}_{\text{bias}}, \qquad
+#    \underbrace{D = \mathrm{Var}[m(x')] = g^\top S\, g}_{\text{blur}} . $$
+#
+# So errors that are right on average still shift the quantity wherever the measurement is *curved*. This is Jensen's
+# inequality: jitter can be across a vector as well as along it, and a step across can only make it longer.
+#
+# **By hand, for the cone.** There $m(x) = \lVert x \rVert = z$, for $T = 32$ values. The gradient $x/z$ has length 1.
+# The curvature is $1/z$ in each of the $T - 1$ directions across $x$ and 0 along it. With isotropic errors, $S = s^2
+# I$,
+#
+# $$ b = \frac{(T-1)\,s^2}{2z}, \qquad D = s^2 . $$
+#
+# The bias pushes mass away from the tip, the more the closer it is.
+#
+# **From single trajectories to the distribution.** Let $b(z)$ and $D(z)$ now be the means over all trajectories that
+# share $z$, and take any smooth function $f$ that vanishes far out. The recovered quantity $z'$ has $\mathbb{E}[z' -
+# z] = b$ and $\mathbb{E}[(z'-z)^2] = D$, to second order, so
+#
+# $$ \int f\, q \;=\; \mathbb{E}\, f(z') \;=\; \int \left( f + b f' + \tfrac12 D f'' \right) p
+#    \;=\; \int f \left( p - (b p)' + \tfrac12 (D p)'' \right) , $$
+#
+# integrating by parts once for $b$ and twice for $D$. It holds for every $f$, so what stands beside $f$ must be $q$:
+#
+# $$ q - p = -(b p)' + \tfrac12 (D p)'' . $$
+#
+# The bias carries mass along, the blur spreads it. At the ends of our priors $p$ jumps and has no derivative. There
+# we use the same two numbers without differentiating: every trajectory becomes a small Gaussian, moved by its bias
+# and as wide as its blur,
+#
+# $$ \hat q(z') = \int p(z)\, \mathcal{N}(z';\; z + b,\, D)\, dz . $$
+#
+# `expansion.bias_and_blur` takes the derivatives of any measurement written in torch, `expansion.expand` the
+# integral.
+#
+# **The check.** For each task we spread trajectories evenly over the prior and take isotropic errors of 2 % of the
+# data's standard deviation. The theory predicts bias and blur; we also draw errors and simply measure. Errors come in
+# pairs, $d$ and $-d$: the linear terms of the two cancel in their mean, which leaves the small bias to see.
+
+
+# %%
+def spread_evenly(task):
+    """Trajectories at evenly spaced quantiles of the prior, lowest quantity first, and their quantity."""
+    z = task.quantity.prior.ppf((np.arange(count) + 0.5) / count)
+    return task.generate(z, np.random.default_rng(SEED)), z
+
+
+def measure_errors(task, x, s, pairs, rng):
+    """Mean and variance of m(x') - m(x) at each of ``x``, and the squared standard error of the mean."""
+    odd, even = [], []
+    start = task.measure(x)
+    for _ in range(pairs):
+        d = s * rng.standard_normal(x.shape)
+        up, down = task.measure(x + d) - start, task.measure(x - d) - start
+        odd.append((up - down) / 2)
+        even.append((up + down) / 2)
+    rest = np.var(even, axis=0, ddof=1)
+    return np.mean(even, axis=0), np.mean(np.square(odd), axis=0) + rest, rest / pairs
+
+
+def by_tenth(values):
+    """Mean over each tenth of the prior's mass; ``values`` are in order of the quantity."""
+    return np.array([part.mean(axis=0) for part in np.array_split(values, 10)])
+
+
+count = min(P.samples, 2000)
+rng = np.random.default_rng(SEED)
+three = {name: tasks.load(name) for name in ("sine", "cone", "logistic")}
+sets = {name: spread_evenly(task) for name, task in three.items()}
+unit = {
+    name: x.std() for name, (x, _) in sets.items()
+}  # of the scale of errors: the data's standard deviation
+# Bias and blur grow as the square of the scale: once at scale 1 serves all scales.
+derived = {
+    name: expansion.bias_and_blur(task.differentiable, sets[name][0], 1.0) for name, task in three.items()
+}
+
+fig, axes = plt.subplots(2, 3, figsize=(12, 5.6), sharex="col")
+shown, variances = {}, []
+for column, (name, task) in zip(axes.T, three.items(), strict=True):
+    (x, z), s = sets[name], 0.02 * unit[name]
+    b, D = (s**2 * part for part in derived[name])
+    mean, variance, error = measure_errors(task, x, s, 64, rng)
+    size = np.ptp(task.quantity.prior.support())
+    bars = 1.96 * np.sqrt(by_tenth(error) / (count / 10))
+    theory = by_tenth(b) / size, np.sqrt(by_tenth(D)) / size
+    seen = by_tenth(mean) / size, np.sqrt(by_tenth(variance)) / size
+    for ax, line, points, bar in zip(column, theory, seen, (bars / size, None), strict=True):
+        ax.plot(by_tenth(z), line, color=plotting.COLOURS["prior"], lw=3, label="expansion")
+        ax.errorbar(by_tenth(z), points, bar, fmt="o", ms=5, color="black", capsize=3, label="Monte Carlo")
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    column[0].axhline(0, color="0.7", lw=0.9, zorder=0)
+    column[0].set_title(name)
+    column[1].set(xlabel=task.quantity.label, ylim=(0, 1.3 * max(seen[1])))
+    shown |= {
+        f"{name}_{k}": v
+        for k, v in zip(("z", "b", "sd", "bars"), (by_tenth(z), *theory, bars / size), strict=True)
+    }
+    shown |= {f"{name}_measured_{k}": v for k, v in zip(("b", "sd"), seen, strict=True)}
+    variances += [variance, D]
+axes[0, 0].set_ylabel("bias $b$ / range of $z$")
+axes[1, 0].set_ylabel(r"blur $\sqrt{D}$ / range of $z$")
+axes[1, 0].legend(loc="lower left")
+run.save_figure(fig, "fig_02_expansion", data=shown, configs=[])
+plt.show()
+
+# %%
+x, z = sets["cone"]
+print("cone, largest relative difference from the formulas by hand:",
+      f"bias {np.abs(derived['cone'][0] / ((x.shape[1] - 1) / (2 * z)) - 1).max():.0e},",
+      f"blur {np.abs(derived['cone'][1] - 1).max():.0e}")  # fmt: skip
+for k in (0, 1, 9):
+    print(f"cone, tenth {k + 1:2d}: bias {shown['cone_b'][k]:.2e} by expansion,",
+          f"{shown['cone_measured_b'][k]:.2e} +- {shown['cone_bars'][k]:.0e} by Monte Carlo")  # fmt: skip
+
+
+def worst_blur(rows):
+    """Largest relative difference of sqrt(D) between expansion and Monte Carlo: over all tenths, and off the tip."""
+    tenth, *columns = rows.T
+    sums = [np.bincount(tenth.astype(int), weights=column, minlength=10) for column in columns]
+    ratios = [np.sqrt(seen / forecast) for seen, forecast in zip(sums[::2], sums[1::2], strict=True)]
+    off = np.abs(np.array(ratios) - 1)  # (tasks, tenths)
+    return off.max(), np.delete(
+        off.ravel(), 10
+    ).max()  # number 10: the second task's, the cone's, lowest tenth
+
+
+tenths = np.arange(count) * 10 // count
+rows = [np.stack([tenths, *variances], axis=1)]
+run.record_claim("C3.02.expansion", *drift.bootstrap(lambda r: worst_blur(r)[0], rows))
+run.record_claim("C3.02.expansion_off_tip", *drift.bootstrap(lambda r: worst_blur(r)[1], rows))
+
+# %% [markdown]
+# **What we see.** The blur of all three comes out, and so does the bias of the logistic map and, beyond the lowest
+# tenth, of the cone. The sine's measurement is so nearly linear in its errors that its bias, some $10^{-8}$ of the
+# range, cannot be told from 0. The growth rate comes out too low, most at large $r$: it is a quotient, and errors
+# enter its divisor as squares, which add up. (The same is known as regression dilution.) In the cone's lowest tenth
+# the expansion gives twice the bias that there is, and 5 % too much blur. The formula by hand says why: errors have
+# length $s\sqrt{T} \approx 0.012$, as large as the smallest amplitudes, so they are not small there. The first claim
+# asks for agreement within 5 % everywhere; because of that tenth its interval reaches beyond. The second leaves that
+# tenth out; we added it after seeing the first.
+
+# %% [markdown]
+# ## 2. See what the theory forecasts, and where it stops
+#
+# The expansion keeps two terms of Taylor's formula. How small must errors be for that? We let isotropic errors grow,
+# from 3 % of the data's standard deviation to three times it, and compare two laws of $m(x')$: the one that Monte
+# Carlo finds, and the forecast $\hat q$. Their total variation, divided by that between the Monte Carlo law and $p$,
+# is the share of the drift that the theory gets wrong: 0 is perfect, 1 is as bad as forecasting no drift at all. A
+# perfect theory would still show the noise of a finite number of draws. We find that floor by drawing from $\hat q$
+# itself, equally often.
+
+
+# %%
+def bins(task, per_range, beyond):
+    """Bins over the prior's range and so many ranges beyond each end, so that laws far off are told apart."""
+    low, high = task.quantity.prior.support()
+    inner = low + (high - low) * np.linspace(-beyond, 1 + beyond, (1 + 2 * beyond) * per_range + 1)
+    return np.concatenate([[-np.inf], inner, [np.inf]])
+
+
+def laws(name, s, edges, draws, rng):
+    """Masses in bins: without errors, by Monte Carlo, by the expansion, by as many draws from the expansion."""
+    task, (x, z) = three[name], sets[name]
+    b, D = (s**2 * part for part in derived[name])
+    landed = [task.measure(x + s * rng.standard_normal(x.shape)) for _ in range(draws)]
+    ideal = z + b + np.sqrt(D) * rng.standard_normal((draws, count))
+    return (
+        drift.histogram(z, edges),
+        drift.histogram(np.concatenate(landed), edges),
+        expansion.expand(z, b, D, edges),
+        drift.histogram(ideal.ravel(), edges),
+    )
+
+
+scales = np.geomspace(0.03, 3, 7)
+draws = {
+    "sine": 16,
+    "cone": 64,
+    "logistic": 64,
+}  # the sine's measurement is a search, a hundred times slower
+found = {
+    name: [laws(name, s * unit[name], bins(task, 20, 10), draws[name], rng) for s in scales]
+    for name, task in three.items()
+}
+wrong = {name: [drift.total_variation(f, q) / drift.total_variation(p, q) for p, q, f, _ in rows]
+         for name, rows in found.items()}  # fmt: skip
+floor = {name: [drift.total_variation(f, i) / drift.total_variation(p, i) for p, _, f, i in rows]
+         for name, rows in found.items()}  # fmt: skip
+
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+edges = bins(three["cone"], 40, 1)
+inner = edges[1:-1]
+saved = {"scales": scales, "edges": inner}
+for ax, share in zip(axes, (0.1, 1.0), strict=False):
+    p, q, f, _ = (law[1:-1] * 40 for law in laws("cone", share * unit["cone"], edges, 200, rng))
+    ax.stairs(p, inner, color="0.75", lw=1.4, label="intended $p$")
+    ax.stairs(f, inner, color=plotting.COLOURS["prior"], lw=3, label="expansion")
+    ax.plot((inner[1:] + inner[:-1]) / 2, q, "o", ms=3, color="black", label="Monte Carlo")
+    ax.set(title=f"cone, errors of {share:.0%}", xlabel=three["cone"].quantity.label, xlim=(-0.3, 1.7))
+    saved |= {f"cone_{share}_{k}": law for k, law in zip(("p", "q", "forecast"), (p, q, f), strict=True)}
+axes[0].set_ylabel("density")
+axes[0].legend(loc="upper right")
+for (name, values), style in zip(wrong.items(), ("s:", "o-", "^--"), strict=True):
+    axes[2].loglog(100 * scales, values, style, color="black", ms=5, label=name)
+    axes[2].loglog(100 * scales, floor[name], style[1:], color="0.7", lw=1.2, zorder=0)
+    saved |= {f"{name}_wrong": values, f"{name}_floor": floor[name]}
+axes[2].set(
+    title="share of the drift got wrong", xlabel="error / data's standard deviation [%]", ylabel="TV ratio"
+)
+axes[2].plot([], [], color="0.7", lw=1.2, label="floor of each")
+axes[2].set_ylim(3e-3, 20)
+axes[2].legend(loc="upper left", ncols=2)
+run.save_figure(fig, "fig_02_validity", data=saved, configs=[])
+plt.show()
+print("errors / data's standard deviation:", np.round(scales, 3))
+for name in three:
+    print(f"{name:9s} got wrong", np.round(wrong[name], 2), " floor", np.round(floor[name], 2))
+task, (x, z) = three["sine"], sets["sine"]
+for s in scales[3:] * unit["sine"]:
+    leaps = np.abs(task.measure(x + s * rng.standard_normal(x.shape)) - z) > 5 * s * np.sqrt(
+        derived["sine"][1]
+    )
+    print(
+        f"sine, errors of {s / unit['sine']:.0%}: {leaps.mean():.1%} land more than 5 standard deviations away"
+    )
+
+# %% [markdown]
+# **What we see.** *Logistic map*: the forecast is as good as these draws can tell while errors stay below 15 % of the
+# standard deviation, wrong by a fifth at 65 %, and useless at 300 %. *Sine*: up to 65 % it cannot be told from
+# perfect; the floor is high because there is little drift to forecast. *Cone*: the forecast has the right shape, yet
+# most of the drift is put in the wrong place at every scale here. That surprised us. The drift at the tip is made by
+# trajectories with $z \lesssim s\sqrt{T}$, and for these the error is never small, however small $s$ is: $b \propto
+# 1/z$ throws them too far. The upper edge, where the error is small, is forecast well.
+#
+# Where does the theory stop?
+#
+# - **Curvature.** When $d$ is so large that $g$ and $H$ change along the way, as at the tip.
+# - **Leaps.** The sine's frequency is where a fit is best. A large error can make a distant frequency fit better. The
+#   last lines count such leaps: none in 2,000 at 65 %, 1 in 13 at 139 %, more than half at 300 %. No derivative at
+#   $x$ can know of them. The same holds for a model that means one trajectory and makes another of the data.
+# - **Chaos.** Our measurement of $r$ looks one step ahead, so it does not magnify errors from step to step. A *model*
+#   that makes trajectories step by step does: a small error grows by $e^{\lambda t}$. Then $d$ is large, or its
+#   covariance far from isotropic.
+#
+# What remains true for errors of any size and kind is the transition $T(z'|z)$, the law of $m(x')$ given $z$. It
+# needs draws instead of derivatives.
+
+# %% [markdown]
+# ## 3. Find measurements that small errors cannot bias
+#
+# The bias $\frac12\mathrm{tr}(SH)$ vanishes where second derivatives cancel. For isotropic errors it is $\frac12
+# s^2\,\mathrm{tr} H = \frac12 s^2 \Delta m$, with the Laplacian $\Delta m$, the sum of the pure second derivatives. A
+# function with $\Delta m = 0$ *everywhere* is called **harmonic**. For it much more is true: isotropic errors of
+# *any* size leave it unbiased. To see why, average $m$ over the sphere of radius $\rho$ around $x$ and let $\rho$
+# grow. The average changes as fast as $m$ changes outwards, on average over the sphere. By the divergence theorem
+# this is the integral of $\Delta m$ over the ball inside, up to a positive factor: nothing. So the average over every
+# sphere is the value at its centre, $m(x)$. An isotropic error lands on spheres around $x$, evenly on each.
+# Conversely, a measurement that is unbiased at every $x$, however small the errors, must have $\Delta m = 0$
+# everywhere.
+#
+# Linear measurements are harmonic, and more: they stay unbiased under *every* error of mean 0, isotropic or not. Let
+# us try six measurements of a trajectory of two steps, at the point $x = (1, \frac12)$, with errors up to six times
+# the entries.
+
+# %%
+six = {
+    "(x0 + x1)/2": lambda x: (x[:, 0] + x[:, 1]) / 2,
+    "x0 x1": lambda x: x[:, 0] * x[:, 1],
+    "Re (x0 + i x1)^3": lambda x: x[:, 0] ** 3 - 3 * x[:, 0] * x[:, 1] ** 2,
+    "(x0 - 1)^4": lambda x: (x[:, 0] - 1) ** 4,
+    "x0^2 + x1^2": lambda x: (x**2).sum(-1),
+    "|x|": lambda x: (x**2).sum(-1) ** 0.5,
+}
+sizes, tries = (0.1, 1.0, 3.0), 200_000
+point = np.array([[1.0, 0.5]])
+worst, rng = 0.0, np.random.default_rng(SEED)
+print(f"{'m(x)':18s} {'tr H':>6s}   " + "".join(f"mean change at s = {s:<12g}" for s in sizes))
+for name, m in six.items():
+    b, _ = expansion.bias_and_blur(lambda x, m=m: m(x.T)[0], point[..., None], 1.0)
+    text = ""
+    for s in sizes:
+        change = m(point + s * rng.standard_normal((tries, 2))) - m(point)
+        error = 1.96 * change.std() / tries**0.5
+        text += f"{change.mean():12.4f} +- {error:<15.4f}"
+        if name in list(six)[:3]:
+            worst = max(worst, abs(change.mean()) / change.std())
+    print(f"{name:18s} {2 * b[0]:6.2f}   {text}")
+noise = 3 / tries**0.5  # nine averages are looked at: three standard errors each way
+run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst + noise)
+
+# %% [markdown]
+# **What we see.** The first three stay within noise of 0 at all sizes; the last two are biased at all sizes, the
+# square by exactly $2 s^2$. The fourth has no second derivative at this one point: small errors leave it nearly
+# alone, large ones do not. Without bias there is still blur: harmonic measurements keep their mean, not their
+# distribution.
+#
+# What is harmonic depends on the coordinates in which the errors are isotropic. This is a handle. If the coordinates
+# that a model sees are chosen so that the quantity is a *linear* function of them, its errors cannot bias it as long
+# as their mean is 0. Notebook 05 tries that.
+
+# %% [markdown]
+# ## 4. Build kernels that say where a model's errors land
+#
+# The expansion needs small errors. From here on we use none of it. A **data deviation kernel** $K(x'|x)$ says where a
+# model class tends to land when it means $x$. Pushed through the measurement it gives a **transition** on the quantity,
+# and the transition forecasts the recovered distribution:
+#
+# $$ T(z'|z) = \mathbb{E}\left[\, m(x') \text{ has law } K(\cdot|x) \;\middle|\; m(x) = z \right], \qquad
+#    \hat q(z') = \int p(z)\, T(z'|z)\, dz . $$
+#
+# All that is needed of a kernel is a draw: take a training trajectory, let the kernel `deviate` it, measure both.
+# Counting pairs of bins gives $T$. How should a kernel look? Here are six, from little knowledge to much.
+#
+# | kernel | $x'$ | knows | before training? |
+# |---|---|---|---|
+# | isotropic | $x + s\,\varepsilon$ | one number $s$ | yes |
+# | neighbour | the nearest *other* training trajectory, plus the isotropic error | the data | yes |
+# | exchange | blur $x$, then draw from the exact posterior over fresh data | the data | yes (a null) |
+# | tangent | steps along the data, limited in reach | the data, and which trajectories are valid | yes |
+# | pilot | $x + a\,(\text{round trip of a pilot} - x)$ | a model trained for a tenth of the budget | yes |
+# | round trip | add noise to $x$, let the trained model remove it | the trained model | no |
+#
+# The **tangent** kernel is our own. A trained model corrects errors that leave the data (its trajectories are valid);
+# what it cannot see are errors *along* the data. Differences of neighbours point along the data. So with $x_i, x_j, x_k$
+# drawn from the 5 % nearest trajectories, and $\ell$ = *reach* times the distance of $x$ to the mean trajectory level,
+#
+# $$ x' = x + \frac{x_i - x_j}{\sqrt{1 + |x_i - x_j|^2/\ell^2}} + \frac{x_k - x}{1 + |x_k - x|^2/\ell^2} : $$
+#
+# a blur along the data, no longer than $\ell$, and a pull toward neighbours within $\ell$. The pull is there because a
+# network trained on squared error answers with means; it draws toward where data are dense.
+#
+# **Nothing is fitted to what we want to forecast.** The *reach* needs no trained model at all. Notebook 01 says that
+# nearly all generated trajectories are valid. So the kernel may go along the data as far as its typical landing place
+# is still valid: of a few reaches, up to a fifth of a trajectory's size, we take the largest at which the median
+# residual stays within the task's tolerance. The other numbers are set on one *calibration task*, the sine, and kept:
+# the isotropic scale and the pilot's $a$ by matching the residual of the trained model (no histogram), the strength of
+# the round trip by its skill there, the width of the plain blur by the sine's drift.
+
+# %%
+KINDS = ("velocity", "noise", "clean")
+CALIBRATION = "sine"
+strengths = (0.1, 0.4, 0.7)  # 1 would forget x, and be the model's own samples
+reaches = (0.025, 0.05, 0.1, 0.2, 0.4)
+
+
+def experiment(task, seed, data=P.data, **changes):
+    """The profile's U-Net on a task; `changes` override its hyperparameters."""
+    return Experiment(tasks.load(task), build("unet", **{**P.unet, **changes}), data, P.samples, seed)
+
+
+def deviation(e, kernel, settings, model=None):
+    """Where a kernel lands the first trajectories of an experiment's training set, as many as it samples."""
+    return Deviation(e, kernel.replace(" ", "_"), settings, model)
+
+
+def round_trip(e, strength):
+    """The same for the round trip through the experiment's own model."""
+    return deviation(e, "round trip", {"strength": strength}, e)
+
+
+def compute(jobs):
+    """The results of a dictionary of experiments or deviations."""
+    results, cold = run_all(list(jobs.values()), run.device)
+    run.cold |= cold
+    return dict(zip(jobs, results, strict=True))
+
+
+pairs = [(task, kind) for task in three for kind in KINDS]
+seed = run.seeds[0]  # where one seed is enough
+models = {(t, k, s): experiment(t, s, prediction=k) for t, k in pairs for s in run.seeds}
+tenth = {"steps": P.steps // 10, "sampler_steps": P.sampler_steps // 2}
+short = {(t, k): experiment(t, seed, prediction=k, **tenth) for t, k in pairs}
+logistic = three["logistic"]  # section 8 varies data and model on this one task
+sizes = (P.data // 10, P.data, P.data * 10)
+widths = sorted({max(8, P.width // 2), P.width})
+variants = (
+    {("data", n): experiment("logistic", seed, data=n) for n in sizes}
+    | {("width", w): experiment("logistic", seed, width=w) for w in widths}
+    | {("steps", n): experiment("logistic", seed, steps=n) for n in (P.steps // 4, P.steps, 2 * P.steps)}
+)
+trained = compute(models | {(CALIBRATION, k): short[CALIBRATION, k] for k in KINDS} | variants)
+trips = compute({
+    (t, tau, s): round_trip(models[t, "velocity", s], tau)
+    for t in three for tau in strengths for s in (run.seeds if t == CALIBRATION else [seed])
+})  # fmt: skip
+tangents = compute({
+    (t, r): deviation(models[t, "velocity", seed], "tangent", {"reach": r}) for t in three for r in reaches
+})  # fmt: skip
+
+
+def assess(group):
+    """The drift of experiments of one task, over seeds."""
+    quantity = group[0].experiment.task.quantity
+    return drift.assess([result.z for result in group], quantity.prior, quantity.bins(), P.data)
+
+
+def forecasts(landings, steps=1):
+    """The law that each seed's kernel forecasts, (seeds, bins)."""
+    quantity = landings[0].deviation.of.task.quantity
+    p = drift.prior_mass(quantity.prior, quantity.bins())
+    return np.stack([kernels.forecast(p, landing.transition.matrix, steps) for landing in landings])
+
+
+def seeds_of(results, *name):
+    """The results of one name, over seeds."""
+    return [results[*name, s] for s in run.seeds]
+
+
+observed = {pair: assess(seeds_of(trained, *pair)) for pair in pairs}
+
+# %% [markdown]
+# **Set the numbers.** The residual is that of notebook 01; for the sine, the distance to the best sine of amplitude 1.
+
+
+# %%
+def residual(results):
+    """Median residual of the rule, mean over seeds."""
+    return float(np.mean([np.median(result.validity) for result in results]))
+
+
+def residual_of_noise(scale):
+    """Median residual of calibration data with isotropic errors of `scale` standard deviations."""
+    data = models[CALIBRATION, "velocity", seed].training_set().x[:2000]
+    kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
+    return float(np.median(three[CALIBRATION].validity(kernel.deviate(data, np.random.default_rng(SEED)))))
+
+
+def nearest(candidates, found, wanted):
+    """The candidate whose finding is nearest to what is wanted, by ratio."""
+    return candidates[np.argmin([abs(np.log(max(value, 1e-9) / max(wanted, 1e-9))) for value in found])]
+
+
+control = observed[CALIBRATION, "velocity"]
+scale, share = {}, {}
+for kind in KINDS:
+    wanted = residual(seeds_of(trained, CALIBRATION, kind))
+    scale[kind] = brentq(lambda s, wanted=wanted: residual_of_noise(s) - wanted, 1e-5, 10, xtol=1e-5)
+    share[kind] = min(wanted / residual([trained[CALIBRATION, kind]]), 1.0)
+    print(f"{kind:9s} residual {wanted:.4f}: isotropic scale s = {scale[kind]:.4f}, share of the pilot's errors a = {share[kind]:.3f}")  # fmt: skip
+reach = {}
+for name, task in three.items():
+    left = [np.median(tangents[name, r].validity) for r in reaches]
+    reach[name] = max(
+        r for r, value in zip(reaches, left, strict=True) if r <= 0.2 and value <= task.tolerance
+    )
+    print(
+        f"{name:9s} median residual after steps of reach {reaches}: {np.round(left, 3)}, so reach {reach[name]}"
+    )
+skills = [
+    drift.skill(forecasts(seeds_of(trips, CALIBRATION, tau)), control.q, control.p).mean()
+    for tau in strengths
+]
+strength = strengths[np.argmax(skills)]
+
+
+def blurred(task, width):
+    """The prior of a task after a Gaussian blur of `width` times its range: a forecast that knows no trajectories."""
+    z = task.quantity.prior.ppf((np.arange(2000) + 0.5) / 2000)
+    variance = (width * np.ptp(task.quantity.prior.support())) ** 2
+    return expansion.expand(z, np.zeros(2000), np.full(2000, variance), task.quantity.bins())
+
+
+blurs = np.geomspace(0.005, 0.16, 6)
+blur = nearest(
+    blurs,
+    [drift.total_variation(control.p, blurred(three[CALIBRATION], w)) for w in blurs],
+    control.excess.value,
+)
+print(f"excess drift of the sine {control.excess}, so plain blur of {blur:.3f} of the range")
+print(
+    f"skill of the round trip on the sine at strengths {strengths}:",
+    np.round(skills, 2),
+    f"so strength {strength}",
+)
+
+# %% [markdown]
+# ## 5. Compare the forecast with the model
+#
+# Now all kernels on all tasks, for the three prediction types of notebook 01, with three training seeds. A forecast is
+# made from each seed's training set and compared with the samples of the model that was trained on it. Numbers are means
+# over seeds:
+#
+# - **drift correlation**: Pearson's correlation over bins between forecast and observed drift. Beside it stands its
+#   **noise ceiling**: what a second sample from the very same model would reach.
+# - **skill** $1 - \mathrm{TV}(\hat q, q)/\mathrm{TV}(p, q)$: 0 is the forecast of no drift, 1 is perfect. The observed
+#   law is a finite sample, so even the true law stays below 1.
+#
+# Two nulls stand beside the kernels: *no drift*, and a *plain blur* of the prior that knows no trajectories. *Another
+# seed* is no kernel: it takes what one training run made as a forecast of another's.
+
+# %%
+jobs = {}
+for (task, kind, s), e in models.items():
+    few, pilot = replace(e, samples=P.samples // 4), short[task, kind]
+    jobs |= {
+        ("isotropic", task, kind, s): deviation(e, "isotropic", {"scale": scale[kind]}),
+        ("neighbour", task, kind, s): deviation(e, "neighbour", {"width": 0.0, "deviation": scale[kind]}),
+        ("exchange", task, kind, s): deviation(e, "exchange", {"width": 0.5}),
+        ("tangent", task, kind, s): deviation(e, "tangent", {"reach": reach[task]}),
+        ("pilot", task, kind, s): deviation(few, "pilot", {"strength": strength, "scale": share[kind]}, pilot),
+        ("round trip", task, kind, s): round_trip(e, strength),
+    }  # fmt: skip
+landings = compute(jobs)
+KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
+laws_of = {
+    (kernel, *pair): forecasts(seeds_of(landings, kernel, *pair)) for kernel in KERNELS for pair in pairs
+}
+for pair in pairs:
+    found_drift = observed[pair]
+    laws_of["no drift", *pair] = found_drift.p
+    laws_of["plain blur", *pair] = blurred(three[pair[0]], blur)
+    laws_of["another seed", *pair] = np.roll(found_drift.q, 1, axis=0)
+ROWS = ("no drift", "plain blur", *KERNELS, "another seed")
+scores = {(row, *pair): drift.score(laws_of[row, *pair], observed[pair]) for row in ROWS for pair in pairs}
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.8))
+saved = {}
+for ax, task in zip(axes, three, strict=True):
+    found_drift = observed[task, "velocity"]
+    shown = {kernel: laws_of[kernel, task, "velocity"] for kernel in ("tangent", "round trip")}
+    plotting.plot_forecast(ax, found_drift.edges, found_drift.p, found_drift.q, shown, P.samples, "unet")
+    ax.set(title=task, xlabel=three[task].quantity.label)
+    saved |= {f"{task}_edges": found_drift.edges, f"{task}_p": found_drift.p, f"{task}_q": found_drift.q}
+    saved |= {f"{task}_{kernel.replace(' ', '_')}": law for kernel, law in shown.items()}
+axes[0].set_ylabel("drift relative to the prior")
+axes[0].legend(loc="lower center", fontsize=9)
+keys = [result.key for result in (*trained.values(), *landings.values())]
+run.save_figure(fig, "fig_02_forecast", data=saved, configs=keys)
+plt.show()
+
+# %% [markdown]
+# **What we see.** Blue is what the trained model does too often (above 0) or too rarely; black and orange are two forecasts.
+# The round trip, made from the trained model, follows the drift nearly bin by bin: the loss at the ends, and on the logistic map
+# the peaks near 3.6 and 3.8 with the trough between them. The tangent kernel has seen no trained model. It finds the loss at the
+# ends of all three, and the gain of the logistic map below 3.85; it does not find the trough. On the sine it forecasts little.
+
+# %%
+columns = [f"{task}\n{kind}" for task, kind in pairs]
+table = {part: np.array([[getattr(scores[row, *pair], part).value for pair in pairs] for row in ROWS])
+         for part in ("correlation", "skill", "tv", "w1")}  # fmt: skip
+ceilings = np.array([scores["no drift", *pair].ceiling for pair in pairs])
+fig, ax = plt.subplots(figsize=(10, 5.4))
+labels = [[f"{c:.2f}  ({s:+.2f})" for c, s in zip(*row, strict=True)]
+          for row in zip(table["correlation"], table["skill"], strict=True)]  # fmt: skip
+labels.append([f"{value:.2f}" for value in ceilings])
+sns.heatmap(
+    np.vstack([table["correlation"], ceilings]), annot=np.array(labels), fmt="", cmap="vlag", center=0,
+    vmin=-1, vmax=1, xticklabels=columns, yticklabels=[*ROWS, "noise ceiling"], ax=ax,
+    annot_kws={"size": 8}, cbar_kws={"label": "drift correlation"}, linewidths=0.5,
+)  # fmt: skip
+for line in (2, 7, 8, 9):
+    ax.axhline(line, color="black", lw=1.2)
+ax.set_title("drift correlation (skill) of every forecast")
+league = {f"{part}_{end}": np.array([[getattr(getattr(scores[row, *pair], part), end) for pair in pairs] for row in ROWS])
+          for part in ("correlation", "skill", "tv", "w1") for end in ("value", "low", "high")}  # fmt: skip
+run.save_figure(
+    fig, "fig_02_league",
+    data=league | {"rows": ROWS, "columns": [f"{t} {k}" for t, k in pairs], "ceiling": ceilings},
+    configs=keys,
+)  # fmt: skip
+plt.show()
+
+# %% [markdown]
+# **What we see.** From the top:
+#
+# - *Plain blur* forecasts a loss at both ends, the same on all tasks. That is all there is to the sine, on which it was set. On the
+#   other two it finds less than the tangent kernel.
+# - *Isotropic*, at the scale that matches the residual, forecasts almost nothing. The residual says how far the model leaves
+#   the data, not how far off it is *along* them (section 7).
+# - *Neighbour* and *exchange* see the logistic map only, where neighbours are far apart. The exchange was meant as a null. It is
+#   one on the sine and on the cone. On the logistic map 20,000 references are not plentiful, and it acts like the neighbour.
+# - *Tangent* is the best forecast made before training on the cone and the logistic map with velocity prediction. With noise and
+#   clean prediction it is worse, on the cone useless. It knows the data and nothing of what the network predicts.
+# - *Pilot* is poor. After a tenth of the training the errors are not a small version of what they will be.
+# - *Round trip* comes close to the noise ceiling nearly everywhere, and above *another seed*: it knows the errors of this very
+#   network.
+#
+# One cell stands out: noise prediction on the cone, where seeds agree (0.97) and no kernel forecasts. Where does that error come
+# from? Let the round trip start at ever noisier levels.
+
+# %%
+e = replace(models["cone", "noise", seed], samples=P.samples // 4)
+late = compute({tau: round_trip(e, tau) for tau in (0.9, 0.98, 1.0)})
+d = observed["cone", "noise"]
+for tau, landing in late.items():
+    correlation = drift.drift_correlation(forecasts([landing])[0], d.q[0], d.p)
+    memory = np.corrcoef(landing.z, landing.landed)[0, 1]
+    print(
+        f"cone, noise prediction, strength {tau:.2f}: drift correlation {correlation:.2f}, of z' with z {memory:.2f}"
+    )
+
+# %% [markdown]
+# **What we see.** The error appears only when the trip starts from almost pure noise, where $z'$ remembers nothing of $z$. It is
+# made in the first denoising step or two, for the trajectory as a whole. That is not a local error, and no kernel that starts at a
+# trajectory can know of it. On the other tasks and prediction types the round trip forecasts from where $z$ is still remembered.
+#
+# Now the claims. Some of them state aims that we had set beforehand, as a share of the noise ceiling; where the interval does not
+# reach them, they stand as not reached.
+
+# %%
+for task in ("cone", "logistic"):
+    d = observed[task, "velocity"]
+    for kernel, number in (("tangent", 5), ("round trip", 4)):
+        name, s = kernel.replace(" ", "_"), scores[kernel, task, "velocity"]
+        run.record_claim(f"C{number}.02.{task}_{name}", *s.correlation)
+        ratio = [part / s.ceiling for part in s.correlation]
+        run.record_claim(f"C{number}.02.{task}_{name}_of_ceiling", *ratio)
+        run.record_claim(f"C{number}.02.{task}_{name}_skill", *s.skill)
+    better = drift.advantage(laws_of["tangent", task, "velocity"], laws_of["plain blur", task, "velocity"], d)
+    run.record_claim(f"C3.02.{task}_trajectories_matter", *better)
+d = observed["sine", "velocity"]
+little = [drift.total_variation(d.p, law) - d.tv_floor.high for law in laws_of["tangent", "sine", "velocity"]]
+run.record_claim("C5.02.sine_little", np.mean(little), min(little), max(little))
+print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv}")
+
+# %% [markdown]
+# ## 6. See how much the choices matter
+#
+# What would another reach, another strength have given, or a transition applied $k$ times? One seed; open circles are the
+# choices made above.
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
+styles = {"sine": "s:", "cone": "o-", "logistic": "^--"}
+saved, ks = {"reaches": reaches, "strengths": strengths}, (1, 2, 4, 8)
+for task, style in styles.items():
+    p, q = observed[task, "velocity"].p, observed[task, "velocity"].q[0]
+    chosen = {
+        "tangent": landings["tangent", task, "velocity", seed],
+        "round trip": trips[task, strength, seed],
+    }
+    curves = {
+        "reach": [forecasts([tangents[task, r]])[0] for r in reaches],
+        "strength": [forecasts([trips[task, tau, seed]])[0] for tau in strengths],
+        **{f"{kernel} k": [forecasts([landing], k)[0] for k in ks] for kernel, landing in chosen.items()},
+    }
+    curves = {name: drift.drift_correlation(np.array(laws), q, p) for name, laws in curves.items()}
+    orange, black = (plotting.KERNELS[kernel][0] for kernel in chosen)
+    axes[0].semilogx(reaches, curves["reach"], style, color=orange, label=task)
+    axes[1].plot(strengths, curves["strength"], style, color=black, label=task)
+    axes[2].semilogx(ks, curves["tangent k"], style, color=orange)
+    axes[2].semilogx(ks, curves["round trip k"], style, color=black)
+    axes[0].plot(
+        reach[task], curves["reach"][reaches.index(reach[task])], "o", ms=12, mfc="none", color="0.3"
+    )
+    axes[1].plot(strength, curves["strength"][strengths.index(strength)], "o", ms=12, mfc="none", color="0.3")
+    saved |= {f"{task}_{name.replace(' ', '_')}": values for name, values in curves.items()}
+    memory = [np.corrcoef(trips[task, tau, seed].z, trips[task, tau, seed].landed)[0, 1] for tau in strengths]
+    print(f"{task:9s} correlation of z' with z after a round trip, by strength:", np.round(memory, 2))
+axes[0].set(title="tangent kernel", xlabel="reach", ylabel="drift correlation", ylim=(0, 1.02))
+axes[0].set_xticks(reaches, [str(r) for r in reaches])
+axes[1].set(title="round trip", xlabel="strength")
+axes[2].set(title="both, applied $k$ times", xlabel="$k$")
+axes[2].set_xticks(ks, [str(k) for k in ks])
+for ax in (axes[0], axes[2]):
+    ax.minorticks_off()
+axes[1].legend(loc="lower right")
+run.save_figure(
+    fig, "fig_02_sensitivity", data=saved, configs=[r.key for r in (*trips.values(), *tangents.values())]
+)
+plt.show()
+
+# %% [markdown]
+# **What we see.** The reach matters most on the logistic map: beyond 0.1, steps between unlike trajectories leave the data. The sine
+# would like a longer one. No single reach would serve all three, so the rule of section 4, which stops each task where its
+# landing places stop being valid, does real work. The round trip's strength matters on the cone and the sine; how much of $z$ is
+# remembered is printed above. Applying a transition more than once does not help: the errors of a sampler do not pile up
+# like independent steps.
+
+# %% [markdown]
+# ## 7. Look at the errors value by value
+#
+# A histogram may come out right for a wrong reason. So compare the errors themselves: bias $\mathbb{E}[m(x') - z \mid z]$
+# and spread, by value of $z$, of the kernel and of the trained model's round trip. The round trip forgets much at its
+# strength, so here we take a weaker one, half the strength, where errors stay local. For the logistic map we also compare
+# with the **Lyapunov exponent** $\lambda(r)$ of notebook 01, the rate at which close trajectories part.
+
+# %%
+local = strengths[np.argmin([abs(tau - strength / 2) for tau in strengths])]
+weak = compute({(t, s): round_trip(models[t, "velocity", s], local) for t in three for s in run.seeds})
+
+
+def by_value(landing):
+    """Bias and spread of m(x') - z in 20 bins of the prior, in units of its range: (2, 20)."""
+    prior = landing.deviation.of.task.quantity.prior
+    at = np.minimum((prior.cdf(landing.z) * 20).astype(int), 19)
+    moved = [(landing.landed - landing.z)[at == k] / np.ptp(prior.support()) for k in range(20)]
+    return np.array([[part.mean() for part in moved], [part.std() for part in moved]])
+
+
+errors = {}
+for name in three:
+    errors[name, "tangent"] = [by_value(r) for r in seeds_of(landings, "tangent", name, "velocity")]
+    errors[name, "isotropic"] = [by_value(r) for r in seeds_of(landings, "isotropic", name, "velocity")]
+    errors[name, "round trip"] = [by_value(r) for r in seeds_of(weak, name)]
+fig, axes = plt.subplots(2, 3, figsize=(12, 5.4), sharex="col")
+for (name, kernel), found in errors.items():
+    column, (colour, marker) = axes[:, list(three).index(name)], plotting.KERNELS[kernel]
+    centres = three[name].quantity.prior.ppf((np.arange(20) + 0.5) / 20)
+    for ax, values in zip(column, np.mean(found, axis=0), strict=True):
+        ax.plot(centres, values, color=colour, marker=marker, ms=4, label=kernel)
+for column, (name, task) in zip(axes.T, three.items(), strict=True):
+    column[0].axhline(0, color="0.7", lw=0.8, zorder=0)
+    column[0].set_title(name)
+    column[1].set(yscale="log", xlabel=task.quantity.label)
+axes[0, 0].set_ylabel("bias / range of $z$")
+axes[1, 0].set_ylabel("spread / range of $z$")
+axes[0, 0].legend(fontsize=9)
+run.save_figure(
+    fig,
+    "fig_02_by_value",
+    data={f"{name}_{kernel.replace(' ', '_')}": found for (name, kernel), found in errors.items()},
+    configs=[r.key for r in (*weak.values(), *landings.values())],
+)
+plt.show()
+
+# %%
+data = models["logistic", "velocity", seed].training_set()
+stretch = np.log(np.maximum(np.abs(data.z[:, None] * (1 - 2 * data.x[..., 0])), 1e-12)).mean(axis=1)
+at = np.minimum((three["logistic"].quantity.prior.cdf(data.z) * 20).astype(int), 19)
+exponent = [stretch[at == k].mean() for k in range(20)]
+for kernel in ("tangent", "round trip", "isotropic"):
+    bias, spread = np.mean(errors["logistic", kernel], axis=0)
+    print(f"{kernel:10s} rank correlation with the Lyapunov exponent: bias {spearmanr(bias, exponent)[0]:+.2f}, "
+          f"spread {spearmanr(spread, exponent)[0]:+.2f}")  # fmt: skip
+both = list(zip(errors["logistic", "tangent"], errors["logistic", "round trip"], strict=True))
+for part, name in enumerate(("bias", "spread")):
+    alike = [np.array([np.corrcoef(one[part], other[part])[0, 1]]) for one, other in both]
+    run.record_claim(f"C3.02.logistic_{name}_by_value", *drift.bootstrap(np.mean, alike))
+
+# %% [markdown]
+# **What we see.** On the logistic map the kernel's bias has the sign and the size of the trained model's at large $r$: growth rates near
+# 4 come out too low, by a tenth of the range and more. Its spread grows with $r$, too. Both follow the Lyapunov exponent: where
+# close trajectories part faster, errors are larger and pull further down. The kernel misses the gain at the lowest $r$ and the dip near
+# 3.65. On the cone its spread shrinks toward the tip, the model's hardly does. Isotropic errors with the right residual are
+# five to fifty times too small in $z$.
+#
+# A warning belongs here. Bias by value does not prove drift: an exact exchange with plentiful data has bias at nearly every
+# value and leaves $p$ unchanged, because what leaves a bin and what enters it balance. Only the transition as a whole
+# forecasts the drift.
+
+# %% [markdown]
+# ## 8. Tell apart what limits the model: data, or capacity
+#
+# Where the nearest other trajectory is farther away than a model's resolution, the model has to make up what lies
+# between: *data-limited*. Where neighbours are closer than that, it smooths them: *capacity-limited*. From data alone we can
+# compare the distance to the nearest neighbour with a tenth of the trajectory's size. We vary the
+# training set of the logistic map, the width of the network, and the training steps, with one seed.
+
+# %%
+varied = {name: trained[name] for name in variants}
+tried = ("isotropic", "neighbour", "tangent", "round trip")
+settings = {
+    "isotropic": {"scale": scale["velocity"]},
+    "neighbour": {"width": 0.0, "deviation": scale["velocity"]},
+    "tangent": {"reach": reach["logistic"]},
+}
+probes = compute({
+    (kernel, *name): round_trip(e, strength) if kernel == "round trip" else deviation(e, kernel, settings[kernel])
+    for name, e in ((name, replace(e, samples=P.samples // 2)) for name, e in variants.items()) for kernel in tried
+})  # fmt: skip
+varied_drift = {
+    name: drift.assess([result.z], logistic.quantity.prior, logistic.quantity.bins(), variants[name].data)
+    for name, result in varied.items()
+}
+varied_scores = {
+    (kernel, *name): drift.score(forecasts([probes[kernel, *name]]), varied_drift[name])
+    for kernel in tried for name in variants
+}  # fmt: skip
+
+
+def limited_by_data(task, n):
+    """Share of trajectories whose nearest other one is farther away than a tenth of their size."""
+    x = task.sample(n, np.random.default_rng(SEED)).x
+    references = kernels.References(x)
+    some = x[:1000]
+    near = references.data[references.nearest(some)]
+    lengths = [np.linalg.norm((part / references.spread).reshape(len(some), -1), axis=1)
+               for part in (some - near, some - x.mean(axis=(0, 1)))]  # fmt: skip
+    return np.mean(lengths[0] > 0.1 * lengths[1])
+
+
+limited = {name: [limited_by_data(task, n) for n in sizes] for name, task in three.items()}
+fig, axes = plt.subplots(1, 4, figsize=(13, 3.6))
+saved = {"sizes": sizes}
+for ax, what, label in zip(
+    axes,
+    ("data", "width", "steps"),
+    ("training trajectories", "width of the network", "training steps"),
+    strict=False,
+):
+    values = [name[1] for name in variants if name[0] == what]
+    for kernel in tried:
+        colour, marker = plotting.KERNELS[kernel]
+        found_scores = [varied_scores[kernel, what, value].correlation for value in values]
+        plotting.plot_intervals(ax, values, found_scores, colour, ls="-", label=kernel)
+        saved[f"{what}_{kernel.replace(' ', '_')}"] = found_scores
+    ceiling = [varied_scores["tangent", what, value].ceiling for value in values]
+    ax.plot(values, ceiling, color="0.6", lw=1, ls=":", label="noise ceiling")
+    ax.set_xscale("log")
+    ax.set_xticks(values, [f"{value:,}" for value in values])
+    ax.minorticks_off()
+    ax.set(xlabel=label, ylim=(-0.05, 1.05))
+    saved |= {what: values, f"{what}_tv": [varied_drift[what, value].tv for value in values]}
+axes[0].set(title="logistic", ylabel="drift correlation")
+for name, style in styles.items():
+    axes[3].semilogx(sizes, limited[name], style, color="black", label=name)
+    saved[f"{name}_limited"] = limited[name]
+axes[3].set(
+    title="from data alone", xlabel="training trajectories", ylabel="share that is alone", ylim=(-0.02, 1.02)
+)
+axes[3].set_xticks(sizes, [f"{n:,}" for n in sizes])
+axes[3].minorticks_off()
+axes[3].legend(fontsize=9)
+axes[0].legend(fontsize=8, loc="lower right", ncols=2)
+run.save_figure(
+    fig, "fig_02_regimes", data=saved, configs=[r.key for r in (*varied.values(), *probes.values())]
+)
+plt.show()
+
+# %%
+print("share of trajectories with no other within a tenth of their size, by size of the training set", sizes)
+for name, shares in limited.items():
+    print(f"  {name:9s}", np.round(shares, 2))
+base = residual([varied["steps", P.steps]])
+print(f"\n{'logistic map':15s} {'TV':>6s} {'residual':>9s}  " + " ".join(f"{kernel:>10s}" for kernel in tried)
+      + "   best reach (skill)   by the rule (skill)")  # fmt: skip
+for name, d in varied_drift.items():
+    skills = [drift.skill(forecasts([tangents["logistic", r]]), d.q, d.p).mean() for r in reaches]
+    left = residual([varied[name]])
+    ruled = int(np.argmin(np.abs(np.log(np.array(reaches) / (reach["logistic"] * left / base)))))
+    told = " ".join(f"{varied_scores[kernel, *name].correlation.value:10.2f}" for kernel in tried)
+    print(f"{name[0]:6s} {name[1]:8,d} {d.tv.value:6.3f} {left:9.4f}  {told}   {reaches[np.argmax(skills)]:8} "
+          f"({max(skills):+.2f}) {reaches[ruled]:12} ({skills[ruled]:+.2f})")  # fmt: skip
+
+# %% [markdown]
+# **What we see.** The right panel needs no model. Most trajectories of the logistic map are alone, even among 200,000: data-limited. On
+# the sine and the cone hardly any is, from 20,000 on: capacity-limited. The league table agrees: the neighbour kernel forecasts on
+# the first and not on the other two. So the rule: *if more than half of the trajectories are alone, ask the neighbours; if
+# hardly any is, they say nothing*. The tangent kernel serves both. We did not see a crossover inside one task: a hundred times the
+# data does not make the logistic map dense, and it does not reduce the drift.
+#
+# Longer training does reduce the drift, and its shape stays: the fixed reach keeps forecasting. It fails for networks too small
+# or too briefly trained to make valid trajectories. How should the reach follow the model? In hindsight the best reach is larger where
+# the residual is larger. The last column takes the reach in proportion to the residual, without any histogram. It picks the
+# right neighbourhood, and misses by a factor of two on either side. It is a rule from one task and one seed.
+
+# %% [markdown]
+# ## 9. Compare the cost of a forecast with that of training
+#
+# A forecast is worth making when it costs less than the training it spares. Times are of this machine, one process of one
+# thread; for the pilot its training counts.
+
+# %%
+e = models["logistic", "velocity", seed]
+store = Store()
+training = store.fetch(e.training_config).meta["seconds"]
+data = e.training_set().x
+kernel = kernels.IsotropicKernel(scale["velocity"], data.std(axis=(0, 1)))
+p = observed["logistic", "velocity"].p
+ratios = []
+for _ in range(5):
+    begun = time.perf_counter()
+    induced = kernels.induced_transition(
+        kernel, logistic.measure, data, logistic.quantity.bins(), np.random.default_rng(SEED)
+    )
+    kernels.forecast(p, induced.matrix, steps=8)
+    ratios.append(training / (time.perf_counter() - begun))
+run.record_claim("C5.02.isotropic_cheap", np.median(ratios), min(ratios), max(ratios))
+ratios = []
+for s in run.seeds:
+    landing = landings["pilot", "logistic", "velocity", s]
+    pilot_training = store.fetch(landing.deviation.model.training_config).meta["seconds"]
+    target = store.fetch(models["logistic", "velocity", s].training_config).meta["seconds"]
+    ratios.append(target / (pilot_training + landing.arrays.meta["seconds"]))
+run.record_claim("C5.02.pilot_cheap", np.median(ratios), min(ratios), max(ratios))
+seconds = landings["tangent", "logistic", "velocity", seed].arrays.meta["seconds"]
+print(
+    f"training {training:.0f} s; tangent kernel on {P.samples:,} trajectories against {P.data:,}: {seconds:.1f} s"
+)
+
+# %% [markdown]
+# ## What to take along
+#
+# - Errors that are right on average move a quantity: bias where the measurement is curved, blur everywhere, and a loss at the
+#   ends of the prior. For small errors derivatives give both, but not at a singular point.
+# - What matters is the error *along* the data. A kernel with the right residual across them forecasts almost nothing.
+# - The trained model's own local errors forecast its drift nearly as well as chance allows. So local errors are the
+#   mechanism here, with one exception: noise prediction on the cone, whose error is made where nothing is local.
+# - Before training, steps between neighbours forecast which values gain and lose on the cone and the logistic map, with 0.87 to 0.91
+#   of the correlation that could be reached, for velocity prediction. How much they gain and lose is forecast less well.
+#
+# **Limits.** The tangent kernel was made with the drift of these three tasks in view: its formula, its 5 % of neighbours, and the
+# rule for its reach with its upper limit of a fifth. (Setting the reach by the size of the sine's drift, as we first did, gives more
+# than 0.2 and fails on the logistic map.) So these tasks are no test of it; the maze and the pendulum, not looked at yet,
+# will be. Three seeds, and one seed in sections 6 and 8; one small model class.
+
+# %%
+run.finish()
