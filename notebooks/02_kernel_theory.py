@@ -19,8 +19,9 @@
 # them which values of the quantity a model will make too often and too rarely, before looking at its samples.
 #
 # **What you will learn.** Errors that are right on average still move the quantity: *bias* and *blur*. The errors that
-# matter run along the data, where validity cannot see them. A forecast made before training says where growth rates
-# gather; the trained model's own errors say it almost as well as another training run would.
+# matter run along the data, where validity cannot see them. A forecast made before training says roughly where growth
+# rates gather. The trained model's own errors say it better, with velocity and clean prediction even better than
+# another training run does.
 #
 # **What you need.** Notebook 01, derivatives, and expectations. No diffusion models.
 #
@@ -82,7 +83,7 @@ P = run.profile
 # The bias pushes mass away from the tip, the more the closer it is.
 #
 # **From single trajectories to the distribution.** Let $b(z)$ and $D(z)$ now be the means over all trajectories that
-# share $z$, and take any smooth function $f$ that vanishes far out. The recovered quantity $z'$ has $\mathbb{E}[z' -
+# share $z$, let $q$ be the law of $z'$, and take any smooth function $f$ that vanishes far out. The recovered quantity $z'$ has $\mathbb{E}[z' -
 # z] = b$ and $\mathbb{E}[(z'-z)^2] = D$, to second order, so
 #
 # $$ \int f\, q \;=\; \mathbb{E}\, f(z') \;=\; \int \left( f + b f' + \tfrac12 D f'' \right) p
@@ -135,9 +136,7 @@ count = min(P.samples, 2000)
 rng = np.random.default_rng(SEED)
 three = {name: tasks.load(name) for name in ("sine", "cone", "logistic")}
 sets = {name: spread_evenly(task) for name, task in three.items()}
-unit = {
-    name: x.std() for name, (x, _) in sets.items()
-}  # of the scale of errors: the data's standard deviation
+unit = {name: x.std() for name, (x, _) in sets.items()}  # of the scale of errors
 # Bias and blur grow as the square of the scale: once at scale 1 serves all scales.
 derived = {
     name: expansion.bias_and_blur(task.differentiable, sets[name][0], 1.0) for name, task in three.items()
@@ -188,9 +187,9 @@ def worst_blur(rows):
     sums = [np.bincount(tenth.astype(int), weights=column, minlength=10) for column in columns]
     ratios = [np.sqrt(seen / forecast) for seen, forecast in zip(sums[::2], sums[1::2], strict=True)]
     off = np.abs(np.array(ratios) - 1)  # (tasks, tenths)
-    return off.max(), np.delete(
-        off.ravel(), 10
-    ).max()  # number 10: the second task's, the cone's, lowest tenth
+    everywhere = off.max()
+    off[list(three).index("cone"), 0] = 0
+    return everywhere, off.max()
 
 
 tenths = np.arange(count) * 10 // count
@@ -201,7 +200,7 @@ run.record_claim("C3.02.expansion_off_tip", *drift.bootstrap(lambda r: worst_blu
 # %% [markdown]
 # **What we see.** The blur of all three comes out, and so does the bias of the logistic map and, beyond the lowest
 # tenth, of the cone. The sine's measurement is so nearly linear in its errors that its bias, some $10^{-8}$ of the
-# range, cannot be told from 0. The growth rate comes out too low, most at large $r$: it is a quotient, and errors
+# range, is 0 within nine of the ten bars. The growth rate comes out too low, most at large $r$: it is a quotient, and errors
 # enter its divisor as squares, which add up. (The same is known as regression dilution.) In the cone's lowest tenth
 # the expansion gives twice the bias that there is, and 5 % too much blur. The formula by hand says why: errors have
 # length $s\sqrt{T} \approx 0.012$, as large as the smallest amplitudes, so they are not small there. The first claim
@@ -242,11 +241,7 @@ def laws(name, s, edges, draws, rng):
 
 
 scales = np.geomspace(0.03, 3, 7)
-draws = {
-    "sine": 16,
-    "cone": 64,
-    "logistic": 64,
-}  # the sine's measurement is a search, a hundred times slower
+draws = {"sine": 16, "cone": 64, "logistic": 64}  # the sine's measurement is a search, a hundred times slower
 found = {
     name: [laws(name, s * unit[name], bins(task, 20, 10), draws[name], rng) for s in scales]
     for name, task in three.items()
@@ -294,25 +289,22 @@ for s in scales[3:] * unit["sine"]:
     )
 
 # %% [markdown]
-# **What we see.** *Logistic map*: the forecast is as good as these draws can tell while errors stay below 15 % of the
-# standard deviation, wrong by a fifth at 65 %, and useless at 300 %. *Sine*: up to 65 % it cannot be told from
-# perfect; the floor is high because there is little drift to forecast. *Cone*: the forecast has the right shape, yet
-# most of the drift is put in the wrong place at every scale here. That surprised us. The drift at the tip is made by
-# trajectories with $z \lesssim s\sqrt{T}$, and for these the error is never small, however small $s$ is: $b \propto
-# 1/z$ throws them too far. The upper edge, where the error is small, is forecast well.
+# **What we see.** *Logistic map*: the forecast is near its floor up to 6.5 % of the standard deviation, still good at
+# 14 %, wrong by about a quarter at 65 %, and useless at 300 %. *Sine*: up to 65 % it is near its floor, which is high
+# because there is little drift to forecast. *Cone*: the forecast has the right shape, yet most of the drift is put in
+# the wrong place at every scale here, at 6.5 % worse than no forecast. That surprised us. The drift at the tip is made
+# by trajectories with $z \lesssim s\sqrt{T}$, and for these the error is never small, however small $s$ is: $b \propto
+# 1/z$ throws them too far. The upper edge is forecast well while errors are small (left panel).
 #
 # Where does the theory stop?
 #
 # - **Curvature.** When $d$ is so large that $g$ and $H$ change along the way, as at the tip.
 # - **Leaps.** The sine's frequency is where a fit is best. A large error can make a distant frequency fit better. The
-#   last lines count such leaps: none in 2,000 at 65 %, 1 in 13 at 139 %, more than half at 300 %. No derivative at
+#   last lines count such leaps: none in 2,000 at 65 %, 1 in 12 at 139 %, more than half at 300 %. No derivative at
 #   $x$ can know of them. The same holds for a model that means one trajectory and makes another of the data.
 # - **Chaos.** Our measurement of $r$ looks one step ahead, so it does not magnify errors from step to step. A *model*
 #   that makes trajectories step by step does: a small error grows by $e^{\lambda t}$. Then $d$ is large, or its
 #   covariance far from isotropic.
-#
-# What remains true for errors of any size and kind is the transition $T(z'|z)$, the law of $m(x')$ given $z$. It
-# needs draws instead of derivatives.
 
 # %% [markdown]
 # ## 3. Find measurements that small errors cannot bias
@@ -328,8 +320,8 @@ for s in scales[3:] * unit["sine"]:
 # everywhere.
 #
 # Linear measurements are harmonic, and more: they stay unbiased under *every* error of mean 0, isotropic or not. Let
-# us try six measurements of a trajectory of two steps, at the point $x = (1, \frac12)$, with errors up to six times
-# the entries.
+# us try six measurements of a trajectory of two steps, at the point $x = (1, \frac12)$, with errors up to three times
+# the larger entry.
 
 # %%
 six = {
@@ -371,39 +363,45 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # ## 4. Build kernels that say where a model's errors land
 #
 # The expansion needs small errors. From here on we use none of it. A **data deviation kernel** $K(x'|x)$ says where a
-# model class tends to land when it means $x$. Pushed through the measurement it gives a **transition** on the quantity,
-# and the transition forecasts the recovered distribution:
+# model class tends to land when it means $x$. Pushed through the measurement it gives a **transition**: $T(\cdot|z)$ is
+# the law of $m(x')$ when $x$ is a trajectory with $m(x) = z$ and $x' \sim K(\cdot|x)$. The transition forecasts the
+# recovered distribution,
 #
-# $$ T(z'|z) = \mathbb{E}\left[\, m(x') \text{ has law } K(\cdot|x) \;\middle|\; m(x) = z \right], \qquad
-#    \hat q(z') = \int p(z)\, T(z'|z)\, dz . $$
+# $$ \hat q(z') = \int p(z)\, T(z'|z)\, dz . $$
 #
-# All that is needed of a kernel is a draw: take a training trajectory, let the kernel `deviate` it, measure both.
-# Counting pairs of bins gives $T$. How should a kernel look? Here are six, from little knowledge to much.
+# A kernel only has to be drawn from; counting pairs of bins gives $T$. Here are six, from little knowledge to much.
 #
-# | kernel | $x'$ | knows | before training? |
+# | kernel | $x'$ | knows | before training on this task? |
 # |---|---|---|---|
 # | isotropic | $x + s\,\varepsilon$ | one number $s$ | yes |
 # | neighbour | the nearest *other* training trajectory, plus the isotropic error | the data | yes |
-# | exchange | blur $x$, then draw from the exact posterior over fresh data | the data | yes (a null) |
+# | exchange | add noise to $x$, then draw from other trajectories of the same law, in proportion to how likely each is to have given that noisy one | the data | yes |
 # | tangent | steps along the data, limited in reach | the data, and which trajectories are valid | yes |
 # | pilot | $x + a\,(\text{round trip of a pilot} - x)$ | a model trained for a tenth of the budget | yes |
-# | round trip | add noise to $x$, let the trained model remove it | the trained model | no |
+# | round trip | $\cos\theta\,x + \sin\theta\,\varepsilon$ at the level of the *strength* (0: $\theta = 0$, 1: noise alone), from which the trained model removes the noise | the trained model | no |
 #
+# With plentiful data the exchange leaves $p$ unchanged, whatever its steps: it is a null that should forecast nothing.
 # The **tangent** kernel is our own. A trained model corrects errors that leave the data (its trajectories are valid);
-# what it cannot see are errors *along* the data. Differences of neighbours point along the data. So with $x_i, x_j, x_k$
-# drawn from the 5 % nearest trajectories, and $\ell$ = *reach* times the distance of $x$ to the mean trajectory level,
+# what it cannot see are errors *along* the data. Differences of neighbours point along the data. So with $x_i, x_j,
+# x_k$ drawn from the 5 % nearest trajectories,
 #
-# $$ x' = x + \frac{x_i - x_j}{\sqrt{1 + |x_i - x_j|^2/\ell^2}} + \frac{x_k - x}{1 + |x_k - x|^2/\ell^2} : $$
+# $$ x' = x + \frac{x_i - x_j}{\sqrt{1 + |x_i - x_j|^2/\ell^2}} + \frac{x_k - x}{1 + |x_k - x|^2/\ell^2} , $$
 #
 # a blur along the data, no longer than $\ell$, and a pull toward neighbours within $\ell$. The pull is there because a
-# network trained on squared error answers with means; it draws toward where data are dense.
+# network trained on squared error answers with means, and so draws toward where data are dense. Here $|\cdot|$ is the
+# length after dividing each channel by its standard deviation, and $\ell$ is the **reach** times $|x - \bar x|$, the
+# size of the trajectory; $\bar x$ is the mean over all trajectories and steps.
 #
-# **Nothing is fitted to what we want to forecast.** The *reach* needs no trained model at all. Notebook 01 says that
-# nearly all generated trajectories are valid. So the kernel may go along the data as far as its typical landing place
-# is still valid: of a few reaches, up to a fifth of a trajectory's size, we take the largest at which the median
-# residual stays within the task's tolerance. The other numbers are set on one *calibration task*, the sine, and kept:
-# the isotropic scale and the pilot's $a$ by matching the residual of the trained model (no histogram), the strength of
-# the round trip by its skill there, the width of the plain blur by the sine's drift.
+# **What is set by what.** No number below is fitted to the histogram of the cone or of the logistic map. (The tangent
+# kernel's form, its 5 %, and the upper limit of its reach were, however, found with these drifts in view.) "Before
+# training" means: after one other task, the **calibration task**, for which we take the sine.
+#
+# | number | set on | by |
+# |---|---|---|
+# | isotropic scale $s$, pilot's share $a$ | sine | the residual of the trained models (no histogram) |
+# | strength of the round trip | sine | its skill |
+# | width of the plain blur (section 5) | sine | the size of the drift |
+# | reach | each task, without a trained model | the largest of a few, none above a fifth, at which the typical landing place is valid (median residual within the tolerance): nearly all generated trajectories are. 0.4 is tried only to see what it would have done (section 6) |
 
 # %%
 KINDS = ("velocity", "noise", "clean")
@@ -509,9 +507,8 @@ for kind in KINDS:
 reach = {}
 for name, task in three.items():
     left = [np.median(tangents[name, r].validity) for r in reaches]
-    reach[name] = max(
-        r for r, value in zip(reaches, left, strict=True) if r <= 0.2 and value <= task.tolerance
-    )
+    valid = [r for r, value in zip(reaches, left, strict=True) if r <= 0.2 and value <= task.tolerance]
+    reach[name] = max(valid, default=reaches[0])
     print(
         f"{name:9s} median residual after steps of reach {reaches}: {np.round(left, 3)}, so reach {reach[name]}"
     )
@@ -570,6 +567,10 @@ for (task, kind, s), e in models.items():
         ("round trip", task, kind, s): round_trip(e, strength),
     }  # fmt: skip
 landings = compute(jobs)
+local = strengths[
+    np.argmin([abs(tau - strength / 2) for tau in strengths])
+]  # a weaker trip, whose errors stay local
+weak = compute({(t, s): round_trip(models[t, "velocity", s], local) for t in three for s in run.seeds})
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {
     (kernel, *pair): forecasts(seeds_of(landings, kernel, *pair)) for kernel in KERNELS for pair in pairs
@@ -599,10 +600,12 @@ run.save_figure(fig, "fig_02_forecast", data=saved, configs=keys)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Blue is what the trained model does too often (above 0) or too rarely; black and orange are two forecasts.
-# The round trip, made from the trained model, follows the drift nearly bin by bin: the loss at the ends, and on the logistic map
-# the peaks near 3.6 and 3.8 with the trough between them. The tangent kernel has seen no trained model. It finds the loss at the
-# ends of all three, and the gain of the logistic map below 3.85; it does not find the trough. On the sine it forecasts little.
+# **What we see.** Blue is what the trained model does too often (above 0) or too rarely, relative to the height of the
+# prior; black and orange are two forecasts. Triangles mark its peaks and troughs outside the grey band. The round trip
+# follows the drift where it stands out of the noise: the loss at both ends of the sine and the logistic map and at the
+# upper end of the cone, and on the logistic map the peaks near 3.6 and 3.8 with the trough between them. The tangent
+# kernel has seen no trained model. It finds these losses (on the sine about half) and the broad gain of growth rates
+# between 3.55 and 3.88; where the model has a trough it forecasts a gain. All are means over seeds.
 
 # %%
 columns = [f"{task}\n{kind}" for task, kind in pairs]
@@ -631,22 +634,26 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** From the top:
+# **What we see.** Columns of the sine with velocity prediction are the calibration. From the top:
 #
-# - *Plain blur* forecasts a loss at both ends, the same on all tasks. That is all there is to the sine, on which it was set. On the
-#   other two it finds less than the tangent kernel.
-# - *Isotropic*, at the scale that matches the residual, forecasts almost nothing. The residual says how far the model leaves
+# - *Plain blur* forecasts a loss at both ends, the same on all tasks. With velocity prediction that is about all the
+#   round trip finds on the sine, too. It finds less than the tangent kernel on the logistic map and on the cone with
+#   velocity prediction, more on the cone with noise and clean prediction.
+# - *Isotropic*, at the scale that matches the residual, forecasts little. The residual says how far the model leaves
 #   the data, not how far off it is *along* them (section 7).
-# - *Neighbour* and *exchange* see the logistic map only, where neighbours are far apart. The exchange was meant as a null. It is
-#   one on the sine and on the cone. On the logistic map 20,000 references are not plentiful, and it acts like the neighbour.
-# - *Tangent* is the best forecast made before training on the cone and the logistic map with velocity prediction. With noise and
-#   clean prediction it is worse, on the cone useless. It knows the data and nothing of what the network predicts.
-# - *Pilot* is poor. After a tenth of the training the errors are not a small version of what they will be.
-# - *Round trip* comes close to the noise ceiling nearly everywhere, and above *another seed*: it knows the errors of this very
-#   network.
+# - *Neighbour* and *exchange* see the logistic map only, where neighbours are far apart. The exchange is a null on the
+#   sine and on the cone (there the noise of its own draws costs it some skill). On the logistic map 20,000 trajectories
+#   are not plentiful, and it acts like the neighbour.
+# - *Tangent* is the best forecast made before training on the cone and the logistic map with velocity prediction, for
+#   which it was made. With noise and clean prediction it is worse on the logistic map and useless on the cone: it knows
+#   nothing of what the network predicts.
+# - *Pilot* has negative skill nearly everywhere, though some correlation. After a tenth of the training the errors are
+#   not a small version of what they will be.
+# - *Round trip* comes close to the noise ceiling with velocity and clean prediction, and is there above *another seed*:
+#   it knows the errors of this very network. With noise prediction it falls short, on the cone altogether, although
+#   there seeds agree (0.97).
 #
-# One cell stands out: noise prediction on the cone, where seeds agree (0.97) and no kernel forecasts. Where does that error come
-# from? Let the round trip start at ever noisier levels.
+# Where does that last error come from? Let the round trip start at ever noisier levels.
 
 # %%
 e = replace(models["cone", "noise", seed], samples=P.samples // 4)
@@ -660,12 +667,15 @@ for tau, landing in late.items():
     )
 
 # %% [markdown]
-# **What we see.** The error appears only when the trip starts from almost pure noise, where $z'$ remembers nothing of $z$. It is
-# made in the first denoising step or two, for the trajectory as a whole. That is not a local error, and no kernel that starts at a
-# trajectory can know of it. On the other tasks and prediction types the round trip forecasts from where $z$ is still remembered.
+# **What we see.** Up to 0.9 the trip forecasts little; at 0.98, where $z'$ remembers nothing of $z$, about half; at 1
+# it is simply a second sample of the model. So this drift depends on what happens near pure noise, before $z$ is
+# decided. That is not a local error, and a kernel that starts at a trajectory cannot know of it. Noise prediction on
+# the logistic map may have the same cause; we did not test it.
 #
-# Now the claims. Some of them state aims that we had set beforehand, as a share of the noise ceiling; where the interval does not
-# reach them, they stand as not reached.
+# The same question must be asked of the other columns, as at strength 1 every model forecasts itself. At the calibrated
+# strength a part of $z$ is still remembered (section 6 prints how much). So the claims below include a weaker trip,
+# which remembers nearly all of $z$. Some of the claims state aims that we had set beforehand, as a share of the noise
+# ceiling, taken as exact.
 
 # %%
 for task in ("cone", "logistic"):
@@ -676,6 +686,11 @@ for task in ("cone", "logistic"):
         ratio = [part / s.ceiling for part in s.correlation]
         run.record_claim(f"C{number}.02.{task}_{name}_of_ceiling", *ratio)
         run.record_claim(f"C{number}.02.{task}_{name}_skill", *s.skill)
+    weakly = drift.score(forecasts(seeds_of(weak, task)), d)
+    print(
+        f"{task}, round trip at strength {local}: drift correlation {weakly.correlation}, skill {weakly.skill}"
+    )
+    run.record_claim(f"C3.02.{task}_local_errors", *weakly.correlation)
     better = drift.advantage(laws_of["tangent", task, "velocity"], laws_of["plain blur", task, "velocity"], d)
     run.record_claim(f"C3.02.{task}_trajectories_matter", *better)
 d = observed["sine", "velocity"]
@@ -684,10 +699,18 @@ run.record_claim("C5.02.sine_little", np.mean(little), min(little), max(little))
 print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv}")
 
 # %% [markdown]
+# **What we see.** All correlations are above 0, also those of the weaker trip, whose errors are surely local: on the
+# logistic map it forecasts nearly as well as the stronger one, on the cone less well. Of the aims, the logistic round
+# trip reaches both of its own. The tangent kernel reaches none: on the logistic map its share of the ceiling is below
+# 0.9 with its whole interval. On the cone the intervals are too wide for any aim, and the advantage over a plain blur
+# is barely above 0; on the logistic map it is clear. On the sine the kernel forecasts no more drift than the sampling
+# floor; the model shows a little more.
+
+# %% [markdown]
 # ## 6. See how much the choices matter
 #
-# What would another reach, another strength have given, or a transition applied $k$ times? One seed; open circles are the
-# choices made above.
+# What would another reach, another strength have given, or a transition applied $k$ times? One seed; open circles are
+# the choices made above. In the right panel orange is the tangent kernel, black the round trip.
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
@@ -731,23 +754,22 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** The reach matters most on the logistic map: beyond 0.1, steps between unlike trajectories leave the data. The sine
-# would like a longer one. No single reach would serve all three, so the rule of section 4, which stops each task where its
-# landing places stop being valid, does real work. The round trip's strength matters on the cone and the sine; how much of $z$ is
-# remembered is printed above. Applying a transition more than once does not help: the errors of a sampler do not pile up
-# like independent steps.
+# **What we see.** The reach matters most on the logistic map, where the correlation falls from 0.83 at 0.1 to 0.28 at
+# 0.2: there landing places stop being valid. The rule stops the logistic map and the sine; the cone, where validity is
+# a weak test, is stopped by the limit of a fifth. A reach of 0.1 for all would have done as well on the cone and worse
+# on the sine; at 0.4 the sine would do better still. The chosen strength is the largest tried; at 1 the round trip
+# would be the model's own sampling. Applying a transition more than once helps on the sine only, and hurts on the other
+# two.
 
 # %% [markdown]
 # ## 7. Look at the errors value by value
 #
-# A histogram may come out right for a wrong reason. So compare the errors themselves: bias $\mathbb{E}[m(x') - z \mid z]$
-# and spread, by value of $z$, of the kernel and of the trained model's round trip. The round trip forgets much at its
-# strength, so here we take a weaker one, half the strength, where errors stay local. For the logistic map we also compare
-# with the **Lyapunov exponent** $\lambda(r)$ of notebook 01, the rate at which close trajectories part.
+# A histogram may come out right for a wrong reason. So compare the errors themselves: bias $\mathbb{E}[m(x') - z \mid
+# z]$ and spread, by value of $z$, of the kernels and of the trained model's weaker round trip, whose errors stay local.
+# For the logistic map we also compare with the **Lyapunov exponent** $\lambda(r)$ of notebook 01, the rate at which
+# close trajectories part.
 
 # %%
-local = strengths[np.argmin([abs(tau - strength / 2) for tau in strengths])]
-weak = compute({(t, s): round_trip(models[t, "velocity", s], local) for t in three for s in run.seeds})
 
 
 def by_value(landing):
@@ -768,11 +790,12 @@ for (name, kernel), found in errors.items():
     column, (colour, marker) = axes[:, list(three).index(name)], plotting.KERNELS[kernel]
     centres = three[name].quantity.prior.ppf((np.arange(20) + 0.5) / 20)
     for ax, values in zip(column, np.mean(found, axis=0), strict=True):
-        ax.plot(centres, values, color=colour, marker=marker, ms=4, label=kernel)
+        label = f"round trip, strength {local}" if kernel == "round trip" else kernel
+        ax.plot(centres, values, color=colour, marker=marker, ms=4, label=label)
 for column, (name, task) in zip(axes.T, three.items(), strict=True):
     column[0].axhline(0, color="0.7", lw=0.8, zorder=0)
     column[0].set_title(name)
-    column[1].set(yscale="log", xlabel=task.quantity.label)
+    column[1].set(yscale="log", ylim=(1e-4, 1), xlabel=task.quantity.label)
 axes[0, 0].set_ylabel("bias / range of $z$")
 axes[1, 0].set_ylabel("spread / range of $z$")
 axes[0, 0].legend(fontsize=9)
@@ -799,23 +822,25 @@ for part, name in enumerate(("bias", "spread")):
     run.record_claim(f"C3.02.logistic_{name}_by_value", *drift.bootstrap(np.mean, alike))
 
 # %% [markdown]
-# **What we see.** On the logistic map the kernel's bias has the sign and the size of the trained model's at large $r$: growth rates near
-# 4 come out too low, by a tenth of the range and more. Its spread grows with $r$, too. Both follow the Lyapunov exponent: where
-# close trajectories part faster, errors are larger and pull further down. The kernel misses the gain at the lowest $r$ and the dip near
-# 3.65. On the cone its spread shrinks toward the tip, the model's hardly does. Isotropic errors with the right residual are
-# five to fifty times too small in $z$.
+# **What we see.** On the logistic map the tangent kernel's bias has the sign and about the size of the model's above
+# 3.88: growth rates come out too low, by a tenth of the range. It misses the upward bias at the lowest $r$ and the
+# downward one near 3.65. Its spread grows with $r$, too, but is half the model's below 3.8. Both rank with the Lyapunov
+# exponent. So does the spread of isotropic errors, and the exponent itself rises with $r$: this does not show that
+# chaos is the cause. On the cone the kernel's spread shrinks toward the tip, the model's hardly does, and near the tip
+# the model pushes amplitudes up; the kernel does not. Isotropic errors, with the residual matched on the sine, spread
+# $z$ about ten times too little on the logistic map and 30 to 60 times too little on the other two.
 #
-# A warning belongs here. Bias by value does not prove drift: an exact exchange with plentiful data has bias at nearly every
-# value and leaves $p$ unchanged, because what leaves a bin and what enters it balance. Only the transition as a whole
-# forecasts the drift.
+# A warning belongs here. Bias by value does not prove drift: the exchange of section 4, with plentiful data, has bias
+# at nearly every value and leaves $p$ unchanged, because what leaves a bin and what enters it balance. Only the
+# transition as a whole forecasts the drift.
 
 # %% [markdown]
-# ## 8. Tell apart what limits the model: data, or capacity
+# ## 8. Ask how much the neighbours can say
 #
-# Where the nearest other trajectory is farther away than a model's resolution, the model has to make up what lies
-# between: *data-limited*. Where neighbours are closer than that, it smooths them: *capacity-limited*. From data alone we can
-# compare the distance to the nearest neighbour with a tenth of the trajectory's size. We vary the
-# training set of the logistic map, the width of the network, and the training steps, with one seed.
+# Where the nearest other trajectory is far away, a model has to make up what lies between (one may call it
+# *data-limited*). Where neighbours are close, it may smooth over them (*capacity-limited*). From data alone we can
+# count how many trajectories are *alone*: no other within a tenth of their size. We vary the training set of the
+# logistic map, the width of the network, and the training steps, with one seed.
 
 # %%
 varied = {name: trained[name] for name in variants}
@@ -870,9 +895,9 @@ for ax, what, label in zip(
     ax.set_xscale("log")
     ax.set_xticks(values, [f"{value:,}" for value in values])
     ax.minorticks_off()
-    ax.set(xlabel=label, ylim=(-0.05, 1.05))
+    ax.set(title="logistic", xlabel=label, ylim=(-0.05, 1.05))
     saved |= {what: values, f"{what}_tv": [varied_drift[what, value].tv for value in values]}
-axes[0].set(title="logistic", ylabel="drift correlation")
+axes[0].set_ylabel("drift correlation")
 for name, style in styles.items():
     axes[3].semilogx(sizes, limited[name], style, color="black", label=name)
     saved[f"{name}_limited"] = limited[name]
@@ -900,26 +925,34 @@ for name, d in varied_drift.items():
     left = residual([varied[name]])
     ruled = int(np.argmin(np.abs(np.log(np.array(reaches) / (reach["logistic"] * left / base)))))
     told = " ".join(f"{varied_scores[kernel, *name].correlation.value:10.2f}" for kernel in tried)
-    print(f"{name[0]:6s} {name[1]:8,d} {d.tv.value:6.3f} {left:9.4f}  {told}   {reaches[np.argmax(skills)]:8} "
-          f"({max(skills):+.2f}) {reaches[ruled]:12} ({skills[ruled]:+.2f})")  # fmt: skip
+    print(f"{name[0]:6s} {name[1]:8,d} {d.tv.value:6.3f} {left:9.4f}  {told}", end="")
+    if variants[name].data == P.data:  # the sweep over reaches has this training set
+        print(
+            f"   {reaches[np.argmax(skills)]:8} ({max(skills):+.2f}) {reaches[ruled]:12} ({skills[ruled]:+.2f})",
+            end="",
+        )
+    print()
 
 # %% [markdown]
-# **What we see.** The right panel needs no model. Most trajectories of the logistic map are alone, even among 200,000: data-limited. On
-# the sine and the cone hardly any is, from 20,000 on: capacity-limited. The league table agrees: the neighbour kernel forecasts on
-# the first and not on the other two. So the rule: *if more than half of the trajectories are alone, ask the neighbours; if
-# hardly any is, they say nothing*. The tangent kernel serves both. We did not see a crossover inside one task: a hundred times the
-# data does not make the logistic map dense, and it does not reduce the drift.
+# **What we see.** The right panel needs no model. Most trajectories of the logistic map are alone, even among 200,000;
+# on the sine and the cone hardly any is, from 20,000 on. In the table of section 5 the nearest neighbour forecasts on
+# the first task only. Three tasks suggest, and do not prove: *if most trajectories are alone, the nearest neighbour is
+# informative; if hardly any is, it says nothing*. To be alone is not to be limited by data: a hundred times the data
+# leaves the drift of the logistic map where it was, while a wider network and longer training reduce it. We saw no
+# crossover inside one task.
 #
-# Longer training does reduce the drift, and its shape stays: the fixed reach keeps forecasting. It fails for networks too small
-# or too briefly trained to make valid trajectories. How should the reach follow the model? In hindsight the best reach is larger where
-# the residual is larger. The last column takes the reach in proportion to the residual, without any histogram. It picks the
-# right neighbourhood, and misses by a factor of two on either side. It is a rule from one task and one seed.
+# Longer training reduces the drift, and its shape stays. The reach that was set without any model forecasts about
+# equally well after 2,000 and 4,000 steps, less well after 500, and not at all for the narrow network, whose typical
+# trajectory is invalid. The round trip forecasts all of them. How should the reach follow the model? The last column
+# takes it in proportion to the residual of the trained model (so it is no forecast before training). Only three rows
+# test it: one hit, and two misses by a factor of two, of which one turns a good forecast into a bad one. We do not use
+# it. The question is open.
 
 # %% [markdown]
 # ## 9. Compare the cost of a forecast with that of training
 #
-# A forecast is worth making when it costs less than the training it spares. Times are of this machine, one process of one
-# thread; for the pilot its training counts.
+# A forecast is worth making when it costs less than the training it spares. Times are as the store recorded them, one
+# process of one thread each, two at a time on two cores; for the pilot its training counts.
 
 # %%
 e = models["logistic", "velocity", seed]
@@ -944,26 +977,38 @@ for s in run.seeds:
     target = store.fetch(models["logistic", "velocity", s].training_config).meta["seconds"]
     ratios.append(target / (pilot_training + landing.arrays.meta["seconds"]))
 run.record_claim("C5.02.pilot_cheap", np.median(ratios), min(ratios), max(ratios))
-seconds = landings["tangent", "logistic", "velocity", seed].arrays.meta["seconds"]
-print(
-    f"training {training:.0f} s; tangent kernel on {P.samples:,} trajectories against {P.data:,}: {seconds:.1f} s"
-)
+ratios = []
+for s in run.seeds:
+    target = store.fetch(models["logistic", "velocity", s].training_config).meta["seconds"]
+    ratios.append(target / landings["tangent", "logistic", "velocity", s].arrays.meta["seconds"])
+run.record_claim("C5.02.tangent_cheap", np.median(ratios), min(ratios), max(ratios))
+
+# %% [markdown]
+# **What we see.** The isotropic forecast is nearly free, and says little. The tangent kernel, the useful one, costs a
+# small part of training for one reach; choosing among five takes five such runs. The pilot cannot be much cheaper than
+# the tenth of the training that it takes. (The numbers $s$ and $a$ also need trained models of the calibration task,
+# once for all tasks to come.)
 
 # %% [markdown]
 # ## What to take along
 #
-# - Errors that are right on average move a quantity: bias where the measurement is curved, blur everywhere, and a loss at the
-#   ends of the prior. For small errors derivatives give both, but not at a singular point.
-# - What matters is the error *along* the data. A kernel with the right residual across them forecasts almost nothing.
-# - The trained model's own local errors forecast its drift nearly as well as chance allows. So local errors are the
-#   mechanism here, with one exception: noise prediction on the cone, whose error is made where nothing is local.
-# - Before training, steps between neighbours forecast which values gain and lose on the cone and the logistic map, with 0.87 to 0.91
-#   of the correlation that could be reached, for velocity prediction. How much they gain and lose is forecast less well.
+# - Errors that are right on average move a quantity: bias where the measurement is curved, blur nearly everywhere, and
+#   a loss at the ends of the prior. For small errors derivatives give both, but not at a singular point.
+# - What matters is the error *along* the data. A kernel with the right residual, which is the error across them,
+#   forecasts little.
+# - With velocity and clean prediction, the trained model's round trip forecasts which values gain and lose about as
+#   well as a second sample of the model would. With velocity prediction a weak one, whose errors are surely local,
+#   forecasts much of it. So local errors are a mechanism at work. They are not the only one: with noise prediction the
+#   round trip falls short, on the cone altogether.
+# - Before training, steps between neighbours forecast which values gain and lose, for velocity prediction: with about
+#   nine tenths of the correlation of a second sample (the interval is wide on the cone, and stays below nine tenths on
+#   the logistic map). How much they gain and lose is forecast less well.
 #
-# **Limits.** The tangent kernel was made with the drift of these three tasks in view: its formula, its 5 % of neighbours, and the
-# rule for its reach with its upper limit of a fifth. (Setting the reach by the size of the sine's drift, as we first did, gives more
-# than 0.2 and fails on the logistic map.) So these tasks are no test of it; the maze and the pendulum, not looked at yet,
-# will be. Three seeds, and one seed in sections 6 and 8; one small model class.
+# **Limits.** The tangent kernel was made with the drift of these three tasks in view: its formula, its 5 % of
+# neighbours, and the rule for its reach with the upper limit of a fifth. (We first set the reach by the size of the
+# sine's drift. Once the noise of finite draws is taken off, that gives 0.4 or more, and fails on the logistic map.) So
+# these tasks are no test of it; the maze and the pendulum, not looked at yet, will be. Three seeds, one in sections 6
+# and 8; one small model class.
 
 # %%
 run.finish()

@@ -124,8 +124,8 @@ def bootstrap(
     interval is the estimate plus the central 95 % of the resamples' deviations, after two corrections.
     Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
     against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
-    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with S -
-    1 degrees of freedom, which for means gives the width of the t interval.
+    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with
+    S - 1 degrees of freedom, which for means gives the width of the t interval.
 
     Raises
     ------

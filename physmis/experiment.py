@@ -144,7 +144,10 @@ class Deviation:
         """Arrays ``z`` and ``landed``, the quantity before and after, and ``validity`` after."""
         data = self.of.training_set().x
         model = None if self.model is None else trained(self.model, store, device)
-        fresh = self.of.task.sample(len(data), np.random.default_rng([self.of.seed, FRESH])).x
+
+        def fresh():
+            return self.of.task.sample(len(data), np.random.default_rng([self.of.seed, FRESH])).x
+
         kernel = KERNELS[self.kernel](data, fresh, model, **self.parameters)
         x, task = data[: self.of.samples], self.of.task
         moved = kernel.deviate(x, np.random.default_rng([self.of.seed, KERNEL]))
@@ -165,7 +168,7 @@ KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
     "neighbour": lambda data, fresh, model, width=0.0, deviation=0.0: kernels.NeighbourKernel(
         data, width, deviation
     ),
-    "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh, width),
+    "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh(), width),
     "tangent": lambda data, fresh, model, reach, share=0.05: kernels.TangentKernel(data, reach, share),
     "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
     "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),

@@ -146,9 +146,8 @@ class ExchangeKernel(Kernel):
     """The exact noise-and-denoise exchange: blur x by ``width``, then draw from the posterior of references.
 
     y = x + width * noise, and x' is a reference x_j, drawn in proportion to exp(-|x_j - y|^2 / (2 width^2)).
-    With plentiful references, drawn afresh from the law of x, this is one step of a reversible chain:
-    whatever its bias at each value, it leaves the prior unchanged. It is the null that should forecast
-    nothing.
+    With plentiful references, drawn afresh from the law of x, this is one step of a reversible chain. It
+    leaves the prior unchanged, whatever its bias at each value: a null that should forecast nothing.
 
     Parameters
     ----------
@@ -166,11 +165,10 @@ class ExchangeKernel(Kernel):
 
 
 class TangentKernel(Kernel):
-    """Errors along the data: steps between neighbours, limited by a ``reach`` relative to the trajectory's
-    size.
+    """Errors along the data: steps between neighbours, short beside the trajectory's size.
 
     With x_i, x_j, x_k drawn from the nearest ``share`` of the training trajectories (x itself left out), and
-    l = reach * |x - mean|,
+    l = reach * |x - mean| (the mean of each channel, over data and steps),
 
         x' = x + (x_i - x_j) / sqrt(1 + |x_i - x_j|^2 / l^2) + (x_k - x) / (1 + |x_k - x|^2 / l^2).
 
@@ -182,7 +180,7 @@ class TangentKernel(Kernel):
     ----------
     data : the training trajectories, shape (N, T, C).
     reach : l as a share of a trajectory's distance to the mean; positive.
-    share : how much of the data counts as neighbours, in (0, 1]; two at least.
+    share : how much of the data counts as neighbours, in (0, 1]; two where there are so many.
     """
 
     def __init__(self, data: Trajectories, reach: float, share: float = 0.05):
@@ -191,7 +189,7 @@ class TangentKernel(Kernel):
             raise ValueError(f"share in (0, 1] wanted, got {share}")
         self.references, self.reach = References(data), reach
         self.count = min(max(2, round(share * len(self.references.data))), len(self.references.data) - 1)
-        self.centre = self.references.data.mean(axis=(0, 1))
+        self.centre = self.references.data.mean(axis=(0, 1), dtype=np.float64)
 
     def deviate(self, x, rng):
         def pick(half):
@@ -281,9 +279,8 @@ def induced_transition(
 
     Raises
     ------
-    ValueError : ``measure`` returns another shape than (n,) or NaN, the kernel another shape than it was
-    given,
-        or what `transition` refuses.
+    ValueError : ``measure`` returns another shape than (n,) or values that are not finite, the kernel another
+        shape than it was given, or what `transition` refuses.
     """
     if len(x) == 0:
         raise ValueError(f"one trajectory or more wanted, got shape {np.shape(x)}")
