@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, compare, interleaved
 from physmis.models import CHUNK
-from physmis.models.diffusion import LEVELS, UNetDiffusion
-from physmis.models.unet import UNet
+from physmis.models.diffusion import LEVELS
+from physmis.models.unet import UNet, UNetDiffusion
 
 STEPS, CHANNELS, WIDTH, BATCH, SAMPLES, SAMPLER_STEPS = 32, 1, 16, 128, 1024, 20
 REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat

@@ -36,6 +36,8 @@ SEED = 0
 DEVICE = "auto"
 
 # %%
+import time
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -58,21 +60,25 @@ P = run.profile
 
 
 # %%
-def experiments(task, **changes):
-    """One experiment for each seed: the profile's U-Net on `task`; `changes` override its hyperparameters."""
-    model = build("unet", **{**P.unet, **changes})
+def experiments(task, name="unet", **changes):
+    """One experiment for each seed: the profile's model on `task`; `changes` override its hyperparameters."""
+    model = build(name, **{**P.models[name], **changes})
     return [Experiment(task, model, P.data, P.samples, seed) for seed in run.seeds]
 
 
+three = ("sine", "cone", "logistic")
+classes = plotting.NAMES
 logistic = tasks.load("logistic")
-budgets = [P.steps // 4, P.steps, 2 * P.steps]
+steps, sampler_steps = P.models["unet"]["steps"], P.models["unet"]["sampler_steps"]
+budgets = [steps // 4, steps, 2 * steps]
 ranges = {"fixed point": (2.5, 3.0), "cycles": (3.0, 3.5), "chaos": (3.5, 4.0)}
 plan = {
-    "task": {name: experiments(tasks.load(name)) for name in ("sine", "cone", "logistic")},
-    "budget": {steps: experiments(logistic, steps=steps) for steps in budgets},
+    "task": {name: experiments(tasks.load(name)) for name in three},
+    "budget": {n: experiments(logistic, steps=n) for n in budgets},
     "prediction": {kind: experiments(logistic, prediction=kind) for kind in ("velocity", "noise", "clean")},
-    "sampler": {"twice the steps": experiments(logistic, sampler_steps=2 * P.sampler_steps)},
+    "sampler": {"twice the steps": experiments(logistic, sampler_steps=2 * sampler_steps)},
     "range": {name: experiments(tasks.load("logistic", low=a, high=b)) for name, (a, b) in ranges.items()},
+    "class": {(model, name): experiments(tasks.load(name), model) for model in classes for name in three},
 }
 flat = [e for groups in plan.values() for group in groups.values() for e in group]
 results, run.cold = run_all(flat, run.device)
@@ -213,7 +219,8 @@ def assess(group):
 def show_recovered(axes, groups, drifts, titles):
     """One panel of intended and recovered distribution for each group."""
     for ax, group, found, title in zip(axes, groups, drifts, titles, strict=True):
-        plotting.plot_recovered(ax, found.edges, found.p, found.q, P.samples, "unet")
+        model = group[0].experiment.model.name
+        plotting.plot_recovered(ax, found.edges, found.p, found.q, P.samples, model)
         ax.set(title=title, xlabel=group[0].experiment.task.quantity.label)
     axes[0].set_ylabel("density relative to the prior")
     top = max(ax.get_ylim()[1] for ax in axes)
@@ -335,7 +342,7 @@ fig, axes = plt.subplots(1, 3, figsize=(12, 3.4))
 plotting.plot_intervals(
     axes[0], budgets, [d.tv for d in budget_drift.values()], plotting.COLOURS["unet"], ls="-"
 )
-floor = budget_drift[P.steps].tv_floor
+floor = budget_drift[steps].tv_floor
 axes[0].axhspan(floor.low, floor.high, color=plotting.COLOURS["prior"], alpha=0.3, lw=0)
 axes[0].text(budgets[0], floor.high, "sampling floor", va="bottom", fontsize=10, color="0.3")
 axes[0].set(title="drift", ylabel="total variation", ylim=(0, None))
@@ -461,6 +468,120 @@ for name, group in by_range.items():
     valid = drift.bootstrap(np.mean, [result.valid for result in group])
     print(f"{name:12s} excess drift {range_drift[name].excess}, valid {valid}")
 run.record_claim("C1.01.chaos_matters", *range_drift["chaos"].minus(range_drift["fixed point"]))
+
+# %% [markdown]
+# ## 7. Change the class of the model
+#
+# Is the drift a quirk of one architecture? Claim C2 says that it *happens for diffusion models, Transformers, VAEs and
+# MLPs*. Here are four classes, each of them one file in `physmis/models`:
+#
+# | class | how it makes a trajectory | what it learns to make small |
+# |---|---|---|
+# | U-Net | takes noise away from all steps at once; its layers are convolutions over time | squared error of the velocity |
+# | MLP | the same, with layers that connect all steps with all | squared error of the velocity |
+# | Transformer | one step after the other, each drawn from a mixture of 8 Gaussians that depends on all steps before | $-\log p(x)$ |
+# | VAE | decodes a code $u \sim \mathcal{N}(0, I)$ of 16 numbers, and adds noise of a learned size | $-\log p(x)$ plus what its encoder falls short of |
+#
+# The abbreviations stand for *multilayer perceptron* and *variational autoencoder*; a VAE has an encoder beside the
+# decoder, which tells in training what code a trajectory might have come from. It weighs the two terms of its bound, fit
+# and divergence of the codes from $\mathcal{N}(0, I)$, one to one.
+# All learn from the same trajectories, with the same optimiser, for about the same *time*. Their sizes and numbers of
+# steps are chosen for that.
+
+# %%
+by_class = done["class"]
+class_drift = {pair: assess(group) for pair, group in by_class.items()}
+print(f"{'class':12s} {'parameters':>10s} {'steps':>6s} {'seconds of training':>20s} {'samples/s':>10s}")
+seconds = {}
+for model, title in classes.items():
+    groups = [by_class[model, name] for name in three]
+    seconds[model] = np.mean([result.seconds_of_training for group in groups for result in group])
+    one, began = groups[0][0].model, time.perf_counter()
+    one.sample(1024, np.random.default_rng(SEED))
+    rate = 1024 / (time.perf_counter() - began)
+    print(f"{title:12s} {one.size:10,d} {one.steps:6,d} {seconds[model]:20.1f} {rate:10,.0f}")
+print(f"slowest / fastest training: {max(seconds.values()) / min(seconds.values()):.2f}")
+for name in three:
+    active = [result.model.active for result in by_class["vae", name]]
+    print(f"VAE on {name}: codes that carry something, by seed: {active}")
+
+# %% [markdown]
+# The last lines look for *posterior collapse*, a known failure of VAEs: codes that the decoder has learned to ignore.
+
+# %%
+fig, axes = plt.subplots(3, 4, figsize=(13, 8), sharex="row")
+for row, name in zip(axes, three, strict=True):
+    pairs = [(model, name) for model in classes]
+    groups, drifts = [by_class[pair] for pair in pairs], [class_drift[pair] for pair in pairs]
+    show_recovered(row, groups, drifts, [""] * 4)
+    for ax, group in zip(row, groups, strict=True):
+        share = np.mean([result.valid.mean() for result in group])
+        ax.set_ylim(0, 1.12 * ax.get_ylim()[1])  # room for what lies further out
+        ax.text(0.5, 0.06, f"{share:.0%} valid", transform=ax.transAxes, ha="center", fontsize=10)
+for ax, title in zip(axes[0], classes.values(), strict=True):
+    ax.set_title(title)
+for ax in axes[[0, 2], 0]:
+    ax.set_ylabel("")
+for ax in axes[:, 1:].flat:
+    ax.tick_params(labelleft=False)
+run.save_figure(
+    fig,
+    "fig_01_classes",
+    data=histograms({"_".join(pair): d for pair, d in class_drift.items()}),
+    configs=keys(by_class),
+)
+plt.show()
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(12, 3.8))
+valid = {
+    pair: drift.bootstrap(np.mean, [result.valid for result in group]) for pair, group in by_class.items()
+}
+for i, model in enumerate(classes):
+    at = np.arange(3) + 0.18 * (i - 1.5)
+    colour = plotting.COLOURS[model]
+    for ax, values in zip(
+        axes, ([class_drift[model, n].tv for n in three], [valid[model, n] for n in three]), strict=True
+    ):
+        plotting.plot_intervals(ax, at, values, colour, ls="", label=classes[model])
+for at, name in enumerate(three):
+    floor = class_drift["unet", name].tv_floor
+    axes[0].fill_between(
+        [at - 0.4, at + 0.4], floor.low, floor.high, color=plotting.COLOURS["prior"], alpha=0.3, lw=0
+    )
+axes[0].text(
+    -0.4, class_drift["unet", "sine"].tv_floor.low, "sampling floor", va="top", fontsize=9, color="0.3"
+)
+axes[0].set(title="drift", ylabel="total variation", yscale="log")
+axes[1].set(title="validity", ylabel="share of valid trajectories", ylim=(-0.02, 1.02))
+for ax in axes:
+    ax.set_xticks(range(3), three)
+axes[0].legend(loc="upper left", fontsize=9)
+run.save_figure(
+    fig,
+    "fig_01_class_drift",
+    data={f"{'_'.join(pair)}_tv": d.tv for pair, d in class_drift.items()}
+    | {f"{'_'.join(pair)}_valid": v for pair, v in valid.items()}
+    | {f"{name}_floor": class_drift["unet", name].tv_floor for name in three},
+    configs=keys(by_class),
+)
+plt.show()
+
+# %%
+print(
+    f"{'class':12s} {'task':9s} {'excess drift':26s} {'of the valid alone':26s} {'median residual':>15s} {'tolerance':>9s}"
+)
+of_valid = {pair: excess_of_valid(group) for pair, group in by_class.items()}
+for (model, name), group in by_class.items():
+    rest = np.median([result.validity for result in group])
+    tolerance = group[0].experiment.task.tolerance
+    print(
+        f"{classes[model]:12s} {name:9s} {class_drift[model, name].excess!s:26s} {of_valid[model, name]!s:26s} {rest:15.3f} {tolerance:9.2f}"
+    )
+for model in ("transformer", "vae", "mlp"):
+    for name in three:
+        run.record_claim(f"C2.01.{model}_{name}_valid", *valid[model, name])
+        run.record_claim(f"C2.01.{model}_{name}_drift", *class_drift[model, name].excess)
 
 # %% [markdown]
 # ## What to take along

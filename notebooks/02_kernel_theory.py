@@ -404,15 +404,37 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # | reach | each task, without a trained model | the largest of a few, none above a fifth, at which the typical landing place is valid (median residual within the tolerance): nearly all generated trajectories are. 0.4 is tried only to see what it would have done (section 6) |
 
 # %%
-KINDS = ("velocity", "noise", "clean")
+# Columns of the table to come: four model classes, and two more prediction types of the U-Net.
+KINDS = {
+    "unet": ("unet", {}),
+    "transformer": ("transformer", {}),
+    "vae": ("vae", {}),
+    "mlp": ("mlp", {}),
+    "noise": ("unet", {"prediction": "noise"}),
+    "clean": ("unet", {"prediction": "clean"}),
+}
+CLASSES = ("unet", "transformer", "vae", "mlp")
 CALIBRATION = "sine"
-strengths = (0.1, 0.4, 0.7)  # 1 would forget x, and be the model's own samples
+strengths = dict.fromkeys(KINDS, (0.1, 0.4, 0.7))  # 1 would forget x, and be the model's own samples
+strengths["transformer"] = (0.75, 0.875, 0.9375)  # of 32 steps, all but 8, 4 and 2 are made anew
 reaches = (0.025, 0.05, 0.1, 0.2, 0.4)
 
 
-def experiment(task, seed, data=P.data, **changes):
-    """The profile's U-Net on a task; `changes` override its hyperparameters."""
-    return Experiment(tasks.load(task), build("unet", **{**P.unet, **changes}), data, P.samples, seed)
+def experiment(task, seed, kind="unet", data=P.data, **changes):
+    """The profile's model of a kind on a task; `changes` override its hyperparameters."""
+    name, own = KINDS[kind]
+    return Experiment(
+        tasks.load(task), build(name, **{**P.models[name], **own, **changes}), data, P.samples, seed
+    )
+
+
+def pilot_of(task, seed, kind):
+    """The same, trained for a tenth of the steps, and sampled in half as many where sampling has steps."""
+    sizes = P.models[KINDS[kind][0]]
+    shorter = {"steps": sizes["steps"] // 10}
+    if "sampler_steps" in sizes:
+        shorter["sampler_steps"] = sizes["sampler_steps"] // 2
+    return experiment(task, seed, kind, **shorter)
 
 
 def deviation(e, kernel, settings, model=None):
@@ -432,26 +454,25 @@ def compute(jobs):
     return dict(zip(jobs, results, strict=True))
 
 
-pairs = [(task, kind) for task in three for kind in KINDS]
+pairs = [(task, kind) for task in three for kind in CLASSES] + [("logistic", "noise"), ("logistic", "clean")]
 seed = run.seeds[0]  # where one seed is enough
-models = {(t, k, s): experiment(t, s, prediction=k) for t, k in pairs for s in run.seeds}
-tenth = {"steps": P.steps // 10, "sampler_steps": P.sampler_steps // 2}
-short = {(t, k): experiment(t, seed, prediction=k, **tenth) for t, k in pairs}
-logistic = three["logistic"]  # section 8 varies data and model on this one task
+models = {(task, kind, s): experiment(task, s, kind) for task, kind in pairs for s in run.seeds}
+short = {(task, kind): pilot_of(task, seed, kind) for task, kind in pairs}
+logistic = three["logistic"]  # section 9 varies data and model on this one task
 sizes = (P.data // 10, P.data, P.data * 10)
-widths = sorted({max(8, P.width // 2), P.width})
+width, steps = P.models["unet"]["width"], P.models["unet"]["steps"]
 variants = (
     {("data", n): experiment("logistic", seed, data=n) for n in sizes}
-    | {("width", w): experiment("logistic", seed, width=w) for w in widths}
-    | {("steps", n): experiment("logistic", seed, steps=n) for n in (P.steps // 4, P.steps, 2 * P.steps)}
+    | {("width", w): experiment("logistic", seed, width=w) for w in sorted({max(8, width // 2), width})}
+    | {("steps", n): experiment("logistic", seed, steps=n) for n in (steps // 4, steps, 2 * steps)}
 )
-trained = compute(models | {(CALIBRATION, k): short[CALIBRATION, k] for k in KINDS} | variants)
+trained = compute(models | {(CALIBRATION, kind): short[CALIBRATION, kind] for kind in CLASSES} | variants)
 trips = compute({
-    (t, tau, s): round_trip(models[t, "velocity", s], tau)
-    for t in three for tau in strengths for s in (run.seeds if t == CALIBRATION else [seed])
+    (t, kind, tau, s): round_trip(models[t, kind, s], tau)
+    for t in three for kind in CLASSES for tau in strengths[kind] for s in (run.seeds if t == CALIBRATION else [seed])
 })  # fmt: skip
 tangents = compute({
-    (t, r): deviation(models[t, "velocity", seed], "tangent", {"reach": r}) for t in three for r in reaches
+    (t, r): deviation(models[t, "unet", seed], "tangent", {"reach": r}) for t in three for r in reaches
 })  # fmt: skip
 
 
@@ -485,11 +506,16 @@ def residual(results):
     return float(np.mean([np.median(result.validity) for result in results]))
 
 
-def residual_of_noise(scale):
-    """Median residual of calibration data with isotropic errors of `scale` standard deviations."""
-    data = models[CALIBRATION, "velocity", seed].training_set().x[:2000]
-    kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
-    return float(np.median(three[CALIBRATION].validity(kernel.deviate(data, np.random.default_rng(SEED)))))
+def matched_scale(task, wanted):
+    """Scale of isotropic errors after which data of a task have this median residual, in standard deviations."""
+    data = models[task, "unet", seed].training_set().x[:2000]
+
+    def excess(scale):
+        kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
+        moved = kernel.deviate(data, np.random.default_rng(SEED))
+        return np.median(three[task].validity(moved)) - wanted
+
+    return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(10) > 0 else 10.0
 
 
 def nearest(candidates, found, wanted):
@@ -497,13 +523,19 @@ def nearest(candidates, found, wanted):
     return candidates[np.argmin([abs(np.log(max(value, 1e-9) / max(wanted, 1e-9))) for value in found])]
 
 
-control = observed[CALIBRATION, "velocity"]
-scale, share = {}, {}
-for kind in KINDS:
+scale, share, strength = {}, {}, {}
+for kind in CLASSES:
     wanted = residual(seeds_of(trained, CALIBRATION, kind))
-    scale[kind] = brentq(lambda s, wanted=wanted: residual_of_noise(s) - wanted, 1e-5, 10, xtol=1e-5)
+    scale[kind] = matched_scale(CALIBRATION, wanted)
     share[kind] = min(wanted / residual([trained[CALIBRATION, kind]]), 1.0)
-    print(f"{kind:9s} residual {wanted:.4f}: isotropic scale s = {scale[kind]:.4f}, share of the pilot's errors a = {share[kind]:.3f}")  # fmt: skip
+    d, found = observed[CALIBRATION, kind], {}
+    for tau in strengths[kind]:
+        found[tau] = drift.skill(forecasts(seeds_of(trips, CALIBRATION, kind, tau)), d.q, d.p).mean()
+    strength[kind] = max(found, key=found.get)
+    print(f"{kind:12s} residual {wanted:.4f}: scale s = {scale[kind]:.4f}, share a = {share[kind]:.3f}; "
+          f"skill at strengths {strengths[kind]}: {np.round(list(found.values()), 2)}, so {strength[kind]}")  # fmt: skip
+for numbers in (scale, share, strength):  # the other prediction types are of the U-Net's class
+    numbers |= dict.fromkeys(("noise", "clean"), numbers["unet"])
 reach = {}
 for name, task in three.items():
     left = [np.median(tangents[name, r].validity) for r in reaches]
@@ -512,11 +544,6 @@ for name, task in three.items():
     print(
         f"{name:9s} median residual after steps of reach {reaches}: {np.round(left, 3)}, so reach {reach[name]}"
     )
-skills = [
-    drift.skill(forecasts(seeds_of(trips, CALIBRATION, tau)), control.q, control.p).mean()
-    for tau in strengths
-]
-strength = strengths[np.argmax(skills)]
 
 
 def blurred(task, width):
@@ -526,6 +553,7 @@ def blurred(task, width):
     return expansion.expand(z, np.zeros(2000), np.full(2000, variance), task.quantity.bins())
 
 
+control = observed[CALIBRATION, "unet"]
 blurs = np.geomspace(0.005, 0.16, 6)
 blur = nearest(
     blurs,
@@ -533,11 +561,6 @@ blur = nearest(
     control.excess.value,
 )
 print(f"excess drift of the sine {control.excess}, so plain blur of {blur:.3f} of the range")
-print(
-    f"skill of the round trip on the sine at strengths {strengths}:",
-    np.round(skills, 2),
-    f"so strength {strength}",
-)
 
 # %% [markdown]
 # ## 5. Compare the forecast with the model
@@ -563,14 +586,15 @@ for (task, kind, s), e in models.items():
         ("neighbour", task, kind, s): deviation(e, "neighbour", {"width": 0.0, "deviation": scale[kind]}),
         ("exchange", task, kind, s): deviation(e, "exchange", {"width": 0.5}),
         ("tangent", task, kind, s): deviation(e, "tangent", {"reach": reach[task]}),
-        ("pilot", task, kind, s): deviation(few, "pilot", {"strength": strength, "scale": share[kind]}, pilot),
-        ("round trip", task, kind, s): round_trip(e, strength),
+        ("pilot", task, kind, s): deviation(
+            few, "pilot", {"strength": strength[kind], "scale": share[kind]}, pilot
+        ),
+        ("round trip", task, kind, s): round_trip(e, strength[kind]),
     }  # fmt: skip
 landings = compute(jobs)
-local = strengths[
-    np.argmin([abs(tau - strength / 2) for tau in strengths])
-]  # a weaker trip, whose errors stay local
-weak = compute({(t, s): round_trip(models[t, "velocity", s], local) for t in three for s in run.seeds})
+# A weaker trip, whose errors stay local.
+local = min(strengths["unet"], key=lambda tau: abs(tau - strength["unet"] / 2))
+weak = compute({(t, s): round_trip(models[t, "unet", s], local) for t in three for s in run.seeds})
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {
     (kernel, *pair): forecasts(seeds_of(landings, kernel, *pair)) for kernel in KERNELS for pair in pairs
@@ -587,8 +611,8 @@ scores = {(row, *pair): drift.score(laws_of[row, *pair], observed[pair]) for row
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.8))
 saved = {}
 for ax, task in zip(axes, three, strict=True):
-    found_drift = observed[task, "velocity"]
-    shown = {kernel: laws_of[kernel, task, "velocity"] for kernel in ("tangent", "round trip")}
+    found_drift = observed[task, "unet"]
+    shown = {kernel: laws_of[kernel, task, "unet"] for kernel in ("tangent", "round trip")}
     plotting.plot_forecast(ax, found_drift.edges, found_drift.p, found_drift.q, shown, P.samples, "unet")
     ax.set(title=task, xlabel=three[task].quantity.label)
     saved |= {f"{task}_edges": found_drift.edges, f"{task}_p": found_drift.p, f"{task}_q": found_drift.q}
@@ -608,24 +632,29 @@ plt.show()
 # between 3.55 and 3.88; where the model has a trough it forecasts a gain. All are means over seeds.
 
 # %%
-columns = [f"{task}\n{kind}" for task, kind in pairs]
-table = {part: np.array([[getattr(scores[row, *pair], part).value for pair in pairs] for row in ROWS])
-         for part in ("correlation", "skill", "tv", "w1")}  # fmt: skip
+league = {
+    f"{part}_{end}": np.array([[getattr(getattr(scores[row, *pair], part), end) for pair in pairs] for row in ROWS])
+    for part in ("correlation", "skill", "tv", "w1") for end in ("value", "low", "high")
+}  # fmt: skip
 ceilings = np.array([scores["no drift", *pair].ceiling for pair in pairs])
-fig, ax = plt.subplots(figsize=(10, 5.4))
-labels = [[f"{c:.2f}  ({s:+.2f})" for c, s in zip(*row, strict=True)]
-          for row in zip(table["correlation"], table["skill"], strict=True)]  # fmt: skip
+fig, ax = plt.subplots(figsize=(13, 6.4))
+labels = [[f"{c:.2f}\n({s:+.2f})" for c, s in zip(*row, strict=True)]
+          for row in zip(league["correlation_value"], league["skill_value"], strict=True)]  # fmt: skip
 labels.append([f"{value:.2f}" for value in ceilings])
+names = [plotting.NAMES.get(kind, f"U-Net\n{kind}") for _, kind in pairs]
 sns.heatmap(
-    np.vstack([table["correlation"], ceilings]), annot=np.array(labels), fmt="", cmap="vlag", center=0,
-    vmin=-1, vmax=1, xticklabels=columns, yticklabels=[*ROWS, "noise ceiling"], ax=ax,
+    np.vstack([league["correlation_value"], ceilings]), annot=np.array(labels), fmt="", cmap="vlag", center=0,
+    vmin=-1, vmax=1, xticklabels=names, yticklabels=[*ROWS, "noise ceiling"], ax=ax,
     annot_kws={"size": 8}, cbar_kws={"label": "drift correlation"}, linewidths=0.5,
 )  # fmt: skip
 for line in (2, 7, 8, 9):
     ax.axhline(line, color="black", lw=1.2)
-ax.set_title("drift correlation (skill) of every forecast")
-league = {f"{part}_{end}": np.array([[getattr(getattr(scores[row, *pair], part), end) for pair in pairs] for row in ROWS])
-          for part in ("correlation", "skill", "tv", "w1") for end in ("value", "low", "high")}  # fmt: skip
+for line in (4, 8):
+    ax.axvline(line, color="black", lw=1.2)
+for task, at in (("sine", 2), ("cone", 6), ("logistic", 11)):
+    ax.text(at, -0.25, task, ha="center")
+ax.tick_params(axis="x", rotation=0, labelsize=9)
+ax.set_title("drift correlation (skill) of every forecast", pad=24)
 run.save_figure(
     fig, "fig_02_league",
     data=league | {"rows": ROWS, "columns": [f"{t} {k}" for t, k in pairs], "ceiling": ceilings},
@@ -656,32 +685,10 @@ plt.show()
 # Where does that last error come from? Let the round trip start at ever noisier levels.
 
 # %%
-e = replace(models["cone", "noise", seed], samples=P.samples // 4)
-late = compute({tau: round_trip(e, tau) for tau in (0.9, 0.98, 1.0)})
-d = observed["cone", "noise"]
-for tau, landing in late.items():
-    correlation = drift.drift_correlation(forecasts([landing])[0], d.q[0], d.p)
-    memory = np.corrcoef(landing.z, landing.landed)[0, 1]
-    print(
-        f"cone, noise prediction, strength {tau:.2f}: drift correlation {correlation:.2f}, of z' with z {memory:.2f}"
-    )
-
-# %% [markdown]
-# **What we see.** Up to 0.9 the trip forecasts little; at 0.98, where $z'$ remembers nothing of $z$, about half; at 1
-# it is simply a second sample of the model. So this drift depends on what happens near pure noise, before $z$ is
-# decided. That is not a local error, and a kernel that starts at a trajectory cannot know of it. Noise prediction on
-# the logistic map may have the same cause; we did not test it.
-#
-# The same question must be asked of the other columns, as at strength 1 every model forecasts itself. At the calibrated
-# strength a part of $z$ is still remembered (section 6 prints how much). So the claims below include a weaker trip,
-# which remembers nearly all of $z$. Some of the claims state aims that we had set beforehand, as a share of the noise
-# ceiling, taken as exact.
-
-# %%
 for task in ("cone", "logistic"):
-    d = observed[task, "velocity"]
+    d = observed[task, "unet"]
     for kernel, number in (("tangent", 5), ("round trip", 4)):
-        name, s = kernel.replace(" ", "_"), scores[kernel, task, "velocity"]
+        name, s = kernel.replace(" ", "_"), scores[kernel, task, "unet"]
         run.record_claim(f"C{number}.02.{task}_{name}", *s.correlation)
         ratio = [part / s.ceiling for part in s.correlation]
         run.record_claim(f"C{number}.02.{task}_{name}_of_ceiling", *ratio)
@@ -691,10 +698,10 @@ for task in ("cone", "logistic"):
         f"{task}, round trip at strength {local}: drift correlation {weakly.correlation}, skill {weakly.skill}"
     )
     run.record_claim(f"C3.02.{task}_local_errors", *weakly.correlation)
-    better = drift.advantage(laws_of["tangent", task, "velocity"], laws_of["plain blur", task, "velocity"], d)
+    better = drift.advantage(laws_of["tangent", task, "unet"], laws_of["plain blur", task, "unet"], d)
     run.record_claim(f"C3.02.{task}_trajectories_matter", *better)
-d = observed["sine", "velocity"]
-little = [drift.total_variation(d.p, law) - d.tv_floor.high for law in laws_of["tangent", "sine", "velocity"]]
+d = observed["sine", "unet"]
+little = [drift.total_variation(d.p, law) - d.tv_floor.high for law in laws_of["tangent", "sine", "unet"]]
 run.record_claim("C5.02.sine_little", np.mean(little), min(little), max(little))
 print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv}")
 
@@ -707,7 +714,95 @@ print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv
 # floor; the model shows a little more.
 
 # %% [markdown]
-# ## 6. See how much the choices matter
+# ## 6. Ask whether one number serves a class
+#
+# A forecast made before training lives on numbers that were found on another task. Does a number found on one task
+# *transfer* within a class? For the isotropic scale we can ask directly: match it to the residual on each task, and
+# compare. For the strength of the round trip we compare the one set on the sine with the best of the three on each
+# task, in hindsight.
+
+# %%
+matched = {
+    (kind, task): matched_scale(task, residual(seeds_of(trained, task, kind)))
+    for kind in CLASSES
+    for task in three
+}
+forced = build("transformer", **P.models["transformer"], resample="each")
+forced = compute({t: round_trip(replace(models[t, "transformer", seed], model=forced), 1.0) for t in three})
+
+
+def memory_of(landing):
+    """Correlation of z' with z: 1 if a round trip remembers the quantity, 0 if it forgets it."""
+    return np.corrcoef(landing.z, landing.landed)[0, 1]
+
+
+def judged(landing, task, kind):
+    """Memory of one seed's round trip, and drift correlation and skill of its forecast."""
+    d, law = observed[task, kind], forecasts([landing])[0]
+    return (
+        memory_of(landing),
+        drift.drift_correlation(law, d.q[0], d.p),
+        drift.skill(law, d.q[0], d.p),
+    )
+
+
+fig, axes = plt.subplots(1, 4, figsize=(13, 3.6))
+saved = {}
+print("round trips of one seed: memory of z, drift correlation, skill")
+for kind in CLASSES:
+    colour = plotting.COLOURS[kind]
+    saved[f"{kind}_scale"] = [matched[kind, task] for task in three]
+    axes[0].semilogy(range(3), saved[f"{kind}_scale"], "o-", color=colour, label=plotting.NAMES[kind])
+    for ax, task in zip(axes[1:], three, strict=True):
+        found = np.array([judged(trips[task, kind, tau, seed], task, kind) for tau in strengths[kind]])
+        ax.plot(*found.T[:2], "o-", color=colour, ms=5)
+        chosen = strengths[kind].index(strength[kind])
+        ax.plot(*found[chosen, :2], "o", ms=12, mfc="none", color="0.3")
+        saved[f"{kind}_{task}"] = found
+        for tau, row in zip(strengths[kind], found, strict=True):
+            print(f"  {kind:12s} {task:9s} strength {tau:6.4g}:", *(f"{value:5.2f}" for value in row))
+for ax, task in zip(axes[1:], three, strict=True):
+    saved[f"forced_{task}"] = row = judged(forced[task], task, "transformer")
+    ax.plot(*row[:2], "x", color=plotting.COLOURS["transformer"], ms=8, mew=2)
+    print(
+        f"  transformer  {task:9s} each step anew, from the true ones before it:", *(f"{v:5.2f}" for v in row)
+    )
+    ax.set(title=task, xlabel="memory of $z$", xlim=(1.05, -0.1), ylim=(0, 1.05))
+axes[0].set(title="matched scale", ylabel="scale / standard deviation")
+axes[0].set_xticks(range(3), three)
+axes[0].legend(fontsize=9)
+axes[1].set_ylabel("drift correlation")
+run.save_figure(
+    fig, "fig_02_classes", data=saved, configs=[r.key for r in (*trips.values(), *forced.values())]
+)
+plt.show()
+
+# %%
+print(f"{'class':12s} matched scale on each task / that on the sine")
+for kind in CLASSES:
+    print(
+        f"{kind:12s}", *(f"{task} {matched[kind, task] / matched[kind, CALIBRATION]:6.2f}" for task in three)
+    )
+print(f"\n{'class':12s} round trip, three seeds: drift correlation / ceiling, skill")
+for kind in CLASSES:
+    for task in three:
+        s = scores["round trip", task, kind]
+        print(f"{kind:12s} {task:9s} {s.correlation} / {s.ceiling:.2f}   skill {s.skill}")
+        if kind != "unet":
+            run.record_claim(f"C4.02.{kind}_{task}_round_trip", *s.correlation)
+for kind in CLASSES[1:]:
+    for task in ("cone", "logistic"):
+        run.record_claim(f"C5.02.{kind}_{task}_tangent", *scores["tangent", task, kind].correlation)
+print("\nVAE: total variation from the prior of encoded and decoded data, and of new trajectories")
+for task in three:
+    d, weakest = observed[task, "vae"], trips[task, "vae", strengths["vae"][0], seed]
+    print(
+        f"{task:9s} {drift.total_variation(d.p, forecasts([weakest])[0]):.3f}",
+        f"and {drift.total_variation(d.p, d.q[0]):.3f}; sampling floor {d.tv_floor}",
+    )
+
+# %% [markdown]
+# ## 7. See how much the choices matter
 #
 # What would another reach, another strength have given, or a transition applied $k$ times? One seed; open circles are
 # the choices made above. In the right panel orange is the tangent kernel, black the round trip.
@@ -715,31 +810,30 @@ print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
 styles = {"sine": "s:", "cone": "o-", "logistic": "^--"}
-saved, ks = {"reaches": reaches, "strengths": strengths}, (1, 2, 4, 8)
+saved, ks = {"reaches": reaches, "strengths": strengths["unet"]}, (1, 2, 4, 8)
 for task, style in styles.items():
-    p, q = observed[task, "velocity"].p, observed[task, "velocity"].q[0]
+    p, q = observed[task, "unet"].p, observed[task, "unet"].q[0]
     chosen = {
-        "tangent": landings["tangent", task, "velocity", seed],
-        "round trip": trips[task, strength, seed],
+        "tangent": landings["tangent", task, "unet", seed],
+        "round trip": trips[task, "unet", strength["unet"], seed],
     }
     curves = {
         "reach": [forecasts([tangents[task, r]])[0] for r in reaches],
-        "strength": [forecasts([trips[task, tau, seed]])[0] for tau in strengths],
+        "strength": [forecasts([trips[task, "unet", tau, seed]])[0] for tau in strengths["unet"]],
         **{f"{kernel} k": [forecasts([landing], k)[0] for k in ks] for kernel, landing in chosen.items()},
     }
     curves = {name: drift.drift_correlation(np.array(laws), q, p) for name, laws in curves.items()}
     orange, black = (plotting.KERNELS[kernel][0] for kernel in chosen)
     axes[0].semilogx(reaches, curves["reach"], style, color=orange, label=task)
-    axes[1].plot(strengths, curves["strength"], style, color=black, label=task)
+    axes[1].plot(strengths["unet"], curves["strength"], style, color=black, label=task)
     axes[2].semilogx(ks, curves["tangent k"], style, color=orange)
     axes[2].semilogx(ks, curves["round trip k"], style, color=black)
     axes[0].plot(
         reach[task], curves["reach"][reaches.index(reach[task])], "o", ms=12, mfc="none", color="0.3"
     )
-    axes[1].plot(strength, curves["strength"][strengths.index(strength)], "o", ms=12, mfc="none", color="0.3")
+    chosen = strengths["unet"].index(strength["unet"])
+    axes[1].plot(strengths["unet"][chosen], curves["strength"][chosen], "o", ms=12, mfc="none", color="0.3")
     saved |= {f"{task}_{name.replace(' ', '_')}": values for name, values in curves.items()}
-    memory = [np.corrcoef(trips[task, tau, seed].z, trips[task, tau, seed].landed)[0, 1] for tau in strengths]
-    print(f"{task:9s} correlation of z' with z after a round trip, by strength:", np.round(memory, 2))
 axes[0].set(title="tangent kernel", xlabel="reach", ylabel="drift correlation", ylim=(0, 1.02))
 axes[0].set_xticks(reaches, [str(r) for r in reaches])
 axes[1].set(title="round trip", xlabel="strength")
@@ -762,7 +856,7 @@ plt.show()
 # two.
 
 # %% [markdown]
-# ## 7. Look at the errors value by value
+# ## 8. Look at the errors value by value
 #
 # A histogram may come out right for a wrong reason. So compare the errors themselves: bias $\mathbb{E}[m(x') - z \mid
 # z]$ and spread, by value of $z$, of the kernels and of the trained model's weaker round trip, whose errors stay local.
@@ -782,8 +876,8 @@ def by_value(landing):
 
 errors = {}
 for name in three:
-    errors[name, "tangent"] = [by_value(r) for r in seeds_of(landings, "tangent", name, "velocity")]
-    errors[name, "isotropic"] = [by_value(r) for r in seeds_of(landings, "isotropic", name, "velocity")]
+    errors[name, "tangent"] = [by_value(r) for r in seeds_of(landings, "tangent", name, "unet")]
+    errors[name, "isotropic"] = [by_value(r) for r in seeds_of(landings, "isotropic", name, "unet")]
     errors[name, "round trip"] = [by_value(r) for r in seeds_of(weak, name)]
 fig, axes = plt.subplots(2, 3, figsize=(12, 5.4), sharex="col")
 for (name, kernel), found in errors.items():
@@ -808,7 +902,7 @@ run.save_figure(
 plt.show()
 
 # %%
-data = models["logistic", "velocity", seed].training_set()
+data = models["logistic", "unet", seed].training_set()
 stretch = np.log(np.maximum(np.abs(data.z[:, None] * (1 - 2 * data.x[..., 0])), 1e-12)).mean(axis=1)
 at = np.minimum((three["logistic"].quantity.prior.cdf(data.z) * 20).astype(int), 19)
 exponent = [stretch[at == k].mean() for k in range(20)]
@@ -835,7 +929,7 @@ for part, name in enumerate(("bias", "spread")):
 # transition as a whole forecasts the drift.
 
 # %% [markdown]
-# ## 8. Ask how much the neighbours can say
+# ## 9. Ask how much the neighbours can say
 #
 # Where the nearest other trajectory is far away, a model has to make up what lies between (one may call it
 # *data-limited*). Where neighbours are close, it may smooth over them (*capacity-limited*). From data alone we can
@@ -846,12 +940,12 @@ for part, name in enumerate(("bias", "spread")):
 varied = {name: trained[name] for name in variants}
 tried = ("isotropic", "neighbour", "tangent", "round trip")
 settings = {
-    "isotropic": {"scale": scale["velocity"]},
-    "neighbour": {"width": 0.0, "deviation": scale["velocity"]},
+    "isotropic": {"scale": scale["unet"]},
+    "neighbour": {"width": 0.0, "deviation": scale["unet"]},
     "tangent": {"reach": reach["logistic"]},
 }
 probes = compute({
-    (kernel, *name): round_trip(e, strength) if kernel == "round trip" else deviation(e, kernel, settings[kernel])
+    (kernel, *name): round_trip(e, strength["unet"]) if kernel == "round trip" else deviation(e, kernel, settings[kernel])
     for name, e in ((name, replace(e, samples=P.samples // 2)) for name, e in variants.items()) for kernel in tried
 })  # fmt: skip
 varied_drift = {
@@ -917,7 +1011,7 @@ plt.show()
 print("share of trajectories with no other within a tenth of their size, by size of the training set", sizes)
 for name, shares in limited.items():
     print(f"  {name:9s}", np.round(shares, 2))
-base = residual([varied["steps", P.steps]])
+base = residual([varied["steps", steps]])
 print(f"\n{'logistic map':15s} {'TV':>6s} {'residual':>9s}  " + " ".join(f"{kernel:>10s}" for kernel in tried)
       + "   best reach (skill)   by the rule (skill)")  # fmt: skip
 for name, d in varied_drift.items():
@@ -949,18 +1043,18 @@ for name, d in varied_drift.items():
 # it. The question is open.
 
 # %% [markdown]
-# ## 9. Compare the cost of a forecast with that of training
+# ## 10. Compare the cost of a forecast with that of training
 #
 # A forecast is worth making when it costs less than the training it spares. Times are as the store recorded them, one
 # process of one thread each, two at a time on two cores; for the pilot its training counts.
 
 # %%
-e = models["logistic", "velocity", seed]
+e = models["logistic", "unet", seed]
 store = Store()
 training = store.fetch(e.training_config).meta["seconds"]
 data = e.training_set().x
-kernel = kernels.IsotropicKernel(scale["velocity"], data.std(axis=(0, 1)))
-p = observed["logistic", "velocity"].p
+kernel = kernels.IsotropicKernel(scale["unet"], data.std(axis=(0, 1)))
+p = observed["logistic", "unet"].p
 ratios = []
 for _ in range(5):
     begun = time.perf_counter()
@@ -972,15 +1066,15 @@ for _ in range(5):
 run.record_claim("C5.02.isotropic_cheap", np.median(ratios), min(ratios), max(ratios))
 ratios = []
 for s in run.seeds:
-    landing = landings["pilot", "logistic", "velocity", s]
+    landing = landings["pilot", "logistic", "unet", s]
     pilot_training = store.fetch(landing.deviation.model.training_config).meta["seconds"]
-    target = store.fetch(models["logistic", "velocity", s].training_config).meta["seconds"]
+    target = store.fetch(models["logistic", "unet", s].training_config).meta["seconds"]
     ratios.append(target / (pilot_training + landing.arrays.meta["seconds"]))
 run.record_claim("C5.02.pilot_cheap", np.median(ratios), min(ratios), max(ratios))
 ratios = []
 for s in run.seeds:
-    target = store.fetch(models["logistic", "velocity", s].training_config).meta["seconds"]
-    ratios.append(target / landings["tangent", "logistic", "velocity", s].arrays.meta["seconds"])
+    target = store.fetch(models["logistic", "unet", s].training_config).meta["seconds"]
+    ratios.append(target / landings["tangent", "logistic", "unet", s].arrays.meta["seconds"])
 run.record_claim("C5.02.tangent_cheap", np.median(ratios), min(ratios), max(ratios))
 
 # %% [markdown]

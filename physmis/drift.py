@@ -8,6 +8,8 @@ q(z) is seen; `score` tells how much of the drift it foretold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,17 +152,34 @@ def bootstrap(
     return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
 
 
-class Drift(NamedTuple):
-    """What `assess` finds: laws over bins, distances and the floors beneath them, the bin of each value."""
+@dataclass(frozen=True)
+class Drift:
+    """What `assess` finds: laws over bins, distances and the floors beneath them.
+
+    ``bins`` holds the bin of each recovered value, ``values`` the values themselves.
+    """
 
     edges: Float[np.ndarray, "edges"]
     p: Float[np.ndarray, "bins"]
     q: Float[np.ndarray, "seeds bins"]
     tv: Interval
     tv_floor: Interval
-    w1: Interval
-    w1_floor: Interval
     bins: Int[np.ndarray, "seeds n"]
+    values: Float[np.ndarray, "seeds n"]
+    prior: Any
+    data: int
+
+    # Worked out when asked for: it takes longer than all the rest.
+    @cached_property
+    def w1(self) -> Interval:
+        """Wasserstein-1 distance from the prior."""
+        return bootstrap(lambda z: wasserstein(z, self.prior), list(self.values))
+
+    @cached_property
+    def w1_floor(self) -> Interval:
+        """`sampling_floor` of `w1`."""
+        n = self.values.shape[1]
+        return sampling_floor(lambda z: wasserstein(z, self.prior), self.prior, n, self.data)
 
     @property
     def excess(self) -> Interval:
@@ -219,18 +238,16 @@ def assess(
     def tv(rows):
         return _tv(p, rows)
 
-    def w1(z):
-        return wasserstein(z, prior)
-
     return Drift(
         edges=edges,
         p=p,
         q=q,
         tv=bootstrap(tv, list(bins)),
         tv_floor=sampling_floor(lambda z: tv(bin_of(z, edges)), prior, n, data),
-        w1=bootstrap(w1, groups),
-        w1_floor=sampling_floor(w1, prior, n, data),
         bins=bins,
+        values=np.stack(groups),
+        prior=prior,
+        data=data,
     )
 
 

@@ -235,6 +235,11 @@ class Result:
         """Address in the store."""
         return key(self.experiment.config)
 
+    @property
+    def seconds_of_training(self) -> float:
+        """How long training took on the machine that did it, its data made and its weights stored."""
+        return Store().fetch(self.experiment.training_config).meta["seconds"]
+
     @cached_property
     def model(self) -> GenerativeModel:
         """The trained model, on the CPU."""

@@ -19,6 +19,7 @@ from physmis.tasks import Batch, Task
 
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
 COLOURS = {"unet": _WONG[0], "transformer": _WONG[1], "vae": _WONG[2], "mlp": _WONG[4], "prior": "0.45"}
+NAMES = {"unet": "U-Net", "transformer": "Transformer", "vae": "VAE", "mlp": "MLP"}
 # Colour and marker of each kernel.
 KERNELS = {
     "isotropic": (_WONG[9], "s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,36 +15,63 @@ class Profile:
     seeds : how many times each model is trained, each time on data drawn anew.
     data : trajectories in a training set.
     samples : trajectories drawn from each trained model.
-    steps, batch, width, sampler_steps : see `physmis.models.diffusion.UNetDiffusion`.
+    models : hyperparameters of each model for `physmis.models.build`. In `standard` they were chosen so that
+        all classes take about the same time to train on one core, beside a second process.
     """
 
     name: str
     seeds: int
     data: int
     samples: int
-    steps: int
-    batch: int
-    width: int
-    sampler_steps: int
-
-    @property
-    def unet(self) -> dict[str, int]:
-        """Hyperparameters of the U-Net for `physmis.models.build`."""
-        return {
-            "width": self.width,
-            "steps": self.steps,
-            "batch": self.batch,
-            "sampler_steps": self.sampler_steps,
-        }
+    models: dict[str, dict[str, Any]]
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        # Fields: seeds, data, samples, steps, batch, width, sampler_steps.
-        Profile("smoke", 1, 2_000, 512, 100, 64, 8, 8),
-        Profile("standard", 3, 20_000, 8_192, 2_000, 128, 16, 20),
-        Profile("full", 5, 20_000, 16_384, 12_000, 256, 32, 40),
+        Profile(
+            name="smoke",
+            seeds=1,
+            data=2_000,
+            samples=512,
+            models={
+                "unet": {"width": 8, "steps": 100, "batch": 64, "sampler_steps": 8},
+                "transformer": {"width": 16, "layers": 2, "steps": 60, "batch": 64, "rate": 3e-3},
+                "vae": {"width": 64, "steps": 200, "batch": 64, "rate": 2e-3},
+                "mlp": {"width": 64, "steps": 200, "batch": 64, "rate": 2e-3, "sampler_steps": 8},
+            },
+        ),
+        Profile(
+            name="standard",
+            seeds=3,
+            data=20_000,
+            samples=8_192,
+            models={
+                "unet": {"width": 16, "steps": 2_000, "batch": 128, "sampler_steps": 20},
+                "transformer": {"width": 48, "layers": 3, "steps": 2_250, "batch": 32, "rate": 4e-3},
+                "vae": {"width": 128, "depth": 3, "codes": 16, "steps": 8_000, "batch": 128, "rate": 2e-3},
+                "mlp": {
+                    "width": 128,
+                    "depth": 4,
+                    "steps": 11_200,
+                    "batch": 128,
+                    "rate": 3e-3,
+                    "sampler_steps": 20,
+                },
+            },
+        ),
+        Profile(
+            name="full",
+            seeds=5,
+            data=20_000,
+            samples=16_384,
+            models={
+                "unet": {"width": 32, "steps": 12_000, "batch": 256, "sampler_steps": 40},
+                "transformer": {"width": 96, "layers": 4, "steps": 8_000, "batch": 256, "rate": 2e-3},
+                "vae": {"width": 256, "steps": 40_000, "batch": 256, "rate": 2e-3},
+                "mlp": {"width": 384, "steps": 30_000, "batch": 256, "rate": 2e-3, "sampler_steps": 40},
+            },
+        ),
     )
 }
 

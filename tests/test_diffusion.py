@@ -1,4 +1,3 @@
-import copy
 import dataclasses
 import math
 
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from physmis.models import build
-from physmis.models.diffusion import AVERAGE, LEVELS, PREDICTIONS, SAMPLERS, angles, move_average, trailing
+from physmis.models.diffusion import LEVELS, PREDICTIONS, SAMPLERS, angles, trailing
+from physmis.models.training import AVERAGE, move_average
 from physmis.models.unet import UNet
 
 D = 4  # time steps of the Gaussian data
@@ -49,7 +49,7 @@ class Gaussian(nn.Module):
         super().__init__()
         self.mean, self.cov, self.prediction, self.calls = mean, cov, prediction, 0
 
-    def forward(self, y, level):
+    def forward(self, y, level, condition=None):
         self.calls += 1
         assert y.shape[0] == level.shape[0] and (level == level[0]).all()
         theta = angles()[int(level[0])]
@@ -452,7 +452,7 @@ def constant(value):
     """A network that predicts ``value`` whatever it sees."""
 
     class Constant(nn.Module):
-        def forward(self, y, level):
+        def forward(self, y, level, condition=None):
             self.seen = y
             return value.expand(y.shape)
 
@@ -460,7 +460,7 @@ def constant(value):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_loss_is_the_squared_error_against_its_target(prediction):
+def test_error_is_the_squared_one_against_its_target(prediction):
     x, e = noise(6, 1), noise(6, 2)
     level = torch.tensor([0, 5, 30, 60, 90, 99])
 
@@ -473,24 +473,53 @@ def test_loss_is_the_squared_error_against_its_target(prediction):
     model = build("unet", prediction=prediction)
     for value in (torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.7, dtype=torch.float64)):
         model.network = constant(value)
-        assert float(model.loss(x, level, e)) == pytest.approx(
+        assert float(model.error(x, level, e)) == pytest.approx(
             float((target - value).square().mean()), rel=1e-8
         )
         torch.testing.assert_close(model.network.seen, noisy(theta))
     model.network = constant(target)
-    assert float(model.loss(x, level, e)) == pytest.approx(0, abs=1e-15)
+    assert float(model.error(x, level, e)) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("level", [20, 60])
-def test_loss_of_the_exact_network_is_the_posterior_variance(prediction, level):
+def test_error_of_the_exact_network_is_the_posterior_variance(prediction, level):
     model = gaussian_model(prediction)
     cov, n = model.network.cov, 20_000
     c, s = math.cos(angles()[level]), math.sin(angles()[level])
     posterior = cov - c**2 * cov @ torch.linalg.inv(c**2 * cov + s**2 * torch.eye(D)) @ cov
     factor = {"noise": c**2 / s**2, "clean": 1, "velocity": 1 / s**2}[prediction]
-    loss = float(model.loss(model.network.draw(n, 3), torch.full((n,), level), noise(n, 4)))
-    assert loss == pytest.approx(factor * float(posterior.trace()) / D, rel=0.04)
+    error = float(model.error(model.network.draw(n, 3), torch.full((n,), level), noise(n, 4)))
+    assert error == pytest.approx(factor * float(posterior.trace()) / D, rel=0.04)
+
+
+def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
+    seen = []
+
+    class Recorder(nn.Module):
+        def forward(self, y, level, condition=None):
+            seen.append((y, level, condition))
+            return torch.zeros_like(y)
+
+    model, draw = build("unet", prediction="noise"), torch.Generator().manual_seed(0)
+    model.network = Recorder()
+    told = torch.arange(100.0)[:, None]
+    losses = [float(model.loss(torch.zeros(100, D, 1), told, draw)) for _ in range(100)]
+    assert np.mean(losses) == pytest.approx(1, abs=5 * np.sqrt(2 / (100 * 100 * D)))  # of standard noise
+    for y, level, condition in seen:
+        assert level.tolist() == list(range(LEVELS))  # one of each in a batch of as many as there are
+        assert condition is told
+        noisy = y.flatten(1) / torch.tensor(np.sin(angles()), dtype=torch.float32)[:, None]
+        assert float(noisy.std()) == pytest.approx(1, abs=5 / np.sqrt(2 * 100 * D))
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+    seen.clear()
+    for _ in range(1000):  # the same law when levels do not fit the batch
+        model.loss(torch.zeros(7, D, 1), None, draw)
+    counts = np.bincount(
+        np.concatenate([level.numpy().astype(int) for _, level, _ in seen]), minlength=LEVELS
+    )
+    assert len(counts) == LEVELS and (np.abs(counts - 70) < 5 * np.sqrt(70)).all()
 
 
 # round trips
@@ -549,28 +578,7 @@ def test_round_trip_at_full_strength_forgets_its_start_and_at_less_does_not(samp
     assert kept[0] > 0.95 and kept[0] > kept[1] > kept[2] + 0.1 and abs(kept[2]) < 0.1
 
 
-# training
-
-
-def test_trained_model_recovers_the_weights_of_two_modes(trained):
-    model, _ = trained
-    x = model.sample(3000, np.random.default_rng(0))[..., 0]
-    along = x @ MODE / (MODE @ MODE)
-    assert np.mean(np.abs(np.abs(along) - 1) < 0.25) > 0.95  # each sample is one of the two
-    assert np.mean(along > 0) == pytest.approx(WEIGHT, abs=0.1)
-
-
-def test_progress_counts_up_to_all_steps(trained):
-    model, told = trained
-    assert told[0] == (0, model.steps) and told[-1] == (model.steps, model.steps)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert {total for _, total in told} == {model.steps}
-
-
-def test_loss_is_kept_for_each_step_and_falls(trained):
-    losses = trained[0].losses
-    assert losses.shape == (300,) and np.isfinite(losses).all()
-    assert losses[-30:].mean() < 0.6 * losses[:30].mean()
+# trained models
 
 
 def test_weak_round_trip_keeps_the_mode_and_a_full_one_draws_it_anew(trained):
@@ -586,48 +594,11 @@ def test_weak_round_trip_keeps_the_mode_and_a_full_one_draws_it_anew(trained):
     assert share_kept(1.0) == pytest.approx(WEIGHT**2 + (1 - WEIGHT) ** 2, abs=0.1)
 
 
-def test_kept_weights_are_the_moving_average_of_those_trained():
-    model, seen = build("unet", width=8, batch=16, steps=4), []
-    model.fit(
-        two_modes(100, np.random.default_rng(0)),
-        np.random.default_rng(0),
-        lambda *_: seen.append(copy.deepcopy(model.network.state_dict())),
-    )
-    start, first, *later = seen  # before training, then after each step
-    for name, found in model.network.state_dict().items():
-        expected = first[name]
-        for updates, weights in enumerate((w[name] for w in later), start=1):
-            decay = (1 + updates) / (10 + updates)
-            expected = decay * expected + (1 - decay) * weights
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
-    assert any(not torch.equal(later[-1][k], v) for k, v in model.network.state_dict().items())
-    assert any(not torch.equal(start[k], v) for k, v in first.items())
-    assert not model.network.training
-
-
-@pytest.mark.parametrize(("updates", "decay"), [(0, 0.1), (8, 0.5), (10**6, AVERAGE)])
+@pytest.mark.parametrize(("updates", "decay"), [(0, 0.0), (1, 2 / 11), (8, 0.5), (10**6, AVERAGE)])
 def test_average_moves_slower_as_training_goes_on(updates, decay):
     average = [torch.tensor([1.0, 2.0])]
-    move_average(average, [torch.tensor([3.0, -2.0])], torch.tensor(updates))
+    move_average(average, [torch.tensor([3.0, -2.0])], updates)
     torch.testing.assert_close(average[0], torch.tensor([3 - 2 * decay, -2 + 4 * decay]))
-
-
-def test_state_restores_the_same_samples(trained):
-    model, _ = trained
-    copied = build(**model.config()).from_state(model.state())
-    np.testing.assert_array_equal(*(m.sample(64, np.random.default_rng(5)) for m in (model, copied)))
-    assert copied.config() == model.config() and copied is not model
-    assert copied.limit == pytest.approx(model.limit, rel=1e-6)
-
-
-def test_seed_names_the_samples(trained):
-    model, _ = trained
-    one, two, other = (model.sample(1100, np.random.default_rng(seed)) for seed in (5, 5, 6))
-    np.testing.assert_array_equal(one, two)
-    assert one.shape == (1100, 8, 1) and not np.isclose(one, other).all(axis=(1, 2)).any()
-    assert len(np.unique(one, axis=0)) == 1100  # no chunk repeats another
-    again = np.random.default_rng(5)
-    assert not np.array_equal(model.sample(10, again), model.sample(10, again))
 
 
 def test_sampler_settings_need_no_new_training(trained):
@@ -640,72 +611,6 @@ def test_sampler_settings_need_no_new_training(trained):
     ]
     np.testing.assert_array_equal(found[0], model.sample(50, np.random.default_rng(0)))
     assert len({x.tobytes() for x in found}) == 4
-
-
-def test_training_depends_on_its_generator_alone():
-    x = two_modes(200, np.random.default_rng(0))
-    weights = []
-    for seed, elsewhere in ((0, 1), (0, 2), (1, 1)):
-        torch.manual_seed(elsewhere)
-        before = torch.get_rng_state()
-        model = build("unet", width=8, batch=16, steps=5).fit(x, np.random.default_rng(seed))
-        assert torch.equal(torch.get_rng_state(), before)
-        weights.append(model.state())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
-
-
-def test_samples_come_back_in_the_scale_of_the_data():
-    rng = np.random.default_rng(0)
-    x = two_modes(300, rng)
-    moved = np.concatenate([x, 50 * x + 1000], axis=2)
-    model = build("unet", width=8, batch=16, steps=5).fit(moved, rng)
-    torch.testing.assert_close(model.mean, torch.tensor(moved.mean(axis=(0, 1))), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model.scale, torch.tensor(moved.std(axis=(0, 1))), rtol=1e-2, atol=1e-4)
-    largest = np.abs((moved - moved.mean(axis=(0, 1))) / moved.std(axis=(0, 1))).max()
-    assert model.limit == pytest.approx(2 * largest, rel=1e-2)
-    value = 1000 + 50 * rng.normal(size=(50, 1))
-    found = model.sample(50, rng, {4: np.concatenate([np.zeros((50, 1)), value], axis=1)})
-    assert found.shape == (50, 8, 2)
-    assert np.abs(found[..., 0]).max() < 20 and np.abs(found[..., 1] - 1000).max() < 1000
-    np.testing.assert_allclose(found[:, 4, 1:], value, atol=1e-3)
-
-
-def test_constant_channel_is_learnt_without_division_by_zero():
-    rng = np.random.default_rng(0)
-    x = np.concatenate([two_modes(100, rng), np.full((100, 8, 1), 3.0)], axis=2)
-    found = build("unet", width=8, batch=16, steps=5).fit(x, rng).sample(20, rng)
-    np.testing.assert_allclose(found[..., 1], 3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("x", "said"),
-    [
-        (np.zeros((5, 8)), r"\(5, 8\)"),
-        (np.zeros(8), r"\(8,\)"),
-        (np.zeros((0, 8, 1)), r"\(0, 8, 1\)"),
-        (np.where(np.arange(5)[:, None, None] == 2, np.nan, np.zeros((5, 8, 1))), "number 2 "),
-        (np.where(np.arange(5)[:, None, None] == 4, np.inf, np.zeros((5, 8, 1))), "number 4 "),
-        (np.zeros((5, 10, 1)), "multiple of 4.* 10"),
-    ],
-)
-def test_fit_refuses_bad_trajectories(x, said):
-    model = build("unet", width=8, steps=1)
-    with pytest.raises(ValueError, match=said):
-        model.fit(x, np.random.default_rng(0))
-    with pytest.raises(RuntimeError, match="not trained"):
-        model.sample(1, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize(
-    "use", [lambda m, r: m.sample(1, r), lambda m, r: m.perturb(np.zeros((1, 8, 1)), 1, r)]
-)
-def test_untrained_model_says_so(use):
-    model = build("unet")
-    with pytest.raises(RuntimeError, match="'unet'.*fit"):
-        use(model, np.random.default_rng(0))
-    with pytest.raises(RuntimeError, match="'unet'.*fit"):
-        model.state()
 
 
 @pytest.mark.parametrize("n", [0, -3])
@@ -730,21 +635,7 @@ def test_unknown_names_are_refused_naming_the_accepted_ones():
     assert all(field.name in str(error.value) for field in dataclasses.fields(build("unet")))
 
 
-@pytest.mark.parametrize("field", ["width", "steps", "batch", "sampler_steps"])
-@pytest.mark.parametrize("value", [0, -5])
-def test_hyperparameters_below_one_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"{field}.* {value}"):
-        build("unet", **{field: value})
-
-
 @pytest.mark.parametrize(("field", "value"), [("width", 12), ("width", 4), ("sampler_steps", 101)])
 def test_widths_and_sampler_steps_that_do_not_fit_are_refused(field, value):
     with pytest.raises(ValueError, match=f"{field}.*got.* {value}"):
         build("unet", **{field: value})
-
-
-def test_config_rebuilds_the_model():
-    changed = {"width": 24, "prediction": "clean", "steps": 7, "batch": 9, "rate": 1e-3}
-    model = build("unet", **changed, sampler="ddim", sampler_steps=3)
-    assert build(**model.config()) == model
-    assert set(model.sampling) < set(model.config())

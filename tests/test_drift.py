@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -397,7 +398,7 @@ def drawn(laws, n, rng):
     """The drift of `n` values from each of `laws`, one a seed."""
     bins = np.stack([rng.choice(22, n, p=law) for law in laws])
     q = np.stack([np.bincount(row, minlength=22) / n for row in bins])
-    return Drift(EDGES, PRIOR, q, None, None, None, None, bins)
+    return Drift(EDGES, PRIOR, q, None, None, bins, None, None, None)
 
 
 def reliability(law, n):
@@ -471,7 +472,10 @@ def test_score_is_the_mean_over_seeds_and_indifferent_to_the_order_of_rows():
     rng = np.random.default_rng(17)
     drift = drawn([wave(0.3), wave(0.5), wave(0.4, 1.0)], 500, rng)
     f = np.stack([wave(0.2), wave(0.9), wave(0.4, 0.5)])
-    found, shuffled = score(f, drift), score(f, drift._replace(bins=rng.permuted(drift.bins, axis=1)))
+    found, shuffled = (
+        score(f, drift),
+        score(f, dataclasses.replace(drift, bins=rng.permuted(drift.bins, axis=1))),
+    )
     centres = np.array([0, *(np.arange(20) + 0.5) / 20, 1])
     for name, statistic in (
         ("correlation", lambda f, q: np.corrcoef(f - PRIOR, q - PRIOR)[0, 1]),

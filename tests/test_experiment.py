@@ -284,24 +284,24 @@ def test_unknown_profile_is_refused_naming_the_accepted_ones():
 
 
 @pytest.mark.parametrize("name", ["smoke", "standard", "full"])
-def test_profile_sizes_are_positive_and_build_a_model(name):
+def test_profile_sizes_are_positive_and_build_every_model(name):
     profile = resolve(name)
     assert profile.name == name and set(PROFILES) == {"smoke", "standard", "full"}
-    sizes = {
-        field.name: getattr(profile, field.name)
-        for field in dataclasses.fields(profile)
-        if field.name != "name"
-    }
-    assert all(type(size) is int and size > 0 for size in sizes.values())
-    model = build("unet", **profile.unet)
-    assert all(
-        getattr(model, field) == sizes[field] for field in ("width", "steps", "batch", "sampler_steps")
-    )
+    assert all(type(size) is int and size > 0 for size in (profile.seeds, profile.data, profile.samples))
+    assert set(profile.models) == {"unet", "transformer", "vae", "mlp"}
+    for model, sizes in profile.models.items():
+        config = build(model, **sizes).config()
+        assert {key: config[key] for key in sizes} == sizes
 
 
 def test_profiles_grow_in_every_size():
-    smoke, standard, full = (dataclasses.astuple(resolve(name))[1:] for name in ("smoke", "standard", "full"))
-    assert all(a <= b <= c for a, b, c in zip(smoke, standard, full, strict=True)) and smoke < standard < full
+    smoke, standard, full = (resolve(name) for name in ("smoke", "standard", "full"))
+    for field in ("seeds", "data", "samples"):
+        assert getattr(smoke, field) <= getattr(standard, field) <= getattr(full, field)
+    for model in standard.models:
+        configs = [build(model, **profile.models[model]).config() for profile in (smoke, standard, full)]
+        for size in ("width", "steps"):
+            assert configs[0][size] < configs[1][size] < configs[2][size]
 
 
 # deviations

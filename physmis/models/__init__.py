@@ -1,33 +1,50 @@
-"""What is trained. Every model learns trajectories alone; none is told the physical quantity."""
+"""What is trained. Every model learns trajectories alone, unless it is given a condition to go with them."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from physmis.models.training import Progress, optimise
 
 CHUNK = 256  # trajectories that pass through a network at once when sampling: what fits a core's cache
-Progress = Callable[[int, int], None]  # called with steps done and steps in all
+Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
 
 
+@dataclasses.dataclass
 class GenerativeModel(ABC):
     """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters.
 
     Arrays go in and come out; scale and device stay inside. Every random draw is made by a CPU generator and
     then moved, so that the noise is the same on every device.
+
+    Parameters
+    ----------
+    steps, batch, rate : training steps, trajectories in each, peak of the one-cycle learning rate.
     """
 
     name: ClassVar[str]
     sampling: ClassVar[tuple[str, ...]] = ()  # hyperparameters that training does not depend on
-    device: str = "cpu"
-    network: torch.nn.Module | None = None
-    losses: Float[np.ndarray, "steps"] | None = None
+    steps: int = 2000
+    batch: int = 128
+    rate: float = 1e-3
+
+    def __post_init__(self):
+        self.device = "cpu"
+        self.network: nn.Module | None = None
+        self.losses: Float[np.ndarray, "steps"] | None = None
+        self.told: Tensor | None = None  # mean and scale of the condition, if trained with one
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str) and not value > 0:
+                raise ValueError(f"{field.name} must be at least 1 (or positive), got {value}")
 
     @property
     @abstractmethod
@@ -35,38 +52,81 @@ class GenerativeModel(ABC):
         """Relative cost of training, to start the longest first."""
 
     @abstractmethod
-    def make_network(self, steps: int, channels: int) -> torch.nn.Module:
-        """A fresh network for trajectories of shape (steps, channels)."""
+    def make_network(self, steps: int, channels: int, conditional: bool) -> nn.Module:
+        """A fresh network for trajectories (steps, channels); ``conditional`` if it is told a scalar, too."""
 
     @abstractmethod
-    def train(self, x: Tensor, rng: np.random.Generator, progress: Progress | None) -> None:
-        """Train ``self.network`` on standardised trajectories ``x`` on the model's device."""
+    def loss(
+        self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None, draw: torch.Generator
+    ) -> Tensor:
+        """What training makes small, for a batch of standardised trajectories."""
 
     @abstractmethod
-    def generate(self, n: int, draw: torch.Generator, clamp: Mapping[int, Tensor]) -> Tensor:
-        """``n`` new standardised trajectories, with standardised values (n, C) at the steps in ``clamp``."""
+    def generate(
+        self, n: int, draw: torch.Generator, held: Held, condition: Float[Tensor, "n 1"] | None
+    ) -> Float[Tensor, "n T C"]:
+        """``n`` new standardised trajectories."""
 
     @abstractmethod
-    def round_trip(self, x: Tensor, strength: float, draw: torch.Generator) -> Tensor:
+    def round_trip(
+        self,
+        x: Float[Tensor, "n T C"],
+        strength: float,
+        draw: torch.Generator,
+        condition: Float[Tensor, "n 1"] | None,
+    ) -> Float[Tensor, "n T C"]:
         """`perturb` for standardised trajectories."""
 
-    def fit(self, x: Float[np.ndarray, "n T C"], rng: np.random.Generator, progress: Progress | None = None):
+    def fit(
+        self,
+        x: Float[np.ndarray, "n T C"],
+        rng: np.random.Generator,
+        progress: Progress | None = None,
+        *,
+        condition: Float[np.ndarray, "n"] | None = None,
+        weights: Float[np.ndarray, "n"] | None = None,
+    ):
         """Train on trajectories ``x``; returns the model itself.
+
+        Parameters
+        ----------
+        condition : a scalar for each trajectory that the model is told, in training and then in sampling.
+        weights : how often each trajectory is met in training, in proportion; all alike if not given.
 
         Raises
         ------
-        ValueError : ``x`` has the wrong shape or holds NaN or infinite values.
+        ValueError : ``x`` has the wrong shape or holds NaN or infinite values; ``condition`` or ``weights``
+            are not one finite number for each trajectory; weights are negative or all 0.
         """
         x = check_trajectories(x)
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
+        x = (x - self.mean) / self.scale
         # Twice the largest standardised value: only estimates from almost pure noise ever lie beyond.
-        self.limit = 2 * float(((x - self.mean) / self.scale).abs().max())
+        self.limit = 2 * float(x.abs().max())
+        self.told = None
+        if condition is not None:
+            condition = check_numbers("condition", condition, len(x))
+            self.told = torch.stack([condition.mean(), condition.std(correction=0).clamp(min=1e-6)])
+        if weights is not None:
+            weights = check_numbers("weights", weights, len(x))
+            if (weights < 0).any() or not weights.any():
+                raise ValueError("weights of 0 or more, not all 0, wanted; got " + _range(weights))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            self.network = self.make_network(*self.shape).to(self.device)
-        self.train(((x - self.mean) / self.scale).to(self.device), rng, progress)
-        self.network.eval()
+            self.network = self.make_network(*self.shape, self.told is not None).to(self.device)
+        x, c = x.to(self.device), self._standardised_condition(condition, len(x))
+        draw = generator(rng)
+
+        def batch_loss():
+            if weights is None:
+                rows = torch.randint(len(x), (self.batch,), generator=draw)
+            else:
+                rows = torch.multinomial(weights, self.batch, replacement=True, generator=draw)
+            rows = rows.to(x.device)
+            return self.loss(x[rows], None if c is None else c[rows], draw)
+
+        self.network, self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
         return self
 
     @torch.inference_mode()
@@ -75,23 +135,39 @@ class GenerativeModel(ABC):
         n: int,
         rng: np.random.Generator,
         clamp: Mapping[int, Float[np.ndarray, "n C"]] | None = None,
+        condition: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n T C"]:
-        """``n`` new trajectories; ``clamp`` maps time steps (0 the first, -1 the last) to values held there.
+        """``n`` new trajectories.
 
-        The model is not trained with held values, so the other steps follow them in part only.
+        Parameters
+        ----------
+        clamp : maps time steps (0 the first, -1 the last) to values held there. The model is not trained with
+            held values, so the other steps follow them in part only.
+        condition : what each trajectory should be like, for a model that was trained with a condition.
 
         Raises
         ------
         ValueError : ``n`` is below 1; ``clamp`` names a step beyond the horizon, or its values have another
-            shape.
+            shape, or the model cannot hold steps; ``condition`` is missing, or given to a model trained
+            without one, or has another shape.
         """
         self._check_trained()
         if n < 1:
             raise ValueError(f"at least 1 trajectory must be drawn, got n = {n}")
-        held = {step: self._standardised_step(step, value, n) for step, value in (clamp or {}).items()}
+        held = {
+            range(self.shape[0])[step] if -self.shape[0] <= step < self.shape[0] else step: value
+            for step, value in (clamp or {}).items()
+        }
+        held = {step: self._standardised_step(step, value, n) for step, value in held.items()}
+        c = self._standardised_condition(condition, n)
         draw = generator(rng)
         parts = [
-            self.generate(min(CHUNK, n - i), draw, {k: v[i : i + CHUNK] for k, v in held.items()}).cpu()
+            self.generate(
+                min(CHUNK, n - i),
+                draw,
+                {step: value[i : i + CHUNK] for step, value in held.items()},
+                None if c is None else c[i : i + CHUNK],
+            ).cpu()
             for i in range(0, n, CHUNK)
         ]
         return (torch.cat(parts) * self.scale + self.mean).numpy()
@@ -102,22 +178,36 @@ class GenerativeModel(ABC):
             raise ValueError(
                 f"finite values wanted in clamp; those for step {step} hold NaN or infinite ones"
             )
-        if step not in range(-self.shape[0], self.shape[0]) or value.shape != (n, self.shape[1]):
+        if step not in range(self.shape[0]) or value.shape != (n, self.shape[1]):
             raise ValueError(
                 f"clamp wants steps within {self.shape[0]} and values of shape ({n}, {self.shape[1]}); "
                 f"got step {step} with values of shape {tuple(value.shape)}"
             )
         return ((torch.from_numpy(value) - self.mean) / self.scale).to(self.device)
 
+    def _standardised_condition(self, condition: Any, n: int) -> Float[Tensor, "n 1"] | None:
+        if (condition is None) != (self.told is None):
+            trained, given = ("with", "none was") if condition is None else ("without", "one was")
+            raise ValueError(f"model '{self.name}' was trained {trained} a condition, and {given} given")
+        if condition is None:
+            return None
+        mean, scale = self.told
+        return ((check_numbers("condition", condition, n) - mean) / scale)[:, None].to(self.device)
+
     @torch.inference_mode()
     def perturb(
-        self, x: Float[np.ndarray, "n T C"], strength: float, rng: np.random.Generator
+        self,
+        x: Float[np.ndarray, "n T C"],
+        strength: float,
+        rng: np.random.Generator,
+        condition: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n T C"]:
         """Round trip: where the model lands when it starts from ``x`` and forgets a share of it.
 
         Raises
         ------
-        ValueError : ``strength`` is not in (0, 1], or ``x`` does not have the shape that was trained on.
+        ValueError : ``strength`` is not in (0, 1], or ``x`` does not have the shape that was trained on, or
+            ``condition`` is refused as by `sample`.
         """
         self._check_trained()
         if not 0 < strength <= 1:
@@ -127,16 +217,24 @@ class GenerativeModel(ABC):
             raise ValueError(
                 f"trajectories of shape (n, {self.shape[0]}, {self.shape[1]}) wanted, got {tuple(x.shape)}"
             )
+        c = self._standardised_condition(condition, len(x))
         draw = generator(rng)
-        parts = [
-            self.round_trip(((part - self.mean) / self.scale).to(self.device), strength, draw).cpu()
-            for part in x.split(CHUNK)
-        ]
+        parts = []
+        for i in range(0, len(x), CHUNK):
+            part = ((x[i : i + CHUNK] - self.mean) / self.scale).to(self.device)
+            told = None if c is None else c[i : i + CHUNK]
+            parts.append(self.round_trip(part, strength, draw, told).cpu())
         return (torch.cat(parts) * self.scale + self.mean).numpy()
 
     def config(self) -> dict[str, Any]:
         """Name and hyperparameters: what identifies the model in the store."""
         return {"name": self.name, **dataclasses.asdict(self)}
+
+    @property
+    def size(self) -> int:
+        """How many numbers are learned."""
+        self._check_trained()
+        return sum(p.numel() for p in self.network.parameters())
 
     def to(self, device: str) -> GenerativeModel:
         """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself."""
@@ -154,6 +252,7 @@ class GenerativeModel(ABC):
             "mean": self.mean,
             "scale": self.scale,
             "limit": torch.tensor(self.limit),
+            **({} if self.told is None else {"told": self.told}),
             **weights,
         }
 
@@ -161,7 +260,8 @@ class GenerativeModel(ABC):
         """Take up what `state` gave; returns the model itself."""
         self.shape = tuple(state["shape"].tolist())
         self.mean, self.scale, self.limit = state["mean"], state["scale"], float(state["limit"])
-        self.network = self.make_network(*self.shape)
+        self.told = state.get("told")
+        self.network = self.make_network(*self.shape, self.told is not None)
         self.network.load_state_dict(
             {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
         )
@@ -173,7 +273,12 @@ class GenerativeModel(ABC):
             raise RuntimeError(f"model '{self.name}' is not trained yet: call fit or from_state first")
 
 
-def check_trajectories(x: Float[np.ndarray, "n T C"]) -> torch.Tensor:
+def embed_condition(width: int) -> nn.Sequential:
+    """A small network from a scalar condition (n, 1) to ``width`` numbers."""
+    return nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
+
+
+def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
     """``x`` as a float32 tensor.
 
     Raises
@@ -189,6 +294,20 @@ def check_trajectories(x: Float[np.ndarray, "n T C"]) -> torch.Tensor:
     return torch.as_tensor(x, dtype=torch.float32)
 
 
+def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
+    """``values`` as a float32 tensor. Raises ValueError unless they are ``n`` finite numbers."""
+    values = np.asarray(values, dtype=np.float32)
+    if values.shape != (n,):
+        raise ValueError(f"{what} of shape ({n},) wanted, one number a trajectory; got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"finite {what} wanted; number {int(np.argmin(np.isfinite(values)))} is not")
+    return torch.from_numpy(values)
+
+
+def _range(values: Tensor) -> str:
+    return f"values from {values.min():g} to {values.max():g}"
+
+
 def generator(rng: np.random.Generator) -> torch.Generator:
     """A CPU torch generator seeded from ``rng``."""
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -201,9 +320,12 @@ def build(name: str, **parameters: Any) -> GenerativeModel:
     ------
     ValueError : unknown model or hyperparameter, or a value that it does not accept.
     """
-    from physmis.models.diffusion import UNetDiffusion
+    from physmis.models.mlp import MLPDiffusion
+    from physmis.models.transformer import Transformer
+    from physmis.models.unet import UNetDiffusion
+    from physmis.models.vae import VAE
 
-    registry = {model.name: model for model in (UNetDiffusion,)}
+    registry = {model.name: model for model in (UNetDiffusion, Transformer, VAE, MLPDiffusion)}
     if name not in registry:
         raise ValueError(f"unknown model {name!r}; accepted: {', '.join(sorted(registry))}")
     known = [f.name for f in dataclasses.fields(registry[name])]

@@ -8,7 +8,6 @@ velocity c noise - s x (Salimans and Ho 2022). Given y, each of the three tells 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,16 +16,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
-from physmis.models import GenerativeModel, generator
-from physmis.models.unet import GROUPS, UNet
+from physmis.models import GenerativeModel, Held
 
 PREDICTIONS = ("noise", "clean", "velocity")
 SAMPLERS = ("multistep", "ddim", "ancestral")
 LEVELS = 100
-AVERAGE = 0.995  # decay of the moving average of the weights, which is what samples; less in the first steps
 
 
 def angles(levels: int = LEVELS) -> Float[np.ndarray, "levels"]:
@@ -42,102 +37,72 @@ def trailing(start: int, steps: int) -> list[int]:
     return (np.round(np.arange(start, 0, -start / steps))[:steps] - 1).astype(int).tolist()
 
 
-@torch.no_grad()
-def move_average(average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-    """One step of the exponential moving average, in place; early steps forget the random start faster."""
-    decay = min(AVERAGE, (1 + float(updates)) / (10 + float(updates)))
-    torch._foreach_lerp_(average, weights, 1 - decay)
-
-
 @dataclass
-class UNetDiffusion(GenerativeModel):
-    """A diffusion model whose denoiser is a small 1-D U-Net.
+class Diffusion(GenerativeModel):
+    """What all diffusion models share, whatever their denoising network.
+
+    The network maps noisy trajectories (n, T, C), noise levels (n,) and a condition (n, 1) or None to an
+    array of the shape of the trajectories.
 
     Parameters
     ----------
-    width : channels at full resolution, a multiple of 8; the number of weights grows with its square.
     prediction : what the network learns: "noise", "clean" or "velocity".
-    steps, batch, rate : training steps, trajectories in each, peak of the one-cycle learning rate.
     sampler : "multistep" or "ddim" (deterministic), or "ancestral" (fresh noise at each step).
     sampler_steps : denoising steps from noise to data, at most 100.
     """
 
-    name: ClassVar[str] = "unet"
     sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampler_steps")
-    width: int = 16
     prediction: str = "velocity"
-    steps: int = 2000
-    batch: int = 128
-    rate: float = 5e-3
     sampler: str = "multistep"
     sampler_steps: int = 20
 
     def __post_init__(self):
+        super().__post_init__()
         for field, accepted in {"prediction": PREDICTIONS, "sampler": SAMPLERS}.items():
             if getattr(self, field) not in accepted:
                 raise ValueError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
-        for field in ("width", "steps", "batch", "sampler_steps"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if self.width % GROUPS or self.sampler_steps > LEVELS:
-            raise ValueError(
-                f"width must be a multiple of {GROUPS} and sampler_steps at most {LEVELS}, "
-                f"got {self.width} and {self.sampler_steps}"
-            )
+        if self.sampler_steps > LEVELS:
+            raise ValueError(f"sampler_steps must be at most {LEVELS}, got {self.sampler_steps}")
 
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2
+    def loss(self, x, condition, draw):
+        # Levels are spread evenly over the batch: less variance than independent draws.
+        share = (torch.arange(len(x)) + torch.rand(len(x), generator=draw)) / len(x)
+        level = (share * LEVELS).long().clamp(max=LEVELS - 1)
+        noise = torch.randn(x.shape, generator=draw)
+        return self.error(x, level.to(x.device), noise.to(x.device), condition)
 
-    def make_network(self, steps, channels):
-        if steps % 4:
-            raise ValueError(f"the U-Net halves the horizon twice: a multiple of 4 steps wanted, got {steps}")
-        return UNet(channels, self.width)
-
-    def train(self, x, rng, progress=None):
-        draw = generator(rng)
-        average = AveragedModel(self.network, multi_avg_fn=move_average)
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.rate, fused=True)
-        schedule = OneCycleLR(optimiser, self.rate, total_steps=self.steps + 1, pct_start=0.1)
-        self.losses = np.empty(self.steps, dtype=np.float32)
-        for step in range(self.steps):
-            if progress is not None:
-                progress(step, self.steps)
-            rows = torch.randint(len(x), (self.batch,), generator=draw)
-            # Levels are spread evenly over the batch: less variance than independent draws.
-            share = (torch.arange(self.batch) + torch.rand(self.batch, generator=draw)) / self.batch
-            level = (share * LEVELS).long().clamp(max=LEVELS - 1)
-            noise = torch.randn((self.batch, *x.shape[1:]), generator=draw)
-            loss = self.loss(x[rows.to(x.device)], level.to(x.device), noise.to(x.device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(self.network)
-            self.losses[step] = loss.item()
-        if progress is not None:
-            progress(self.steps, self.steps)
-        self.network = average.module
-
-    def loss(self, x: Float[Tensor, "n T C"], level: Tensor, noise: Float[Tensor, "n T C"]) -> Tensor:
+    def error(
+        self,
+        x: Float[Tensor, "n T C"],
+        level: Tensor,
+        noise: Float[Tensor, "n T C"],
+        condition: Float[Tensor, "n 1"] | None = None,
+    ) -> Tensor:
         """Mean squared error of the prediction; ``level`` holds whole numbers below LEVELS, shape (n,)."""
         theta = torch.as_tensor(angles(), dtype=x.dtype, device=x.device)[level][:, None, None]
         c, s = theta.cos(), theta.sin()
         target = {"noise": noise, "clean": x, "velocity": c * noise - s * x}[self.prediction]
-        return F.mse_loss(self.network(c * x + s * noise, level.to(x.dtype)), target)
+        return F.mse_loss(self.network(c * x + s * noise, level.to(x.dtype), condition), target)
 
-    def generate(self, n, draw, clamp):
+    def generate(self, n, draw, held, condition):
         noise = torch.randn((n, *self.shape), generator=draw).to(self.device)
-        return self.denoise(noise, LEVELS, draw, clamp)
+        return self.denoise(noise, LEVELS, draw, held, condition)
 
-    def round_trip(self, x, strength, draw):
+    def round_trip(self, x, strength, draw, condition):
         start = max(1, round(strength * LEVELS))
         theta = angles()[start - 1]
         noise = torch.randn(x.shape, generator=draw).to(self.device)
-        return self.denoise(np.cos(theta) * x + np.sin(theta) * noise, start, draw, {})
+        return self.denoise(np.cos(theta) * x + np.sin(theta) * noise, start, draw, {}, condition)
 
-    def denoise(self, y: Tensor, start: int, draw: torch.Generator, clamp: Mapping[int, Tensor]) -> Tensor:
-        """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``clamp``.
+    def denoise(
+        self,
+        y: Float[Tensor, "n T C"],
+        start: int,
+        draw: torch.Generator,
+        held: Held,
+        condition: Float[Tensor, "n 1"] | None = None,
+    ) -> Float[Tensor, "n T C"]:
+        """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``held``.
 
         Every sampler moves to the next level's c', s' by the clean estimate x and the noise estimate e:
         - ddim (Song et al. 2021): y' = c' x + s' e.
@@ -152,10 +117,10 @@ class UNetDiffusion(GenerativeModel):
         last = None
         for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
-            out = self.network(y, torch.full((len(y),), float(t), device=y.device))
+            out = self.network(y, torch.full((len(y),), float(t), device=y.device), condition)
             x = {"noise": (y - s * out) / c, "clean": out, "velocity": c * y - s * out}[self.prediction]
             x = x.clamp(-self.limit, self.limit)  # at the noisiest levels c is nearly 0
-            for step, value in clamp.items():
+            for step, value in held.items():
                 x[:, step] = value
             if then is None:
                 break

@@ -8,11 +8,16 @@ height 1 in channels-last layout, which is what CPUs do fastest.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from physmis.models import embed_condition
+from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
 
@@ -44,18 +49,21 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Maps noisy trajectories (n, T, C) and noise levels (n,) to arrays of the shape of the trajectories.
+    """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1).
+
+    What comes out has the shape of the trajectories.
 
     ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
     a multiple of 4, ``width`` one of 8.
     """
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, channels: int, width: int, conditional: bool = False):
         super().__init__()
         a, b, c = width, 2 * width, 4 * width
         rates = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))
         self.register_buffer("rates", rates, persistent=False)
         self.embed = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        self.condition = embed_condition(width) if conditional else None
         self.down = nn.ModuleList(ResidualBlock(i, o, width) for i, o in ((channels, a), (a, b), (b, c)))
         self.shrink = nn.ModuleList(conv(size, size, 3, stride=2) for size in (a, b))
         self.middle = ResidualBlock(c, c, width)
@@ -64,9 +72,13 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"]) -> Float[Tensor, "n T C"]:
+    def forward(
+        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
+    ) -> Float[Tensor, "n T C"]:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
+        if self.condition is not None:
+            e = e + self.condition(condition)
         h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
         skips = []
         for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
@@ -76,3 +88,31 @@ class UNet(nn.Module):
         for block, grow in zip(self.up, self.grow, strict=True):
             h = grow(block(torch.cat([h, skips.pop()], dim=1), e))
         return self.leave(h).permute(0, 2, 3, 1)[:, 0]
+
+
+@dataclass
+class UNetDiffusion(Diffusion):
+    """A diffusion model whose denoiser is a small 1-D U-Net.
+
+    Parameters
+    ----------
+    width : channels at full resolution, a multiple of 8; the number of weights grows with its square.
+    """
+
+    name: ClassVar[str] = "unet"
+    rate: float = 5e-3
+    width: int = 16
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
+
+    @property
+    def cost(self):
+        return self.steps * self.batch * self.width**2
+
+    def make_network(self, steps, channels, conditional):
+        if steps % 4:
+            raise ValueError(f"the U-Net halves the horizon twice: a multiple of 4 steps wanted, got {steps}")
+        return UNet(channels, self.width, conditional)

@@ -1,0 +1,48 @@
+"""The four model classes at their standard sizes: how long training takes, and sampling."""
+
+import statistics
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.timing import Row, interleaved, short
+from physmis.models import build
+from physmis.profiles import resolve
+from physmis.tasks import load
+
+SAMPLES, TRAINING_STEPS, REPEATS = 4096, 50, 5
+
+
+def run() -> tuple[list[Row], list[str]]:
+    """Rows of the table, and a note on how alike the classes' training times are."""
+    profile = resolve("standard")
+    x = load("logistic").sample(profile.data, np.random.default_rng(0)).x
+    # Weights change nothing in the work, so a few steps of training will do.
+    models = {name: build(name, **sizes) for name, sizes in profile.models.items()}
+    few = {name: replace(model, steps=TRAINING_STEPS) for name, model in models.items()}
+    training = {name: lambda m=m: m.fit(x, np.random.default_rng(0)) for name, m in few.items()}
+    trained = interleaved(training, REPEATS)
+    sampling = {name: lambda m=m: m.sample(SAMPLES, np.random.default_rng(0)) for name, m in few.items()}
+    sampled = interleaved(sampling, REPEATS)
+    rows, whole = [], {}
+    for name, model in models.items():
+        whole[name] = statistics.median(trained[name]) * model.steps / TRAINING_STEPS
+        for what, amount, unit, seconds in (
+            (f"training step, batch {model.batch}", TRAINING_STEPS, "steps", trained[name]),
+            (f"{SAMPLES:,} samples", SAMPLES, "trajectories", sampled[name]),
+        ):
+            rates = [amount / s for s in seconds]
+            spread = f"{short(min(rates))} to {short(max(rates))}"
+            rows.append(
+                Row(f"{name}: {what}", f"{short(statistics.median(rates))} {unit}/s", "-", "-", spread)
+            )
+    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in whole.items())
+    return rows, [
+        f"Training at the standard profile's sizes: {told}; slowest over fastest "
+        f"{max(whole.values()) / min(whole.values()):.2f}."
+    ]
+
+
+if __name__ == "__main__":
+    for line in sum(run(), []):
+        print(line)

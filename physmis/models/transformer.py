@@ -1,0 +1,167 @@
+"""A causal Transformer that makes a trajectory step by step.
+
+The law of each step given all before it is a mixture of Gaussians, whose parameters the network gives:
+
+    p(x) = prod_t sum_k w_k(x_<t) N(x_t; mean_k(x_<t), diag scale_k(x_<t)^2).
+
+Training makes -log p small (mixture density network, Bishop 1994; pre-norm blocks as in GPT-2).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physmis.models import GenerativeModel, embed_condition
+
+FLOOR = 1e-3  # least standard deviation of a component, in units of the data's: densities stay finite
+RESAMPLE = ("rest", "each")
+
+
+class Mixture(NamedTuple):
+    """Gaussian mixtures over C channels with K components: logits (..., K), mean and scale (..., K, C)."""
+
+    logits: Float[Tensor, "*n K"]
+    mean: Float[Tensor, "*n K C"]
+    scale: Float[Tensor, "*n K C"]
+
+    def log_density(self, x: Float[Tensor, "*n C"]) -> Float[Tensor, "*n"]:
+        z = (x[..., None, :] - self.mean) / self.scale
+        each = -0.5 * z**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)
+        return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
+
+    def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
+        shape, device = self.logits.shape[:-1], self.logits.device
+        level = torch.rand((*shape, 1), generator=generator).to(device)
+        reached = self.logits.softmax(-1).cumsum(-1)
+        k = (reached < level * reached[..., -1:]).sum(-1)[..., None, None]
+        noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
+        k = k.expand(*shape, 1, self.mean.shape[-1])
+        return (self.mean.gather(-2, k) + self.scale.gather(-2, k) * noise[..., None, :]).squeeze(-2)
+
+
+class Block(nn.Module):
+    """Causal self-attention and a perceptron, each around a skip."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, h: Float[Tensor, "n t width"], past: list[Tensor] | None = None) -> Tensor:
+        """All steps at once; or the next one alone, with ``past``: keys and values so far, which grow."""
+        q, k, v = self.qkv(self.before(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = past[:] = [torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True)]
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        h = h + self.out(mixed.transpose(1, 2).flatten(2))
+        return h + self.mlp(self.between(h))
+
+
+class CausalNetwork(nn.Module):
+    """Maps trajectories (n, T, C) to the mixture that each step has given those before it."""
+
+    def __init__(self, steps, channels, width, layers, heads, components, conditional):
+        super().__init__()
+        self.components, self.heads = components, heads
+        self.enter = nn.Linear(channels, width)
+        self.start = nn.Parameter(torch.zeros(width))  # stands before the first step
+        self.place = nn.Parameter(0.02 * torch.randn(steps, width))
+        self.condition = embed_condition(width) if conditional else None
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, components * (1 + 2 * channels))
+
+    def forward(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None = None) -> Mixture:
+        start = self.start.expand(len(x), 1, -1)
+        h = self.tokens(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
+        for block in self.blocks:
+            h = block(h)
+        return self.head(h)
+
+    def next(self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition) -> Mixture:
+        """The mixture of step ``t`` alone; ``last`` (n, C) is the step before, ``past`` one pair a block."""
+        token = self.start.expand(n, -1) if last is None else self.enter(last)
+        h = self.tokens(token[:, None], self.place[t], condition)
+        for block, kept in zip(self.blocks, past, strict=True):
+            h = block(h, kept)
+        return self.head(h[:, 0])
+
+    def tokens(self, tokens, place, condition):
+        tokens = tokens + place
+        return tokens if self.condition is None else tokens + self.condition(condition)[:, None]
+
+    def head(self, h) -> Mixture:
+        out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
+        mean, scale = out[..., 1:].chunk(2, dim=-1)
+        return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
+
+
+@dataclass
+class Transformer(GenerativeModel):
+    """An autoregressive model of trajectories, sampled at temperature 1.
+
+    Parameters
+    ----------
+    width, layers, heads : size of the network; ``width`` is a multiple of ``heads``.
+    components : Gaussians in the mixture of each step.
+    resample : what `perturb` makes anew. "rest": the last share ``strength`` of the steps, each given those
+        before it as they came out. "each": every step with probability ``strength``, given those before it as
+        they were (teacher forcing), so that errors do not build up.
+    """
+
+    name: ClassVar[str] = "transformer"
+    sampling: ClassVar[tuple[str, ...]] = ("resample",)
+    steps: int = 2250
+    batch: int = 32
+    rate: float = 4e-3
+    width: int = 48
+    layers: int = 3
+    heads: int = 4
+    components: int = 8
+    resample: str = "rest"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.resample not in RESAMPLE:
+            raise ValueError(f"unknown resample {self.resample!r}; accepted: {', '.join(RESAMPLE)}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+
+    @property
+    def cost(self):
+        return self.steps * self.batch * self.width**2 * self.layers / 10
+
+    def make_network(self, steps, channels, conditional):
+        return CausalNetwork(
+            steps, channels, self.width, self.layers, self.heads, self.components, conditional
+        )
+
+    def loss(self, x, condition, draw):
+        return -self.network(x, condition).log_density(x).mean()
+
+    def generate(self, n, draw, held, condition):
+        steps, channels = self.shape
+        x = torch.empty((n, steps, channels), device=self.device)
+        empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
+        past = [[empty, empty] for _ in range(self.layers)]
+        for t in range(steps):
+            drawn = self.network.next(t, x[:, t - 1] if t else None, past, n, condition).draw(draw)
+            x[:, t] = held.get(t, drawn)
+        return x
+
+    def round_trip(self, x, strength, draw, condition):
+        if self.resample == "rest":
+            kept = x.shape[1] - max(1, round(strength * x.shape[1]))
+            return self.generate(len(x), draw, {t: x[:, t] for t in range(kept)}, condition)
+        drawn = self.network(x, condition).draw(draw)
+        chosen = torch.rand(x.shape[:2], generator=draw).to(x.device) < strength
+        return torch.where(chosen[..., None], drawn, x)

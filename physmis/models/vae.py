@@ -1,0 +1,133 @@
+"""A variational autoencoder over whole trajectories (Kingma and Welling 2014) that learns its own noise.
+
+A code u ~ N(0, I) is decoded into x ~ N(mean(u), diag scale^2), where scale is learned, one number for each
+step and channel (Rybkin et al. 2021). Training makes the negative evidence lower bound small,
+
+    -ELBO = E_{u ~ q(u|x)} [-log p(x|u)] + KL(q(u|x) || N(0, I)),
+
+both terms with weight 1: a bound on -log p(x) only so.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physmis.models import GenerativeModel, embed_condition
+from physmis.models.mlp import ResidualMLP
+
+FLOOR = 1e-3  # least standard deviation of the decoder, in units of the data's: densities stay finite
+ACTIVE = 0.01  # least variance, over data, of the mean code of a number that carries something
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder, each a residual MLP on the flattened trajectory, and the decoder's scale."""
+
+    def __init__(self, steps: int, channels: int, width: int, depth: int, codes: int, conditional: bool):
+        super().__init__()
+        self.shape = (steps, channels)
+        self.encoder = ResidualMLP(steps * channels, 2 * codes, width, depth)
+        self.decoder = ResidualMLP(codes, steps * channels, width, depth)
+        self.log_scale = nn.Parameter(torch.zeros(steps, channels))
+        self.condition = embed_condition(width) if conditional else None
+        self.register_buffer("activity", torch.zeros(codes))  # variance of each mean code over the data
+
+    def encode(self, x: Float[Tensor, "n T C"], condition=None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(u | x), (n, codes) each."""
+        mean, log_scale = self.encoder(x.flatten(1), self._told(condition)).chunk(2, dim=1)
+        return mean, log_scale.clamp(-10, 10).exp()
+
+    def decode(self, u: Float[Tensor, "n codes"], condition=None) -> tuple[Tensor, Tensor]:
+        """Mean (n, T, C) and standard deviation (T, C) of p(x | u)."""
+        mean = self.decoder(u, self._told(condition)).unflatten(1, self.shape)
+        return mean, FLOOR + self.log_scale.exp()
+
+    def _told(self, condition):
+        return None if self.condition is None else self.condition(condition)
+
+
+@dataclass
+class VAE(GenerativeModel):
+    """A variational autoencoder; encoder and decoder are residual MLPs of one size.
+
+    After training ``active`` says how many of the codes carry anything (Burda et al. 2016); `fit` warns if
+    none does: the posterior has then collapsed onto N(0, I).
+
+    Parameters
+    ----------
+    width, depth : numbers in each layer, and residual blocks of two layers.
+    codes : how many numbers a trajectory is encoded into.
+    """
+
+    name: ClassVar[str] = "vae"
+    steps: int = 8000
+    rate: float = 2e-3
+    width: int = 128
+    depth: int = 3
+    codes: int = 16
+
+    @property
+    def cost(self):
+        return self.steps * self.batch * self.width**2 * self.depth / 50
+
+    def make_network(self, steps, channels, conditional):
+        return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
+
+    def fit(self, x, rng, progress=None, *, condition=None, weights=None):
+        super().fit(x, rng, progress, condition=condition, weights=weights)
+        some = slice(4096)
+        told = None if condition is None else self._standardised_condition(condition, len(x))[some]
+        seen = ((torch.as_tensor(x[some], dtype=torch.float32) - self.mean) / self.scale).to(self.device)
+        with torch.no_grad():
+            self.network.activity = self.network.encode(seen, told)[0].var(dim=0, correction=0)
+        if self.active == 0:
+            warnings.warn(
+                f"posterior collapse: none of the {self.codes} codes of the VAE carries anything "
+                f"(largest variance of a mean code {self.network.activity.max():.1e}, {ACTIVE} wanted)",
+                stacklevel=2,
+            )
+        return self
+
+    @property
+    def active(self) -> int:
+        """How many codes have a mean that varies with the data."""
+        self._check_trained()
+        return int((self.network.activity > ACTIVE).sum())
+
+    def loss(self, x, condition, draw):
+        return self.bound(x, condition, torch.randn((len(x), self.codes), generator=draw).to(x.device)).mean()
+
+    def bound(
+        self, x: Float[Tensor, "n T C"], condition, noise: Float[Tensor, "n codes"]
+    ) -> Float[Tensor, "n"]:
+        """-ELBO of each trajectory in nats, divided by T C; ``noise`` draws the code."""
+        mean, scale = self.network.encode(x, condition)
+        decoded, spread = self.network.decode(mean + scale * noise, condition)
+        misfit = ((x - decoded) / spread) ** 2 / 2 + spread.log() + 0.5 * math.log(2 * math.pi)
+        divergence = (mean**2 + scale**2 - 1) / 2 - scale.log()
+        return (misfit.sum(dim=(1, 2)) + divergence.sum(dim=1)) / x[0].numel()
+
+    def generate(self, n, draw, held, condition):
+        if held:
+            raise ValueError(
+                "a VAE makes all time steps at once and cannot hold any of them: leave out clamp"
+            )
+        return self.decoded(torch.randn((n, self.codes), generator=draw).to(self.device), draw, condition)
+
+    def round_trip(self, x, strength, draw, condition):
+        """Encode, draw a code, move it toward the prior by ``strength`` (1: all the way), and decode."""
+        mean, scale = self.network.encode(x, condition)
+        own, fresh = (torch.randn(mean.shape, generator=draw).to(x.device) for _ in range(2))
+        u = (1 - strength**2) ** 0.5 * (mean + scale * own) + strength * fresh
+        return self.decoded(u, draw, condition)
+
+    def decoded(self, u, draw, condition):
+        """A draw from p(x | u)."""
+        mean, scale = self.network.decode(u, condition)
+        return mean + scale * torch.randn(mean.shape, generator=draw).to(u.device)
