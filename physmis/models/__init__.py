@@ -43,8 +43,10 @@ class GenerativeModel(ABC):
         self.told: Tensor | None = None  # mean and scale of the condition, if trained with one
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, str) and not value > 0:
-                raise ValueError(f"{field.name} must be at least 1 (or positive), got {value}")
+            if isinstance(field.default, int) and not (type(value) is int and value >= 1):
+                raise ValueError(f"{field.name} must be a whole number of at least 1, got {value!r}")
+            if isinstance(field.default, float) and not 0 < value < float("inf"):
+                raise ValueError(f"{field.name} must be positive and finite, got {value!r}")
 
     @property
     @abstractmethod
@@ -88,16 +90,28 @@ class GenerativeModel(ABC):
     ):
         """Train on trajectories ``x``; returns the model itself.
 
+        A call that is refused or interrupted leaves the model as it was.
+
         Parameters
         ----------
         condition : a scalar for each trajectory that the model is told, in training and then in sampling.
-        weights : how often each trajectory is met in training, in proportion; all alike if not given.
+        weights : how often each trajectory is met in training, in proportion; all alike if not given. (They
+            do not enter the mean and scale by which data are standardised.)
 
         Raises
         ------
         ValueError : ``x`` has the wrong shape or holds NaN or infinite values; ``condition`` or ``weights``
             are not one finite number for each trajectory; weights are negative or all 0.
         """
+        before = dict(self.__dict__)
+        try:
+            self._fit(x, rng, progress, condition, weights)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, x, rng, progress, condition, weights):
         x = check_trajectories(x)
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
@@ -127,7 +141,6 @@ class GenerativeModel(ABC):
             return self.loss(x[rows], None if c is None else c[rows], draw)
 
         self.network, self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
-        return self
 
     @torch.inference_mode()
     def sample(
@@ -154,11 +167,12 @@ class GenerativeModel(ABC):
         self._check_trained()
         if n < 1:
             raise ValueError(f"at least 1 trajectory must be drawn, got n = {n}")
-        held = {
-            range(self.shape[0])[step] if -self.shape[0] <= step < self.shape[0] else step: value
-            for step, value in (clamp or {}).items()
-        }
-        held = {step: self._standardised_step(step, value, n) for step, value in held.items()}
+        held = {}
+        for step, value in (clamp or {}).items():
+            value = self._standardised_step(step, value, n)
+            if (place := int(step) % self.shape[0]) in held:
+                raise ValueError(f"clamp names step {place} twice, the second time as {step}")
+            held[place] = value
         c = self._standardised_condition(condition, n)
         draw = generator(rng)
         parts = [
@@ -178,7 +192,7 @@ class GenerativeModel(ABC):
             raise ValueError(
                 f"finite values wanted in clamp; those for step {step} hold NaN or infinite ones"
             )
-        if step not in range(self.shape[0]) or value.shape != (n, self.shape[1]):
+        if step not in range(-self.shape[0], self.shape[0]) or value.shape != (n, self.shape[1]):
             raise ValueError(
                 f"clamp wants steps within {self.shape[0]} and values of shape ({n}, {self.shape[1]}); "
                 f"got step {step} with values of shape {tuple(value.shape)}"
