@@ -48,12 +48,12 @@ PROFILES = {
             samples=8_192,
             models={
                 "unet": {"width": 16, "steps": 2_000, "batch": 128, "sampler_steps": 20},
-                "transformer": {"width": 48, "layers": 3, "steps": 2_250, "batch": 32, "rate": 4e-3},
-                "vae": {"width": 128, "depth": 3, "codes": 16, "steps": 8_000, "batch": 128, "rate": 2e-3},
+                "transformer": {"width": 48, "layers": 3, "steps": 2_400, "batch": 32, "rate": 4e-3},
+                "vae": {"width": 128, "depth": 3, "codes": 16, "steps": 9_000, "batch": 128, "rate": 2e-3},
                 "mlp": {
                     "width": 128,
                     "depth": 4,
-                    "steps": 11_200,
+                    "steps": 12_000,
                     "batch": 128,
                     "rate": 3e-3,
                     "sampler_steps": 20,

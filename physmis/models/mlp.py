@@ -65,7 +65,7 @@ class MLPDiffusion(Diffusion):
     """
 
     name: ClassVar[str] = "mlp"
-    steps: int = 11200
+    steps: int = 12000
     rate: float = 3e-3
     width: int = 128
     depth: int = 4

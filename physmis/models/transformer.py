@@ -120,7 +120,7 @@ class Transformer(GenerativeModel):
 
     name: ClassVar[str] = "transformer"
     sampling: ClassVar[tuple[str, ...]] = ("resample",)
-    steps: int = 2250
+    steps: int = 2400
     batch: int = 32
     rate: float = 4e-3
     width: int = 48

@@ -68,7 +68,7 @@ class VAE(GenerativeModel):
     """
 
     name: ClassVar[str] = "vae"
-    steps: int = 8000
+    steps: int = 9000
     rate: float = 2e-3
     width: int = 128
     depth: int = 3
