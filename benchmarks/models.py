@@ -10,7 +10,7 @@ from physmis.models import build
 from physmis.profiles import resolve
 from physmis.tasks import load
 
-SAMPLES, TRAINING_STEPS, REPEATS = 4096, 50, 5
+SAMPLES, STEPS, REPEATS = 4096, (50, 150), 5  # STEPS: two short trainings, whose difference is timed
 
 
 def run() -> tuple[list[Row], list[str]]:
@@ -19,22 +19,28 @@ def run() -> tuple[list[Row], list[str]]:
     x = load("logistic").sample(profile.data, np.random.default_rng(0)).x
     # Weights change nothing in the work, so a few steps of training will do.
     models = {name: build(name, **sizes) for name, sizes in profile.models.items()}
-    few = {name: replace(model, steps=TRAINING_STEPS) for name, model in models.items()}
-    training = {name: lambda m=m: m.fit(x, np.random.default_rng(0)) for name, m in few.items()}
-    trained = interleaved(training, REPEATS)
-    sampling = {name: lambda m=m: m.sample(SAMPLES, np.random.default_rng(0)) for name, m in few.items()}
+    few = {(name, n): replace(model, steps=n) for name, model in models.items() for n in STEPS}
+    training = {key: lambda m=m: m.fit(x, np.random.default_rng(0)) for key, m in few.items()}
+    seconds = interleaved(training, REPEATS)
+    trained = {
+        name: [more - less for less, more in zip(*(seconds[name, n] for n in STEPS), strict=True)]
+        for name in models
+    }
+    sampling = {
+        name: lambda m=few[name, STEPS[0]]: m.sample(SAMPLES, np.random.default_rng(0)) for name in models
+    }
     sampled = interleaved(sampling, REPEATS)
     rows, whole = [], {}
     for name, model in models.items():
-        whole[name] = statistics.median(trained[name]) * model.steps / TRAINING_STEPS
-        for what, amount, unit, seconds in (
-            (f"training step, batch {model.batch}", TRAINING_STEPS, "steps", trained[name]),
+        whole[name] = statistics.median(trained[name]) * model.steps / (STEPS[1] - STEPS[0])
+        for what, amount, unit, taken in (
+            (f"training step, batch {model.batch}", STEPS[1] - STEPS[0], "steps", trained[name]),
             (f"{SAMPLES:,} samples", SAMPLES, "trajectories", sampled[name]),
         ):
-            rates = [amount / s for s in seconds]
+            rates = [amount / s for s in taken]
             spread = f"{short(min(rates))} to {short(max(rates))}"
             rows.append(
-                Row(f"{name}: {what}", f"{short(statistics.median(rates))} {unit}/s", "-", "-", spread)
+                Row(f"class {name}: {what}", f"{short(statistics.median(rates))} {unit}/s", "-", "-", spread)
             )
     told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in whole.items())
     return rows, [

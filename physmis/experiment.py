@@ -237,7 +237,7 @@ class Result:
 
     @property
     def seconds_of_training(self) -> float:
-        """How long training took on the machine that did it, its data made and its weights stored."""
+        """How long training took on the machine that did it, the making of its data included."""
         return Store().fetch(self.experiment.training_config).meta["seconds"]
 
     @cached_property
@@ -254,7 +254,9 @@ def trained(experiment: Experiment, store: Store, device: str) -> GenerativeMode
         return model.from_state(entry.weights)
     begun = time.perf_counter()
     data = experiment.training_set()
-    model.fit(data.x, np.random.default_rng([experiment.seed, FIT]), _reporter(f"train {experiment}"))
+    model.fit(
+        data.x, np.random.default_rng([experiment.seed, FIT]), progress=_reporter(f"train {experiment}")
+    )
     store.put(
         experiment.training_config,
         arrays={"losses": model.losses},

@@ -19,7 +19,8 @@ from physmis.tasks import Batch, Task
 
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
 COLOURS = {"unet": _WONG[0], "transformer": _WONG[1], "vae": _WONG[2], "mlp": _WONG[4], "prior": "0.45"}
-NAMES = {"unet": "U-Net", "transformer": "Transformer", "vae": "VAE", "mlp": "MLP"}
+NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}
+MARKERS = {"unet": "o", "mlp": "s", "transformer": "D", "vae": "^"}
 # Colour and marker of each kernel.
 KERNELS = {
     "isotropic": (_WONG[9], "s"),
@@ -201,6 +202,7 @@ def plot_intervals(
     x: Sequence[float],
     intervals: Sequence[Interval],
     colour: str,
+    marker: str = "o",
     **style,
 ) -> None:
     """Points with 95 % bars at ``x``."""
@@ -211,7 +213,7 @@ def plot_intervals(
         yerr=[value - low, high - value],
         color=colour,
         capsize=3,
-        marker="o",
+        marker=marker,
         ms=6,
         **style,
     )

@@ -15,8 +15,8 @@ class Profile:
     seeds : how many times each model is trained, each time on data drawn anew.
     data : trajectories in a training set.
     samples : trajectories drawn from each trained model.
-    models : hyperparameters of each model for `physmis.models.build`. In `standard` they were chosen so that
-        all classes take about the same time to train on one core, beside a second process.
+    models : hyperparameters of each model for `physmis.models.build`. In `standard`, and there alone, they
+        were chosen so that all classes train for about the same time on one core, beside a second process.
     """
 
     name: str

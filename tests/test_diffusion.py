@@ -114,7 +114,7 @@ def trained():
     rng = np.random.default_rng(1)
     told = []
     model = build("unet", width=8, batch=64, steps=300)
-    model.fit(two_modes(2000, rng), rng, lambda done, total: told.append((done, total)))
+    model.fit(two_modes(2000, rng), rng, progress=lambda done, total: told.append((done, total)))
     return model, told
 
 
@@ -435,13 +435,17 @@ def test_other_steps_follow_a_held_one_in_part(sampler):
     np.testing.assert_allclose(x.mean(axis=0), mean, atol=0.07)
 
 
-@pytest.mark.parametrize(
-    ("step", "shape"), [(D, (5, 1)), (-D - 1, (5, 1)), (0, (4, 1)), (0, (5, 2)), (0, (5,)), (0, ())]
-)
-def test_bad_held_values_are_refused_saying_what_was_wanted(step, shape):
+@pytest.mark.parametrize("step", [D, -D - 1])
+def test_steps_beyond_the_horizon_cannot_be_held(step):
+    with pytest.raises(ValueError, match=f"from {-D} to {D - 1}, got {step}$"):
+        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), step: np.zeros((5, 1))})
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (5, 2), (5,), ()])
+def test_held_values_of_a_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError) as error:
-        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), step: np.zeros(shape)})
-    for said in (f"within {D} ", "(5, 1)", f"step {step} ", str(shape)):
+        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), 0: np.zeros(shape)})
+    for said in ("(5, 1)", f"got shape {shape} for step 0"):
         assert said in str(error.value)
 
 
@@ -615,7 +619,7 @@ def test_sampler_settings_need_no_new_training(trained):
 
 @pytest.mark.parametrize("n", [0, -3])
 def test_no_trajectories_cannot_be_drawn(n):
-    with pytest.raises(ValueError, match=f"at least 1 .* {n}$"):
+    with pytest.raises(ValueError, match=f"n must be .* at least 1, got {n}$"):
         gaussian_model().sample(n, np.random.default_rng(0))
 
 

@@ -100,7 +100,7 @@ def trained(request):
     model = build(request.param, **LARGE[request.param])
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        model.fit(x, rng, lambda done, total: progress.append((done, total)))
+        model.fit(x, rng, progress=lambda done, total: progress.append((done, total)))
     return Trained(model, x, progress, warned, model.sample(2000, np.random.default_rng(1)))
 
 
@@ -137,7 +137,7 @@ def test_training_weights_undo_an_imbalance(trained):
     model = build(name, **LARGE[name]).fit(trained.x, np.random.default_rng(0), weights=weights)
     found = np.mean(signs(model.sample(1500, np.random.default_rng(1))) > 0)
     assert found == pytest.approx(0.5, abs=allowed(name, 0.5, 1500))
-    assert found > np.mean(signs(trained.samples) > 0) + 0.1
+    assert found > (share + 0.5) / 2  # rather balanced than like the data
 
 
 @every_model
@@ -281,7 +281,7 @@ def test_kept_weights_are_the_moving_average_of_those_trained(name):
     model.fit(
         two_modes(100, np.random.default_rng(0)),
         np.random.default_rng(0),
-        lambda *_: seen.append(copy.deepcopy(dict(model.network.named_parameters()))),
+        progress=lambda *_: seen.append(copy.deepcopy(dict(model.network.named_parameters()))),
     )
     start, first, *later = seen  # before training, then after each step
     assert len(later) == model.steps - 1
@@ -407,11 +407,11 @@ def test_a_refused_or_interrupted_fit_leaves_the_model_as_it_was(name):
     with pytest.raises(ValueError, match="weights"):
         model.fit(100 + 50 * x, rng, weights=np.zeros(64), condition=np.arange(64.0))
     with pytest.raises(KeyboardInterrupt):
-        model.fit(100 + 50 * x, rng, interrupt)
+        model.fit(100 + 50 * x, rng, progress=interrupt)
     np.testing.assert_array_equal(model.sample(5, np.random.default_rng(1)), before)
     fresh = tiny(name)
     with pytest.raises(KeyboardInterrupt):
-        fresh.fit(x, rng, interrupt)
+        fresh.fit(x, rng, progress=interrupt)
     with pytest.raises(RuntimeError, match="not trained"):
         fresh.sample(1, rng)
 
@@ -423,6 +423,66 @@ def test_a_refused_or_interrupted_fit_leaves_the_model_as_it_was(name):
 def test_hyperparameters_of_the_wrong_kind_are_refused(field, value):
     with pytest.raises(ValueError, match=f"{field} must be .*{value!r}"):
         build("mlp", **{field: value})
+
+
+@every_model
+def test_a_seed_in_place_of_a_generator_is_refused(name):
+    x = two_modes(20, np.random.default_rng(0))
+    with pytest.raises(TypeError, match="Generator.*default_rng.*got 0"):
+        tiny(name).fit(x, 0)
+    model = tiny(name).fit(x, np.random.default_rng(0))
+    for use in (lambda: model.sample(1, 7), lambda: model.perturb(x, 0.5, 7)):
+        with pytest.raises(TypeError, match="got 7"):
+            use()
+
+
+@every_model
+def test_a_state_that_does_not_fit_leaves_the_model_as_it_was(name):
+    rng = np.random.default_rng(0)
+    x = two_modes(40, rng)
+    model = tiny(name).fit(x, rng)
+    before = model.sample(5, np.random.default_rng(1))
+    other = next(n for n in NAMES if n != name)
+    wrong = [{}, {"shape": torch.tensor([4, 1])}, tiny(other).fit(x[:, :4], rng).state()]
+    for state in wrong:
+        with pytest.raises(ValueError, match=f"does not fit the model.*'{name}'"):
+            model.from_state(state)
+        with pytest.raises(ValueError, match="does not fit"):
+            tiny(name).from_state(state)
+    np.testing.assert_array_equal(model.sample(5, np.random.default_rng(1)), before)
+
+
+def test_training_that_diverges_is_stopped():
+    x = two_modes(100, np.random.default_rng(0))
+    with pytest.raises(FloatingPointError, match=r"step \d+ of 50.*rate below 1e\+30"):
+        tiny("mlp", steps=50, rate=1e30).fit(x, np.random.default_rng(0))
+
+
+def test_numbers_beyond_single_precision_are_refused():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 8, 2))
+    with pytest.raises(ValueError, match="1e.30.*1e.300"):
+        tiny("mlp").fit(np.where(np.arange(2) == 1, 1e300, x), rng)
+    with pytest.raises(ValueError, match="channel 1 varies by .* about 1e.06"):
+        tiny("mlp").fit(x * [1, 1e-3] + [0, 1e6], rng)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e9])
+def test_conditions_are_standardised_before_they_lose_precision(shift):
+    model = tiny("mlp").fit(two_modes(40, np.random.default_rng(0)), np.random.default_rng(0),
+                            condition=shift + np.arange(40.0))  # fmt: skip
+    found = model._standardised_condition(shift + np.arange(40.0), 40)[:, 0].numpy()
+    np.testing.assert_allclose(found, (np.arange(40) - 19.5) / np.arange(40).std(), atol=1e-5)
+
+
+def test_unknown_devices_are_refused(monkeypatch):
+    model = tiny("mlp")
+    with pytest.raises(ValueError, match="'gpu'.*cpu, cuda"):
+        model.to("gpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds none"):
+        model.to("cuda")
+    assert model.device == "cpu"
 
 
 def test_a_step_held_twice_is_refused(trained):
@@ -601,8 +661,10 @@ def test_held_values_come_back(name, steps):
     np.testing.assert_array_equal(free, model.sample(300, np.random.default_rng(1), {}))
     others = [step for step in range(8) if step not in steps and step - 8 not in steps]
     assert not np.isclose(x[:, others], data.mean(axis=(0, 1)), atol=1e-6).all()
-    with pytest.raises(ValueError, match=r"\(300, 2\).*step 8 "):
+    with pytest.raises(ValueError, match="from -8 to 7, got 8"):
         model.sample(300, rng, {8: np.zeros((300, 2))})
+    with pytest.raises(ValueError, match=r"\(300, 2\).*\(300, 1\) for step 2"):
+        model.sample(300, rng, {2: np.zeros((300, 1))})
     with pytest.raises(ValueError, match="finite.*step 2 "):
         model.sample(300, rng, {2: np.full((300, 2), np.nan)})
 

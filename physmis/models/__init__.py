@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from physmis.models.training import Progress, optimise
 
 CHUNK = 256  # trajectories that pass through a network at once when sampling: what fits a core's cache
+LARGEST = 1e30  # in single precision squares of what is larger overflow early
 Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
 
 
@@ -43,9 +45,11 @@ class GenerativeModel(ABC):
         self.told: Tensor | None = None  # mean and scale of the condition, if trained with one
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(field.default, int) and not (type(value) is int and value >= 1):
-                raise ValueError(f"{field.name} must be a whole number of at least 1, got {value!r}")
-            if isinstance(field.default, float) and not 0 < value < float("inf"):
+            if isinstance(field.default, int):
+                setattr(self, field.name, check_count(field.name, value))
+            if isinstance(field.default, float) and not (
+                isinstance(value, Real) and 0 < value < float("inf")
+            ):
                 raise ValueError(f"{field.name} must be positive and finite, got {value!r}")
 
     @property
@@ -83,10 +87,10 @@ class GenerativeModel(ABC):
         self,
         x: Float[np.ndarray, "n T C"],
         rng: np.random.Generator,
-        progress: Progress | None = None,
         *,
         condition: Float[np.ndarray, "n"] | None = None,
         weights: Float[np.ndarray, "n"] | None = None,
+        progress: Progress | None = None,
     ):
         """Train on trajectories ``x``; returns the model itself.
 
@@ -97,22 +101,28 @@ class GenerativeModel(ABC):
         condition : a scalar for each trajectory that the model is told, in training and then in sampling.
         weights : how often each trajectory is met in training, in proportion; all alike if not given. (They
             do not enter the mean and scale by which data are standardised.)
+        progress : called before each step and at the end with steps done and steps in all.
 
         Raises
         ------
-        ValueError : ``x`` has the wrong shape or holds NaN or infinite values; ``condition`` or ``weights``
-            are not one finite number for each trajectory; weights are negative or all 0.
+        ValueError : ``x`` has the wrong shape, holds NaN or infinite values, or has a channel that varies too
+            little about its mean for single precision; ``condition`` or ``weights`` are not one finite number
+            for each trajectory; weights are negative or all 0; the horizon does not suit the network.
+        TypeError : ``rng`` is no `numpy.random.Generator`.
+        FloatingPointError : training diverged.
         """
         before = dict(self.__dict__)
         try:
-            self._fit(x, rng, progress, condition, weights)
+            self._fit(x, rng, condition, weights, progress)
         except BaseException:
             self.__dict__ = before
             raise
         return self
 
-    def _fit(self, x, rng, progress, condition, weights):
-        x = check_trajectories(x)
+    def _fit(self, x, rng, condition, weights, progress):
+        check_generator(rng)
+        x, given = check_trajectories(x), x
+        check_spread(given)
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
         x = (x - self.mean) / self.scale
@@ -120,12 +130,13 @@ class GenerativeModel(ABC):
         self.limit = 2 * float(x.abs().max())
         self.told = None
         if condition is not None:
-            condition = check_numbers("condition", condition, len(x))
-            self.told = torch.stack([condition.mean(), condition.std(correction=0).clamp(min=1e-6)])
+            numbers = check_numbers("condition", condition, len(x))
+            self.told = torch.stack([numbers.mean(), numbers.std(correction=0).clamp(min=1e-12)])
         if weights is not None:
             weights = check_numbers("weights", weights, len(x))
             if (weights < 0).any() or not weights.any():
-                raise ValueError("weights of 0 or more, not all 0, wanted; got " + _range(weights))
+                given = f"values from {weights.min():g} to {weights.max():g}"
+                raise ValueError(f"weights of 0 or more, not all 0, wanted; got {given}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             self.network = self.make_network(*self.shape, self.told is not None).to(self.device)
@@ -160,13 +171,13 @@ class GenerativeModel(ABC):
 
         Raises
         ------
-        ValueError : ``n`` is below 1; ``clamp`` names a step beyond the horizon, or its values have another
-            shape, or the model cannot hold steps; ``condition`` is missing, or given to a model trained
-            without one, or has another shape.
+        ValueError : ``n`` is below 1; ``clamp`` names a step beyond the horizon, or one twice, or its values
+            have another shape or are not finite, or the model cannot hold steps; ``condition`` is missing,
+            or given to a model trained without one, or is not one finite number for each trajectory.
+        RuntimeError : the model is not trained.
         """
         self._check_trained()
-        if n < 1:
-            raise ValueError(f"at least 1 trajectory must be drawn, got n = {n}")
+        n = check_count("n", n)
         held = {}
         for step, value in (clamp or {}).items():
             value = self._standardised_step(step, value, n)
@@ -188,14 +199,16 @@ class GenerativeModel(ABC):
 
     def _standardised_step(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> Tensor:
         value = np.asarray(value, dtype=np.float32)
+        if not isinstance(step, Integral) or step not in range(-self.shape[0], self.shape[0]):
+            raise ValueError(f"clamp wants steps from {-self.shape[0]} to {self.shape[0] - 1}, got {step!r}")
+        if value.shape != (n, self.shape[1]):
+            raise ValueError(
+                f"clamp wants values of shape ({n}, {self.shape[1]}) for each step; "
+                f"got shape {value.shape} for step {step}"
+            )
         if not np.isfinite(value).all():
             raise ValueError(
                 f"finite values wanted in clamp; those for step {step} hold NaN or infinite ones"
-            )
-        if step not in range(-self.shape[0], self.shape[0]) or value.shape != (n, self.shape[1]):
-            raise ValueError(
-                f"clamp wants steps within {self.shape[0]} and values of shape ({n}, {self.shape[1]}); "
-                f"got step {step} with values of shape {tuple(value.shape)}"
             )
         return ((torch.from_numpy(value) - self.mean) / self.scale).to(self.device)
 
@@ -206,7 +219,8 @@ class GenerativeModel(ABC):
         if condition is None:
             return None
         mean, scale = self.told
-        return ((check_numbers("condition", condition, n) - mean) / scale)[:, None].to(self.device)
+        standard = (check_numbers("condition", condition, n) - mean) / scale
+        return standard.float()[:, None].to(self.device)
 
     @torch.inference_mode()
     def perturb(
@@ -218,14 +232,22 @@ class GenerativeModel(ABC):
     ) -> Float[np.ndarray, "n T C"]:
         """Round trip: where the model lands when it starts from ``x`` and forgets a share of it.
 
+        Parameters
+        ----------
+        strength : how much is forgotten, in (0, 1]; at 1 it is a new sample. What it counts depends on the
+            class (noise levels, time steps, the way of a code toward a fresh one): see each `round_trip`. So
+            strengths of two classes cannot be compared.
+        condition : one for each trajectory, for a model that was trained with a condition.
+
         Raises
         ------
         ValueError : ``strength`` is not in (0, 1], or ``x`` does not have the shape that was trained on, or
             ``condition`` is refused as by `sample`.
+        RuntimeError : the model is not trained.
         """
         self._check_trained()
-        if not 0 < strength <= 1:
-            raise ValueError(f"strength in (0, 1] wanted, got {strength}")
+        if not (isinstance(strength, Real) and 0 < strength <= 1):
+            raise ValueError(f"strength in (0, 1] wanted, got {strength!r}")
         x = check_trajectories(x)
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(
@@ -251,7 +273,14 @@ class GenerativeModel(ABC):
         return sum(p.numel() for p in self.network.parameters())
 
     def to(self, device: str) -> GenerativeModel:
-        """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself."""
+        """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself.
+
+        Raises ValueError for another device, or for "cuda" where there is none.
+        """
+        if device not in ("cpu", "cuda"):
+            raise ValueError(f"unknown device {device!r}; accepted: cpu, cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device 'cuda' was asked for, and torch finds none; accepted here: cpu")
         self.device = device
         if self.network is not None:
             self.network.to(device)
@@ -271,15 +300,24 @@ class GenerativeModel(ABC):
         }
 
     def from_state(self, state: dict[str, Tensor]) -> GenerativeModel:
-        """Take up what `state` gave; returns the model itself."""
-        self.shape = tuple(state["shape"].tolist())
-        self.mean, self.scale, self.limit = state["mean"], state["scale"], float(state["limit"])
-        self.told = state.get("told")
-        self.network = self.make_network(*self.shape, self.told is not None)
-        self.network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-        )
-        self.network.to(self.device).eval()
+        """Take up what `state` of a model with the same `config` gave; returns the model itself.
+
+        Raises ValueError, and leaves the model as it was, where the state does not fit.
+        """
+        try:
+            shape, told = tuple(state["shape"].tolist()), state.get("told")
+            mean, scale, limit = state["mean"], state["scale"], float(state["limit"])
+            network = self.make_network(*shape, told is not None)
+            network.load_state_dict(
+                {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+            )
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"this state does not fit the model {self.config()}: it is of another class, of other "
+                "hyperparameters, or not whole"
+            ) from error
+        self.shape, self.told, self.mean, self.scale, self.limit = shape, told, mean, scale, limit
+        self.network = network.to(self.device).eval()
         return self
 
     def _check_trained(self) -> None:
@@ -305,12 +343,32 @@ def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
     if not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x).all(axis=(1, 2))))
         raise ValueError(f"finite trajectories wanted; number {bad} holds NaN or infinite values")
+    if np.abs(x).max() > LARGEST:
+        raise ValueError(f"values within {LARGEST:g} wanted, for single precision; got {np.abs(x).max():g}")
     return torch.as_tensor(x, dtype=torch.float32)
 
 
+def check_spread(x: Float[np.ndarray, "n T C"]) -> None:
+    """Raises ValueError where a channel varies, but too little about its mean for single precision."""
+    x = np.asarray(x, dtype=np.float64)
+    spread, size = x.std(axis=(0, 1)), np.abs(x.mean(axis=(0, 1)))
+    for channel in np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-5 * size)):
+        raise ValueError(
+            f"channel {channel} varies by {spread[channel]:g} about {size[channel]:g}, too little for single "
+            "precision: take off its mean first"
+        )
+
+
+def check_count(name: str, value: Any) -> int:
+    """``value`` as an int. Raises ValueError unless it is a whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
 def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
-    """``values`` as a float32 tensor. Raises ValueError unless they are ``n`` finite numbers."""
-    values = np.asarray(values, dtype=np.float32)
+    """``values`` as a float64 tensor. Raises ValueError unless they are ``n`` finite numbers."""
+    values = np.asarray(values, dtype=np.float64)
     if values.shape != (n,):
         raise ValueError(f"{what} of shape ({n},) wanted, one number a trajectory; got {values.shape}")
     if not np.isfinite(values).all():
@@ -318,17 +376,24 @@ def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
     return torch.from_numpy(values)
 
 
-def _range(values: Tensor) -> str:
-    return f"values from {values.min():g} to {values.max():g}"
+def check_generator(rng: Any) -> None:
+    """Raises TypeError unless ``rng`` is a `numpy.random.Generator`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"a numpy Generator wanted, such as np.random.default_rng(0); got {rng!r}")
 
 
 def generator(rng: np.random.Generator) -> torch.Generator:
     """A CPU torch generator seeded from ``rng``."""
+    check_generator(rng)
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
 def build(name: str, **parameters: Any) -> GenerativeModel:
     """The model called ``name``; ``parameters`` override its defaults.
+
+    ``name`` is "unet" (`physmis.models.unet.UNetDiffusion`), "mlp" (`physmis.models.mlp.MLPDiffusion`),
+    "transformer" (`physmis.models.transformer.Transformer`) or "vae" (`physmis.models.vae.VAE`). Parameters
+    are described there, and in `physmis.models.diffusion.Diffusion` and `GenerativeModel` those in common.
 
     Raises
     ------

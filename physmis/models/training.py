@@ -35,6 +35,8 @@ def optimise(
     ----------
     batch_loss : draws a batch and returns its loss.
     rate : peak of the learning rate, reached after a tenth of the steps.
+
+    Raises FloatingPointError as soon as a loss is not finite.
     """
     averaged = copy.deepcopy(network)
     weights, average = list(network.parameters()), list(averaged.parameters())
@@ -51,6 +53,11 @@ def optimise(
         schedule.step()
         move_average(average, weights, step)
         losses[step] = loss.item()
+        if not np.isfinite(losses[step]):
+            raise FloatingPointError(
+                f"training diverged at step {step + 1} of {steps}: the loss is {losses[step]}. "
+                f"Try a rate below {rate:g}"
+            )
     if progress is not None:
         progress(steps, steps)
     return averaged.eval(), losses

@@ -82,7 +82,7 @@ class CausalNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None = None) -> Mixture:
         start = self.start.expand(len(x), 1, -1)
-        h = self.tokens(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
+        h = self.placed(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
         for block in self.blocks:
             h = block(h)
         return self.head(h)
@@ -90,16 +90,18 @@ class CausalNetwork(nn.Module):
     def next(self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition) -> Mixture:
         """The mixture of step ``t`` alone; ``last`` (n, C) is the step before, ``past`` one pair a block."""
         token = self.start.expand(n, -1) if last is None else self.enter(last)
-        h = self.tokens(token[:, None], self.place[t], condition)
+        h = self.placed(token[:, None], self.place[t], condition)
         for block, kept in zip(self.blocks, past, strict=True):
             h = block(h, kept)
         return self.head(h[:, 0])
 
-    def tokens(self, tokens, place, condition):
+    def placed(self, tokens: Float[Tensor, "n t width"], place: Tensor, condition) -> Tensor:
+        """Tokens that know their place in time and the condition."""
         tokens = tokens + place
         return tokens if self.condition is None else tokens + self.condition(condition)[:, None]
 
-    def head(self, h) -> Mixture:
+    def head(self, h: Float[Tensor, "*n width"]) -> Mixture:
+        """The mixture that each token stands for."""
         out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
         mean, scale = out[..., 1:].chunk(2, dim=-1)
         return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
@@ -138,7 +140,7 @@ class Transformer(GenerativeModel):
 
     @property
     def cost(self):
-        return self.steps * self.batch * self.width**2 * self.layers / 10
+        return self.steps * self.batch * self.width**2 * self.layers / 8  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return CausalNetwork(

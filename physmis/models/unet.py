@@ -35,7 +35,7 @@ class ConvBlock(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolution blocks around a skip; the noise level comes in between, as a shift of each channel."""
+    """Two convolution blocks around a skip; noise level and condition shift each channel in between."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int):
         super().__init__()

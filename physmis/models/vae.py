@@ -42,15 +42,15 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Float[Tensor, "n T C"], condition=None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(u | x), (n, codes) each."""
-        mean, log_scale = self.encoder(x.flatten(1), self._told(condition)).chunk(2, dim=1)
+        mean, log_scale = self.encoder(x.flatten(1), self._embed(condition)).chunk(2, dim=1)
         return mean, log_scale.clamp(-10, 10).exp()
 
     def decode(self, u: Float[Tensor, "n codes"], condition=None) -> tuple[Tensor, Tensor]:
         """Mean (n, T, C) and standard deviation (T, C) of p(x | u)."""
-        mean = self.decoder(u, self._told(condition)).unflatten(1, self.shape)
+        mean = self.decoder(u, self._embed(condition)).unflatten(1, self.shape)
         return mean, FLOOR + self.log_scale.exp()
 
-    def _told(self, condition):
+    def _embed(self, condition):
         return None if self.condition is None else self.condition(condition)
 
 
@@ -76,13 +76,13 @@ class VAE(GenerativeModel):
 
     @property
     def cost(self):
-        return self.steps * self.batch * self.width**2 * self.depth / 50
+        return self.steps * self.batch * self.width**2 * self.depth / 1000  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
 
-    def _fit(self, x, rng, progress, condition, weights):
-        super()._fit(x, rng, progress, condition, weights)
+    def _fit(self, x, rng, condition, weights, progress):
+        super()._fit(x, rng, condition, weights, progress)
         x = ((check_trajectories(x) - self.mean) / self.scale).to(self.device)
         c = self._standardised_condition(condition, len(x))
         with torch.no_grad():
