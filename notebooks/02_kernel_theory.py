@@ -694,8 +694,8 @@ plt.show()
 #   gets much better than its pilot.
 # - *Round trip* is the best for every class and task, and comes close to the noise ceiling for the diffusion models with
 #   velocity and clean prediction. It knows the errors of this very network. With noise prediction it falls short.
-#   Furthest below their ceilings stay the VAE on the sine and the cone, and the Transformer on the cone and the
-#   logistic map; section 6 asks why.
+#   Among the others, the VAE on the sine and the cone and the Transformer on the cone stay furthest below their
+#   ceilings; section 6 asks why.
 #
 # At strength 1 every model would forecast itself, and for every class the rule took the largest strength tried: the end
 # of the grid decides. So we must ask how much of $z$ a trip remembers (section 6 shows it), and the claims include a
@@ -840,7 +840,7 @@ for task in three:
 # %% [markdown]
 # **What we see.** *Does a scale transfer?* Not well. The scale that matches the residual on the cone or on the logistic
 # map is within a factor of 2.6 of that on the sine for U-Net, MLP and Transformer, up for some and down for others,
-# and for the VAE it is a twentieth of it on the cone. How far a model leaves the data depends on the task
+# and for the VAE it is a twenty-fifth of it on the cone. How far a model leaves the data depends on the task
 # as much as on the class.
 #
 # *Which class is hardest to forecast?* The more a trip forgets, the better it forecasts; one that forgets all would
@@ -859,8 +859,8 @@ for task in three:
 #   forecasts it only as far as it forgets. (On the sine it looks the same, but seeds differ.) On the logistic map the VAE
 #   cannot give its data back, and even its weakest trips forget.
 #
-# So local errors forecast the direction of drift well for the diffusion models, in part for the Transformer, and hardly
-# for the VAE on the cone. A correlation does not say how much of the drift they explain. On the sine the diffusion
+# So local errors forecast the direction of drift well for the diffusion models, in part for the Transformer, and for
+# the VAE on the cone only where a good part of the code is drawn anew. A correlation does not say how much of the drift they explain. On the sine the diffusion
 # models drift too little to judge.
 
 # %% [markdown]
