@@ -16,6 +16,7 @@ from physmis.experiment import Experiment, run_all
 from physmis.models import build
 from physmis.tasks import load
 
+pytestmark = pytest.mark.end_to_end
 MODEL = build("unet", width=8, steps=100, batch=32, sampler_steps=4)
 WORK = [Experiment(load("cone", steps=8), MODEL, data=300, samples=64, seed=seed) for seed in range(4)]
 SCRIPT = """

@@ -112,7 +112,9 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     done = place.run("--profile", "standard", "--seed", "3", "--device", "cpu", "--save-outputs")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^01_good +\d+ +\d+ +no  1 of 1$", done.stdout, re.MULTILINE)
-    assert "\r" not in done.stdout and done.stderr == ""
+    # A busy kernel may say that it was interrupted as it is shut down.
+    told = [line for line in done.stderr.splitlines() if not line.startswith("[IPKernelApp]")]
+    assert "\r" not in done.stdout and told == []
     manifest = place.manifest("standard")
     assert manifest["figures"]["fig_01_a"]["seeds"][0] == 3
 

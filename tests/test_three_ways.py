@@ -9,6 +9,8 @@ import pytest
 
 from physmis import paths
 
+pytestmark = pytest.mark.end_to_end
+
 PAPERMILL = Path(sys.executable).with_name("papermill")
 
 
