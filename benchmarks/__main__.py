@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import kernels, models, tasks, unet
+from benchmarks import kernels, maze, models, tasks, unet
 from physmis import figures, store
 
 
@@ -19,12 +19,16 @@ def main() -> None:
     task_rows = tasks.run()
     print("Kernels: about a quarter of a minute", flush=True)
     kernel_rows, kernel_notes = kernels.run()
+    print("Maze: about half a minute", flush=True)
+    maze_rows = maze.run()
     print("Models: about a minute", flush=True)
     model_rows, model_notes = models.run()
     print("U-Net against its peer: about a minute", flush=True)
     unet_rows, unet_notes = unet.run()
     lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in unet_rows + model_rows + task_rows + kernel_rows]
+    lines += [
+        f"| {' | '.join(row)} |" for row in unet_rows + maze_rows + model_rows + task_rows + kernel_rows
+    ]
     notes = [f"- {note}" for note in [*unet_notes, *model_notes, *kernel_notes, machine]]
     text = "\n".join(["# Latest run", "", *lines, "", *notes]) + "\n"
     path = Path(__file__).with_name("latest.md")

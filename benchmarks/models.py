@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.timing import Row, interleaved, short
 from physmis.models import build
+from physmis.plotting import NAMES
 from physmis.profiles import resolve
 from physmis.tasks import load
 
@@ -18,7 +19,7 @@ def run() -> tuple[list[Row], list[str]]:
     profile = resolve("standard")
     x = load("logistic").sample(profile.data, np.random.default_rng(0)).x
     # Weights change nothing in the work, so a few steps of training will do.
-    models = {name: build(name, **sizes) for name, sizes in profile.models.items()}
+    models = {name: build(name, **profile.models[name]) for name in NAMES}
     few = {(name, n): replace(model, steps=n) for name, model in models.items() for n in STEPS}
     training = {key: lambda m=m: m.fit(x, np.random.default_rng(0)) for key, m in few.items()}
     seconds = interleaved(training, REPEATS)

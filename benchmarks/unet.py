@@ -51,11 +51,11 @@ def run() -> tuple[list[Row], list[str]]:
     ]
 
 
-def peer_network(width: int) -> UNet1DModel:
+def peer_network(width: int, channels: int = CHANNELS) -> UNet1DModel:
     """The network of diffusers' reinforcement-learning pipeline, at three resolutions and with SiLU."""
     return UNet1DModel(
-        in_channels=CHANNELS,
-        out_channels=CHANNELS,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=(width, 2 * width, 4 * width),
         layers_per_block=0,  # residual blocks beyond the first one
         down_block_types=("DownResnetBlock1D",) * 3,

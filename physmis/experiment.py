@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -32,7 +32,8 @@ DATA, FIT, SAMPLE, KERNEL, FRESH = 0, 1, 2, 3, 4
 class Experiment:
     """One model trained on one training set of a task, and ``samples`` trajectories drawn from it.
 
-    ``seed`` decides the training set, the initial weights, the order of training and the drawn noise.
+    ``seed`` decides the training set, the initial weights, the order of training and the drawn noise. (Where
+    a task's trajectories are collected, all seeds share the same demonstrations.)
     """
 
     task: Task
@@ -41,9 +42,26 @@ class Experiment:
     samples: int
     seed: int
 
-    def training_set(self) -> Batch:
+    def training_set(self, store: Store | None = None) -> Batch:
         """The ``data`` trajectories that the model is trained on."""
+        if self.task.chunk:
+            return self._recorded(self.collections(), store)
         return self.task.sample(self.data, np.random.default_rng([self.seed, DATA]))
+
+    def fresh_set(self, store: Store | None = None) -> Batch:
+        """As many trajectories again, that no model is trained on."""
+        if self.task.chunk:
+            return self._recorded(self.collections(fresh=True), store)
+        return self.task.sample(self.data, np.random.default_rng([self.seed, FRESH]))
+
+    def collections(self, fresh: bool = False) -> list[Collection]:
+        """The chunks that make up the training set (or `fresh_set`); none where nothing is collected."""
+        count = -(-self.data // self.task.chunk) if self.task.chunk else 0
+        return [Collection(self.task, i + count * fresh) for i in range(count)]
+
+    def _recorded(self, collections: list[Collection], store: Store | None) -> Batch:
+        chunks = [run(chunk, root=store and store.root).arrays["x"] for chunk in collections]
+        return self.task.batch(np.concatenate(chunks)[: self.data])
 
     @property
     def training_config(self) -> dict[str, Any]:
@@ -69,9 +87,18 @@ class Experiment:
         return self
 
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
-        """Arrays ``x``, ``z`` and ``validity`` of the drawn trajectories."""
-        x = trained(self, store, device).sample(self.samples, np.random.default_rng([self.seed, SAMPLE]))
-        return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x)}
+        """Arrays ``x``, ``z`` and ``validity`` of the drawn trajectories.
+
+        For a model that is given some steps also ``row``, the training trajectory that they come from.
+        """
+        model, rng = trained(self, store, device), np.random.default_rng([self.seed, SAMPLE])
+        clamp, of = {}, {}
+        if model.given:  # it asks for some steps of each trajectory: those of training data, drawn at random
+            data = self.training_set(store).x
+            of["row"] = rng.integers(len(data), size=self.samples)
+            clamp = {step: data[of["row"], step] for step in model.given}
+        x = model.sample(self.samples, rng, clamp)
+        return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x), **of}
 
     @property
     def cost(self) -> float:
@@ -84,11 +111,12 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Deviation:
-    """Where a kernel lands the first trajectories of an experiment's training set.
+    """Where a kernel lands trajectories of an experiment's training set.
 
     Attributes
     ----------
-    of : the experiment whose training set is taken; as many of it as the experiment draws samples.
+    of : the experiment whose training set is taken: its first trajectories (where they are collected: some at
+        random), as many as the experiment draws samples.
     kernel : a name in `KERNELS`.
     parameters : the kernel's parameters, beside data and model.
     model : the experiment whose trained model the kernel asks; None where it asks none.
@@ -138,18 +166,24 @@ class Deviation:
             "kernel": self.kernel,
             "parameters": dict(self.parameters),
             "model": model,
+            **({"given": list(self.of.model.given)} if self.of.model.given else {}),
         }
 
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
         """Arrays ``z`` and ``landed``, the quantity before and after, and ``validity`` after."""
-        data = self.of.training_set().x
+        data = self.of.training_set(store).x
         model = None if self.model is None else trained(self.model, store, device)
 
         def fresh():
-            return self.of.task.sample(len(data), np.random.default_rng([self.of.seed, FRESH])).x
+            return self.of.fresh_set(store).x
 
         kernel = KERNELS[self.kernel](data, fresh, model, **self.parameters)
-        x, task = data[: self.of.samples], self.of.task
+        if self.of.model.given:
+            kernel = kernels.HeldEnds(kernel)
+        task, rows = self.of.task, slice(self.of.samples)
+        if task.chunk:  # seeds share the data, so let them at least take others of it
+            rows = np.random.default_rng([self.of.seed, KERNEL, 0]).permutation(len(data))[rows]
+        x = data[rows]
         moved = kernel.deviate(x, np.random.default_rng([self.of.seed, KERNEL]))
         return {"z": task.measure(x), "landed": task.measure(moved), "validity": task.validity(moved)}
 
@@ -160,6 +194,36 @@ class Deviation:
 
     def __str__(self) -> str:
         return f"{self.kernel} kernel on {_told(self.of.task)}, seed {self.of.seed}"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One chunk of the demonstrations of a task that collects them: ``run`` gives its store `Entry`."""
+
+    task: Task
+    number: int
+    trains = None
+    cost = 0.0
+
+    def __post_init__(self):
+        if not self.task.chunk:
+            raise ValueError(
+                f"task '{self.task.name}' generates its trajectories: there is nothing to collect"
+            )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the demonstrations depend on."""
+        return {"kind": "demonstrations", "task": self.task.recording, "chunk": self.number}
+
+    training_config = config
+
+    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
+        """What `physmis.tasks.Task.collect` gives."""
+        return self.task.collect(self.number)
+
+    def __str__(self) -> str:
+        return f"demonstrations of {_told(self.task)}, chunk {self.number}"
 
 
 # How each kernel is made from the training set, as many fresh trajectories, and a trained model.
@@ -237,13 +301,24 @@ class Result:
 
     @property
     def seconds_of_training(self) -> float:
-        """How long training took on the machine that did it, the making of its data included."""
+        """How long training took where it was done, with the making of its data unless collected."""
         return Store().fetch(self.experiment.training_config).meta["seconds"]
 
     @cached_property
     def model(self) -> GenerativeModel:
         """The trained model, on the CPU."""
         return trained(self.experiment, Store(), "cpu")
+
+
+class Item(Protocol):
+    """What can be computed once and stored: an `Experiment`, a `Deviation`, a `Collection`, an execution."""
+
+    trains: Experiment | None
+    training_config: dict[str, Any]
+    config: dict[str, Any]
+    cost: float
+
+    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]: ...
 
 
 def trained(experiment: Experiment, store: Store, device: str) -> GenerativeModel:
@@ -253,7 +328,7 @@ def trained(experiment: Experiment, store: Store, device: str) -> GenerativeMode
     if entry is not None:
         return model.from_state(entry.weights)
     begun = time.perf_counter()
-    data = experiment.training_set()
+    data = experiment.training_set(store)
     model.fit(
         data.x, np.random.default_rng([experiment.seed, FIT]), progress=_reporter(f"train {experiment}")
     )
@@ -267,8 +342,8 @@ def trained(experiment: Experiment, store: Store, device: str) -> GenerativeMode
     return model
 
 
-def run(item: Experiment | Deviation, device: str = "cpu", root: Path | None = None) -> Result | Landing:
-    """The result of an experiment or a deviation, from the store (at ``root`` if given) where it is there."""
+def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | Landing | Entry:
+    """What an item gives, from the store (at ``root`` if given) where it is there."""
     torch.set_num_threads(1)
     store = Store(root)
     entry = store.fetch(item.config)
@@ -282,13 +357,12 @@ def run(item: Experiment | Deviation, device: str = "cpu", root: Path | None = N
     return _result(item, entry)
 
 
-def _result(item: Experiment | Deviation, entry: Entry) -> Result | Landing:
-    return Result(item, entry) if isinstance(item, Experiment) else Landing(item, entry)
+def _result(item: Item, entry: Entry) -> Result | Landing | Entry:
+    kinds = {Experiment: Result, Deviation: Landing}
+    return kinds[type(item)](item, entry) if type(item) in kinds else entry
 
 
-def run_all(
-    items: Sequence[Experiment | Deviation], device: str = "cpu"
-) -> tuple[list[Result | Landing], bool]:
+def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | Landing | Entry], bool]:
     """Results in the order of ``items``, and whether any had to be computed.
 
     Whatever the store lacks is spread over processes of one thread each: $PHYSMIS_JOBS of them, or one for
@@ -297,6 +371,7 @@ def run_all(
     """
     store = Store()
     entries = [store.fetch(item.config) for item in items]
+    _collect_first([item for item, entry in zip(items, entries, strict=True) if entry is None], device)
     groups: dict[str, list] = {}  # those that share a model go to one worker, which trains it once
     for item, entry in zip(items, entries, strict=True):
         if entry is None:
@@ -318,6 +393,17 @@ def run_all(
     return results, bool(work)
 
 
+def _collect_first(items: Sequence[Item], device: str) -> None:
+    """Collect the demonstrations that ``items`` need, so that no two workers do."""
+    needed = {}
+    for item in items:
+        for part in (item, item.trains, getattr(item, "of", None)):
+            if isinstance(part, Experiment):
+                needed |= {key(chunk.config): chunk for chunk in part.collections()}
+    if needed:
+        run_all(list(needed.values()), device)
+
+
 def _jobs(work: int) -> int:
     """How many processes: $PHYSMIS_JOBS or one a core, but no more than there is work for."""
     given = os.environ.get("PHYSMIS_JOBS") or str(joblib.cpu_count())
@@ -326,7 +412,7 @@ def _jobs(work: int) -> int:
     return min(int(given), max(work, 1))
 
 
-def _run_group(group: list[Experiment | Deviation], device: str, root: Path) -> None:
+def _run_group(group: list[Item], device: str, root: Path) -> None:
     """`run` in turn, without sending trajectories back between processes: the store holds them.
 
     ``root`` is passed on because a worker keeps the environment that it was born with.

@@ -210,6 +210,22 @@ class TangentKernel(Kernel):
         return ((steps / self.references.spread) ** 2).sum(axis=(1, 2), keepdims=True)
 
 
+@dataclass(frozen=True)
+class HeldEnds(Kernel):
+    """Another kernel's x', moved so that it begins and ends where x does.
+
+    The error at the two ends is taken off, going over from the one to the other linearly in time: for models
+    that are given the first and the last step.
+    """
+
+    kernel: Kernel
+
+    def deviate(self, x, rng):
+        error = self.kernel.deviate(x, rng) - x
+        share = np.linspace(0, 1, x.shape[1])[:, None]
+        return x + error - (1 - share) * error[:, :1] - share * error[:, -1:]
+
+
 class Perturbs(Protocol):
     """What a trained model must offer: `physmis.models.GenerativeModel.perturb`."""
 

@@ -18,7 +18,14 @@ from physmis.drift import Interval, histogram
 from physmis.tasks import Batch, Task
 
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
-COLOURS = {"unet": _WONG[0], "transformer": _WONG[1], "vae": _WONG[2], "mlp": _WONG[4], "prior": "0.45"}
+COLOURS = {
+    "unet": _WONG[0],
+    "transformer": _WONG[1],
+    "vae": _WONG[2],
+    "mlp": _WONG[4],
+    "planner": _WONG[3],
+    "prior": "0.45",
+}
 NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}
 MARKERS = {"unet": "o", "mlp": "s", "transformer": "D", "vae": "^"}
 # Colour and marker of each kernel.

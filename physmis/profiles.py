@@ -16,7 +16,8 @@ class Profile:
     data : trajectories in a training set.
     samples : trajectories drawn from each trained model.
     models : hyperparameters of each model for `physmis.models.build`. In `standard`, and there alone, they
-        were chosen so that all classes train for about the same time on one core, beside a second process.
+        were chosen so that the four classes train for about the same time on one core, beside a second
+        process. The planner of the maze trains longer.
     """
 
     name: str
@@ -39,6 +40,13 @@ PROFILES = {
                 "transformer": {"width": 16, "layers": 2, "steps": 60, "batch": 64, "rate": 3e-3},
                 "vae": {"width": 64, "steps": 200, "batch": 64, "rate": 2e-3},
                 "mlp": {"width": 64, "steps": 200, "batch": 64, "rate": 2e-3, "sampler_steps": 8},
+                "planner": {
+                    "width": 8,
+                    "steps": 60,
+                    "batch": 64,
+                    "sampler": "ancestral",
+                    "sampler_steps": 8,
+                },
             },
         ),
         Profile(
@@ -58,6 +66,14 @@ PROFILES = {
                     "rate": 3e-3,
                     "sampler_steps": 20,
                 },
+                "planner": {
+                    "width": 16,
+                    "steps": 2_600,
+                    "batch": 128,
+                    "rate": 1e-2,
+                    "sampler": "ancestral",
+                    "sampler_steps": 50,
+                },
             },
         ),
         Profile(
@@ -70,6 +86,13 @@ PROFILES = {
                 "transformer": {"width": 96, "layers": 4, "steps": 8_000, "batch": 256, "rate": 2e-3},
                 "vae": {"width": 256, "steps": 40_000, "batch": 256, "rate": 2e-3},
                 "mlp": {"width": 384, "steps": 30_000, "batch": 256, "rate": 2e-3, "sampler_steps": 40},
+                "planner": {
+                    "width": 32,
+                    "steps": 40_000,
+                    "batch": 256,
+                    "sampler": "ancestral",
+                    "sampler_steps": 100,
+                },
             },
         ),
     )

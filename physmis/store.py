@@ -106,7 +106,16 @@ def write(path: Path, data: bytes) -> None:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for name in ("physmis", "numpy", "scipy", "torch", "matplotlib", "seaborn"):
+    for name in (
+        "physmis",
+        "numpy",
+        "scipy",
+        "torch",
+        "matplotlib",
+        "seaborn",
+        "mujoco",
+        "gymnasium-robotics",
+    ):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

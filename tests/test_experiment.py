@@ -288,7 +288,7 @@ def test_profile_sizes_are_positive_and_build_every_model(name):
     profile = resolve(name)
     assert profile.name == name and set(PROFILES) == {"smoke", "standard", "full"}
     assert all(type(size) is int and size > 0 for size in (profile.seeds, profile.data, profile.samples))
-    assert set(profile.models) == {"unet", "transformer", "vae", "mlp"}
+    assert set(profile.models) == {"unet", "transformer", "vae", "mlp", "planner"}
     for model, sizes in profile.models.items():
         config = build(model, **sizes).config()
         assert {key: config[key] for key in sizes} == sizes

@@ -34,7 +34,7 @@ def test_environment_and_project_agree():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge"]
     packages = [item for item in environment["dependencies"] if isinstance(item, str)]
-    assert {"pip": ["-e ."]} in environment["dependencies"]
+    assert {"pip": ["-e .[maze]"]} in environment["dependencies"]
     conda = ranges(packages)
     assert conda.pop("pip") == SpecifierSet()
     assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
@@ -51,7 +51,7 @@ def test_every_range_has_both_ends():
 
 def test_the_locks_pin_what_the_project_asks_for():
     locked = pins("requirements.lock") | pins("requirements-torch.lock")
-    wanted = ranges([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]])
+    wanted = ranges([*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])])
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     for name, range_ in (wanted | ranges(build)).items():
         assert locked[name] in range_, f"{name} {locked[name]} is not in {range_}; run `make lock`"

@@ -34,6 +34,7 @@ class GenerativeModel(ABC):
 
     name: ClassVar[str]
     sampling: ClassVar[tuple[str, ...]] = ()  # hyperparameters that training does not depend on
+    given: ClassVar[tuple[int, ...]] = ()  # time steps that it is told in training, and wants in ``clamp``
     steps: int = 2000
     batch: int = 128
     rate: float = 1e-3
@@ -165,8 +166,9 @@ class GenerativeModel(ABC):
 
         Parameters
         ----------
-        clamp : maps time steps (0 the first, -1 the last) to values held there. The model is not trained with
-            held values, so the other steps follow them in part only.
+        clamp : maps time steps (0 the first, -1 the last) to values held there. Steps that the model is
+            `given` in training must be among them. With others it was not trained, so the rest of the
+            trajectory follows those in part only.
         condition : what each trajectory should be like, for a model that was trained with a condition.
 
         Raises
@@ -391,20 +393,22 @@ def generator(rng: np.random.Generator) -> torch.Generator:
 def build(name: str, **parameters: Any) -> GenerativeModel:
     """The model called ``name``; ``parameters`` override its defaults.
 
-    ``name`` is "unet" (`physmis.models.unet.UNetDiffusion`), "mlp" (`physmis.models.mlp.MLPDiffusion`),
-    "transformer" (`physmis.models.transformer.Transformer`) or "vae" (`physmis.models.vae.VAE`). Parameters
-    are described there, and in `physmis.models.diffusion.Diffusion` and `GenerativeModel` those in common.
+    ``name`` is "unet" (`physmis.models.unet.UNetDiffusion`), "planner" (`physmis.models.planner.Planner`),
+    "mlp" (`physmis.models.mlp.MLPDiffusion`), "transformer" (`physmis.models.transformer.Transformer`) or
+    "vae" (`physmis.models.vae.VAE`). Parameters are described there, and in `GenerativeModel` and
+    `physmis.models.diffusion.Diffusion` those in common.
 
     Raises
     ------
     ValueError : unknown model or hyperparameter, or a value that it does not accept.
     """
     from physmis.models.mlp import MLPDiffusion
+    from physmis.models.planner import Planner
     from physmis.models.transformer import Transformer
     from physmis.models.unet import UNetDiffusion
     from physmis.models.vae import VAE
 
-    registry = {model.name: model for model in (UNetDiffusion, Transformer, VAE, MLPDiffusion)}
+    registry = {model.name: model for model in (UNetDiffusion, Planner, Transformer, VAE, MLPDiffusion)}
     if name not in registry:
         raise ValueError(f"unknown model {name!r}; accepted: {', '.join(sorted(registry))}")
     known = [f.name for f in dataclasses.fields(registry[name])]

@@ -82,7 +82,19 @@ class Diffusion(GenerativeModel):
         theta = torch.as_tensor(angles(), dtype=x.dtype, device=x.device)[level][:, None, None]
         c, s = theta.cos(), theta.sin()
         target = {"noise": noise, "clean": x, "velocity": c * noise - s * x}[self.prediction]
-        return F.mse_loss(self.network(c * x + s * noise, level.to(x.dtype), condition), target)
+        noisy = self.show(c * x + s * noise, {step: x[:, step] for step in self.given})
+        out = self.network(noisy, level.to(x.dtype), condition)
+        if self.given:  # nothing is to be learned there
+            rest = torch.ones(x.shape[1], dtype=torch.bool)
+            rest[list(self.given)] = False
+            out, target = out[:, rest], target[:, rest]
+        return F.mse_loss(out, target)
+
+    def show(self, y: Float[Tensor, "n T C"], held: Held) -> Float[Tensor, "n T C"]:
+        """What the network sees of y: the `given` steps as they are held, without noise."""
+        for step in self.given:
+            y[:, step] = held[step]
+        return y
 
     def generate(self, n, draw, held, condition):
         noise = torch.randn((n, *self.shape), generator=draw).to(self.device)
@@ -92,7 +104,8 @@ class Diffusion(GenerativeModel):
         start = max(1, round(strength * LEVELS))
         theta = angles()[start - 1]
         noise = torch.randn(x.shape, generator=draw).to(self.device)
-        return self.denoise(np.cos(theta) * x + np.sin(theta) * noise, start, draw, {}, condition)
+        held = {step: x[:, step] for step in self.given}
+        return self.denoise(np.cos(theta) * x + np.sin(theta) * noise, start, draw, held, condition)
 
     def denoise(
         self,
@@ -117,7 +130,8 @@ class Diffusion(GenerativeModel):
         last = None
         for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
-            out = self.network(y, torch.full((len(y),), float(t), device=y.device), condition)
+            level = torch.full((len(y),), float(t), device=y.device)
+            out = self.network(self.show(y, held), level, condition)
             x = {"noise": (y - s * out) / c, "clean": out, "velocity": c * y - s * out}[self.prediction]
             x = x.clamp(-self.limit, self.limit)  # at the noisiest levels c is nearly 0
             for step, value in held.items():

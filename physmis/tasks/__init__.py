@@ -70,11 +70,13 @@ class Task(ABC):
     channels : one `Channel` for each of the C channels.
     tolerance : largest `validity` residual of a trajectory that still counts as valid. It is fixed with the
         task, before any model is trained: 5 % of the scale of the state.
+    chunk : how many trajectories `collect` gives at a time; 0 for tasks that `generate` them.
     """
 
     name: ClassVar[str]
     channels: ClassVar[tuple[Channel, ...]]
     tolerance: ClassVar[float]
+    chunk: ClassVar[int] = 0
     steps: int
 
     @property
@@ -112,6 +114,10 @@ class Task(ABC):
         """Draw ``n`` trajectories whose quantity follows the prior."""
         z = self.quantity.prior.ppf(rng.random(n))
         return Batch(self.generate(z, rng).astype(np.float32), z)
+
+    def collect(self, number: int) -> dict[str, np.ndarray]:
+        """Chunk ``number`` of the task's demonstrations: trajectories ``x`` and what belongs to them."""
+        raise NotImplementedError(f"task '{self.name}' generates its trajectories: use sample")
 
     def config(self) -> dict[str, Any]:
         """Name and parameters: what identifies the task in the store."""
@@ -162,9 +168,10 @@ def load(name: str, **parameters: Any) -> Task:
     ------
     ValueError : unknown task or parameter, or a value outside its range.
     """
+    from physmis.tasks.maze import PointMaze
     from physmis.tasks.synthetic import Cone, Logistic, Sine
 
-    registry = {task.name: task for task in (Sine, Cone, Logistic)}
+    registry = {task.name: task for task in (Sine, Cone, Logistic, PointMaze)}
     if name not in registry:
         raise ValueError(f"unknown task {name!r}; accepted: {', '.join(sorted(registry))}")
     known = [f.name for f in dataclasses.fields(registry[name])]
