@@ -43,7 +43,8 @@ import numpy as np
 
 import physmis
 from physmis import drift, plotting, tasks
-from physmis.experiment import Experiment, run_all
+from physmis.experiment import Experiment
+from physmis.forecasts import assess, excess_of_valid
 from physmis.models import build
 
 plotting.use_style()
@@ -55,7 +56,7 @@ P = run.profile
 # An experiment is a task, a model, the size of its training set, the number of trajectories to draw from it, and a seed,
 # which decides all that is random: the data, the first weights, the noise. The sizes come from the *profile* (`standard`:
 # 3 seeds, 20,000 training trajectories, 8,192 new ones, 2,000 training steps). The model's network is a small *U-Net*; for
-# this notebook it can stay a black box. Here are all experiments, one for each seed. `run_all` trains what has not been
+# this notebook it can stay a black box. Here are all experiments, one for each seed. `run.compute` trains what has not been
 # trained before, on all cores, and keeps it in the store on disk.
 
 
@@ -80,11 +81,11 @@ plan = {
     "range": {name: experiments(tasks.load("logistic", low=a, high=b)) for name, (a, b) in ranges.items()},
     "class": {(model, name): experiments(tasks.load(name), model) for model in classes for name in three},
 }
-flat = [e for groups in plan.values() for group in groups.values() for e in group]
-results, run.cold = run_all(flat, run.device)
-rows = iter(results)
+flat = run.compute({
+    (part, name, e.seed): e for part, groups in plan.items() for name, group in groups.items() for e in group
+})  # fmt: skip
 done = {
-    part: {name: [next(rows) for _ in group] for name, group in groups.items()}
+    part: {name: [flat[part, name, seed] for seed in run.seeds] for name in groups}
     for part, groups in plan.items()
 }
 
@@ -210,12 +211,6 @@ run.record_claim("C1.01.measurement_exact", worst, worst, worst)
 
 
 # %%
-def assess(group):
-    """Drift of one experiment, over its seeds."""
-    quantity = group[0].experiment.task.quantity
-    return drift.assess([result.z for result in group], quantity.prior, quantity.bins(), P.data)
-
-
 def show_recovered(axes, groups, drifts, titles):
     """One panel of intended and recovered distribution for each group."""
     for ax, group, found, title in zip(axes, groups, drifts, titles, strict=True):
@@ -276,21 +271,6 @@ for name, d in found.items():
 
 
 # %%
-FEWEST = 100  # valid trajectories of a seed from which a distribution can be told at all
-
-
-def excess_of_valid(group):
-    """Excess drift of the valid trajectories alone, equally many from each seed."""
-    n = min(result.valid.sum() for result in group)
-    if n < FEWEST:
-        return drift.Interval(
-            0.0, -1.0, 1.0
-        )  # too few to know more than that it lies within what is possible
-    quantity = group[0].experiment.task.quantity
-    values = [result.z[result.valid][:n] for result in group]
-    return drift.assess(values, quantity.prior, quantity.bins(), P.data).excess
-
-
 for name, group in base.items():
     run.record_claim(f"C1.01.{name}_valid", *drift.bootstrap(np.mean, [result.valid for result in group]))
 for name in base:

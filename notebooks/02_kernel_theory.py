@@ -42,12 +42,24 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from scipy.optimize import brentq
 from scipy.stats import spearmanr
 
 import physmis
 from physmis import drift, expansion, kernels, plotting, tasks
-from physmis.experiment import Deviation, Experiment, run_all
+from physmis.experiment import Deviation, Experiment
+from physmis.forecasts import (
+    assess,
+    blurred,
+    by_value,
+    calibrate,
+    deviations,
+    forecast,
+    longest_reach,
+    matched_scale,
+    memory,
+    pilot_of,
+    residual,
+)
 from physmis.models import build
 from physmis.store import Store
 
@@ -440,36 +452,10 @@ def experiment(task, seed, kind="unet", data=P.data, **changes):
     )
 
 
-def pilot_of(task, seed, kind):
-    """The same, trained for a tenth of the steps, and sampled in half as many where sampling has steps."""
-    sizes = P.models[KINDS[kind][0]]
-    shorter = {"steps": sizes["steps"] // 10}
-    if "sampler_steps" in sizes:
-        shorter["sampler_steps"] = sizes["sampler_steps"] // 2
-    return experiment(task, seed, kind, **shorter)
-
-
-def deviation(e, kernel, settings, model=None):
-    """Where a kernel lands the first trajectories of an experiment's training set, as many as it samples."""
-    return Deviation(e, kernel.replace(" ", "_"), settings, model)
-
-
-def round_trip(e, strength):
-    """The same for the round trip through the experiment's own model."""
-    return deviation(e, "round trip", {"strength": strength}, e)
-
-
-def compute(jobs):
-    """The results of a dictionary of experiments or deviations."""
-    results, cold = run_all(list(jobs.values()), run.device)
-    run.cold |= cold
-    return dict(zip(jobs, results, strict=True))
-
-
 pairs = [(task, kind) for task in three for kind in CLASSES] + [("logistic", "noise"), ("logistic", "clean")]
 seed = run.seeds[0]  # where one seed is enough
 models = {(task, kind, s): experiment(task, s, kind) for task, kind in pairs for s in run.seeds}
-short = {(task, kind): pilot_of(task, seed, kind) for task, kind in pairs}
+short = {(task, kind): pilot_of(models[task, kind, seed]) for task, kind in pairs}
 logistic = three["logistic"]  # section 9 varies data and model on this one task
 sizes = (P.data // 10, P.data, P.data * 10)
 width, steps = P.models["unet"]["width"], P.models["unet"]["steps"]
@@ -478,27 +464,21 @@ variants = (
     | {("width", w): experiment("logistic", seed, width=w) for w in sorted({max(8, width // 2), width})}
     | {("steps", n): experiment("logistic", seed, steps=n) for n in (steps // 4, steps, 2 * steps)}
 )
-trained = compute(models | {(CALIBRATION, kind): short[CALIBRATION, kind] for kind in CLASSES} | variants)
-trips = compute({
+trained = run.compute(models | {(CALIBRATION, kind): short[CALIBRATION, kind] for kind in CLASSES} | variants)
+
+
+def round_trip(e, strength):
+    """Where the round trip through the experiment's own model lands its training data."""
+    return Deviation(e, "round_trip", {"strength": strength}, e)
+
+
+trips = run.compute({
     (t, kind, tau, s): round_trip(models[t, kind, s], tau)
     for t in three for kind in CLASSES for tau in strengths[kind] for s in (run.seeds if t == CALIBRATION else [seed])
 })  # fmt: skip
-tangents = compute({
-    (t, r): deviation(models[t, "unet", seed], "tangent", {"reach": r}) for t in three for r in reaches
+tangents = run.compute({
+    (t, r): Deviation(models[t, "unet", seed], "tangent", {"reach": r}) for t in three for r in reaches
 })  # fmt: skip
-
-
-def assess(group):
-    """The drift of experiments of one task, over seeds."""
-    quantity = group[0].experiment.task.quantity
-    return drift.assess([result.z for result in group], quantity.prior, quantity.bins(), P.data)
-
-
-def forecasts(landings, steps=1):
-    """The law that each seed's kernel forecasts, (seeds, bins)."""
-    quantity = landings[0].deviation.of.task.quantity
-    p = drift.prior_mass(quantity.prior, quantity.bins())
-    return np.stack([kernels.forecast(p, landing.transition.matrix, steps) for landing in landings])
 
 
 def seeds_of(results, *name):
@@ -513,63 +493,36 @@ observed = {pair: assess(seeds_of(trained, *pair)) for pair in pairs}
 
 
 # %%
-def residual(results):
-    """Median residual of the rule, mean over seeds."""
-    return float(np.mean([np.median(result.validity) for result in results]))
-
-
-def matched_scale(task, wanted):
-    """Scale of isotropic errors after which data of a task have this median residual, in standard deviations."""
-    data = models[task, "unet", seed].training_set().x[:2000]
-
-    def excess(scale):
-        kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
-        moved = kernel.deviate(data, np.random.default_rng(SEED))
-        return np.median(three[task].validity(moved)) - wanted
-
-    return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(10) > 0 else 10.0
-
-
 def nearest(candidates, found, wanted):
     """The candidate whose finding is nearest to what is wanted, by ratio."""
     return candidates[np.argmin([abs(np.log(max(value, 1e-9) / max(wanted, 1e-9))) for value in found])]
 
 
-scale, share, strength = {}, {}, {}
+numbers, strength = {}, {}
 for kind in CLASSES:
-    wanted = residual(seeds_of(trained, CALIBRATION, kind))
-    scale[kind] = matched_scale(CALIBRATION, wanted)
-    share[kind] = min(wanted / residual([trained[CALIBRATION, kind]]), 1.0)
+    group = seeds_of(trained, CALIBRATION, kind)
+    numbers[kind] = calibrate(group, trained[CALIBRATION, kind])
     d, found = observed[CALIBRATION, kind], {}
     for tau in strengths[kind]:
-        found[tau] = drift.skill(forecasts(seeds_of(trips, CALIBRATION, kind, tau)), d.q, d.p).mean()
+        found[tau] = drift.skill(forecast(seeds_of(trips, CALIBRATION, kind, tau)), d.q, d.p).mean()
     strength[kind] = max(found, key=found.get)
-    print(f"{kind:12s} residual {wanted:.4f}: scale s = {scale[kind]:.4f}, share a = {share[kind]:.3f}; "
+    print(f"{kind:12s} residual {residual(group):.4f}: scale s = {numbers[kind].scale:.4f}, share a = {numbers[kind].share:.3f}; "
           f"skill at strengths {strengths[kind]}: {np.round(list(found.values()), 2)}, so {strength[kind]}")  # fmt: skip
-for numbers in (scale, share, strength):  # the other prediction types are of the U-Net's class
-    numbers |= dict.fromkeys(("noise", "clean"), numbers["unet"])
+for chosen in (numbers, strength):  # the other prediction types are of the U-Net's class
+    chosen |= dict.fromkeys(("noise", "clean"), chosen["unet"])
 reach = {}
-for name, task in three.items():
-    left = [np.median(tangents[name, r].validity) for r in reaches]
-    valid = [r for r, value in zip(reaches, left, strict=True) if r <= 0.2 and value <= task.tolerance]
-    reach[name] = max(valid, default=reaches[0])
-    print(
-        f"{name:9s} median residual after steps of reach {reaches}: {np.round(left, 3)}, so reach {reach[name]}"
-    )
-
-
-def blurred(task, width):
-    """The prior of a task after a Gaussian blur of `width` times its range: a forecast that knows no trajectories."""
-    z = task.quantity.prior.ppf((np.arange(2000) + 0.5) / 2000)
-    variance = (width * np.ptp(task.quantity.prior.support())) ** 2
-    return expansion.expand(z, np.zeros(2000), np.full(2000, variance), task.quantity.bins())
+for name in three:
+    found = {r: tangents[name, r] for r in reaches}
+    reach[name] = longest_reach(found)
+    left = np.round([np.median(landing.validity) for landing in found.values()], 3)
+    print(f"{name:9s} median residual after steps of reach {reaches}: {left}, so reach {reach[name]}")
 
 
 control = observed[CALIBRATION, "unet"]
 blurs = np.geomspace(0.005, 0.16, 6)
 blur = nearest(
     blurs,
-    [drift.total_variation(control.p, blurred(three[CALIBRATION], w)) for w in blurs],
+    [drift.total_variation(control.p, blurred(three[CALIBRATION].quantity, w)) for w in blurs],
     control.excess.value,
 )
 print(f"excess drift of the sine {control.excess}, so plain blur of {blur:.3f} of the range")
@@ -592,30 +545,22 @@ print(f"excess drift of the sine {control.excess}, so plain blur of {blur:.3f} o
 # %%
 jobs = {}
 for (task, kind, s), e in models.items():
-    few, pilot = replace(e, samples=P.samples // 4), short[task, kind]
-    jobs |= {
-        ("isotropic", task, kind, s): deviation(e, "isotropic", {"scale": scale[kind]}),
-        ("neighbour", task, kind, s): deviation(e, "neighbour", {"width": 0.0, "deviation": scale[kind]}),
-        ("exchange", task, kind, s): deviation(e, "exchange", {"width": 0.5}),
-        ("tangent", task, kind, s): deviation(e, "tangent", {"reach": reach[task]}),
-        ("pilot", task, kind, s): deviation(
-            few, "pilot", {"strength": strength[kind], "scale": share[kind]}, pilot
-        ),
-        ("round trip", task, kind, s): round_trip(e, strength[kind]),
-    }  # fmt: skip
-landings = compute(jobs)
+    each = deviations(e, numbers[kind], reach[task], strength[kind], short[task, kind])
+    each["exchange"] = Deviation(e, "exchange", {"width": 0.5})
+    jobs |= {(kernel, task, kind, s): d for kernel, d in each.items()}
+landings = run.compute(jobs)
 local = {kind: strengths[kind][1] for kind in CLASSES}  # a weaker trip, whose errors stay more local
-weak = compute({
+weak = run.compute({
     (t, kind, s): round_trip(models[t, kind, s], local[kind]) for t in three for kind in CLASSES for s in run.seeds
 })  # fmt: skip
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {
-    (kernel, *pair): forecasts(seeds_of(landings, kernel, *pair)) for kernel in KERNELS for pair in pairs
+    (kernel, *pair): forecast(seeds_of(landings, kernel, *pair)) for kernel in KERNELS for pair in pairs
 }
 for pair in pairs:
     found_drift = observed[pair]
     laws_of["no drift", *pair] = found_drift.p
-    laws_of["plain blur", *pair] = blurred(three[pair[0]], blur)
+    laws_of["plain blur", *pair] = blurred(three[pair[0]].quantity, blur)
     laws_of["another seed", *pair] = np.roll(found_drift.q, 1, axis=0)
 ROWS = ("no drift", "plain blur", *KERNELS, "another seed")
 scores = {(row, *pair): drift.score(laws_of[row, *pair], observed[pair]) for row in ROWS for pair in pairs}
@@ -710,7 +655,7 @@ for task in ("cone", "logistic"):
         ratio = [part / s.ceiling for part in s.correlation]
         run.record_claim(f"C{number}.02.{task}_{name}_of_ceiling", *ratio)
         run.record_claim(f"C{number}.02.{task}_{name}_skill", *s.skill)
-    weakly = drift.score(forecasts(seeds_of(weak, task, "unet")), d)
+    weakly = drift.score(forecast(seeds_of(weak, task, "unet")), d)
     print(
         f"{task}, round trip at strength {local['unet']}: drift correlation {weakly.correlation}, skill {weakly.skill}"
     )
@@ -745,24 +690,21 @@ print(f"sampling floor of the sine: {d.tv_floor}; observed total variation {d.tv
 
 # %%
 matched = {
-    (kind, task): matched_scale(task, residual(seeds_of(trained, task, kind)))
+    (kind, task): matched_scale(models[task, "unet", seed], residual(seeds_of(trained, task, kind)))
     for kind in CLASSES
     for task in three
 }
 forced = build("transformer", **P.models["transformer"], resample="each")
-forced = compute({t: round_trip(replace(models[t, "transformer", seed], model=forced), 1.0) for t in three})
-
-
-def memory_of(landing):
-    """Correlation of z' with z: 1 if a round trip remembers the quantity, 0 if it forgets it."""
-    return np.corrcoef(landing.z, landing.landed)[0, 1]
+forced = run.compute(
+    {t: round_trip(replace(models[t, "transformer", seed], model=forced), 1.0) for t in three}
+)
 
 
 def judged(landing, task, kind):
     """Memory of one seed's round trip, and drift correlation and skill of its forecast."""
-    d, law = observed[task, kind], forecasts([landing])[0]
+    d, law = observed[task, kind], forecast([landing])[0]
     return (
-        memory_of(landing),
+        memory(landing),
         drift.drift_correlation(law, d.q[0], d.p),
         drift.skill(law, d.q[0], d.p),
     )
@@ -818,8 +760,8 @@ for kind in CLASSES:
     for task in three:
         group = seeds_of(weak, task, kind)
         s, remembered = (
-            drift.score(forecasts(group), observed[task, kind]),
-            np.mean([memory_of(r) for r in group]),
+            drift.score(forecast(group), observed[task, kind]),
+            np.mean([memory(r) for r in group]),
         )
         print(
             f"{kind:12s} {task:9s} {local[kind]:6.4g} {remembered:6.2f}   {s.correlation}   skill {s.skill}"
@@ -833,7 +775,7 @@ print("\nVAE: total variation from the prior of encoded and decoded data, and of
 for task in three:
     d, weakest = observed[task, "vae"], trips[task, "vae", strengths["vae"][0], seed]
     print(
-        f"{task:9s} {drift.total_variation(d.p, forecasts([weakest])[0]):.3f}",
+        f"{task:9s} {drift.total_variation(d.p, forecast([weakest])[0]):.3f}",
         f"and {drift.total_variation(d.p, d.q[0]):.3f}; sampling floor {d.tv_floor}",
     )
 
@@ -880,9 +822,9 @@ for task, style in styles.items():
         "round trip": trips[task, "unet", strength["unet"], seed],
     }
     curves = {
-        "reach": [forecasts([tangents[task, r]])[0] for r in reaches],
-        "strength": [forecasts([trips[task, "unet", tau, seed]])[0] for tau in strengths["unet"]],
-        **{f"{kernel} k": [forecasts([landing], k)[0] for k in ks] for kernel, landing in chosen.items()},
+        "reach": [forecast([tangents[task, r]])[0] for r in reaches],
+        "strength": [forecast([trips[task, "unet", tau, seed]])[0] for tau in strengths["unet"]],
+        **{f"{kernel} k": [forecast([landing], k)[0] for k in ks] for kernel, landing in chosen.items()},
     }
     curves = {name: drift.drift_correlation(np.array(laws), q, p) for name, laws in curves.items()}
     orange, black = (plotting.KERNELS[kernel][0] for kernel in chosen)
@@ -928,19 +870,12 @@ plt.show()
 # %%
 
 
-def by_value(landing):
-    """Bias and spread of m(x') - z in 20 bins of the prior, in units of its range: (2, 20)."""
-    prior = landing.deviation.of.task.quantity.prior
-    at = np.minimum((prior.cdf(landing.z) * 20).astype(int), 19)
-    moved = [(landing.landed - landing.z)[at == k] / np.ptp(prior.support()) for k in range(20)]
-    return np.array([[part.mean() for part in moved], [part.std() for part in moved]])
-
-
 errors = {}
-for name in three:
-    errors[name, "tangent"] = [by_value(r) for r in seeds_of(landings, "tangent", name, "unet")]
-    errors[name, "isotropic"] = [by_value(r) for r in seeds_of(landings, "isotropic", name, "unet")]
-    errors[name, "round trip"] = [by_value(r) for r in seeds_of(weak, name, "unet")]
+for name, task in three.items():
+    shown = {kernel: seeds_of(landings, kernel, name, "unet") for kernel in ("tangent", "isotropic")}
+    shown["round trip"] = seeds_of(weak, name, "unet")
+    for kernel, group in shown.items():
+        errors[name, kernel] = by_value(group, 20) / np.ptp(task.quantity.prior.support())
 fig, axes = plt.subplots(2, 3, figsize=(12, 5.4), sharex="col")
 for (name, kernel), found in errors.items():
     column, (colour, marker) = axes[:, list(three).index(name)], plotting.KERNELS[kernel]
@@ -1002,20 +937,17 @@ for part, name in enumerate(("bias", "spread")):
 varied = {name: trained[name] for name in variants}
 tried = ("isotropic", "neighbour", "tangent", "round trip")
 settings = {
-    "isotropic": {"scale": scale["unet"]},
-    "neighbour": {"width": 0.0, "deviation": scale["unet"]},
+    "isotropic": {"scale": numbers["unet"].scale},
+    "neighbour": {"width": 0.0, "deviation": numbers["unet"].scale},
     "tangent": {"reach": reach["logistic"]},
 }
-probes = compute({
-    (kernel, *name): round_trip(e, strength["unet"]) if kernel == "round trip" else deviation(e, kernel, settings[kernel])
+probes = run.compute({
+    (kernel, *name): round_trip(e, strength["unet"]) if kernel == "round trip" else Deviation(e, kernel, settings[kernel])
     for name, e in ((name, replace(e, samples=P.samples // 2)) for name, e in variants.items()) for kernel in tried
 })  # fmt: skip
-varied_drift = {
-    name: drift.assess([result.z], logistic.quantity.prior, logistic.quantity.bins(), variants[name].data)
-    for name, result in varied.items()
-}
+varied_drift = {name: assess([result]) for name, result in varied.items()}
 varied_scores = {
-    (kernel, *name): drift.score(forecasts([probes[kernel, *name]]), varied_drift[name])
+    (kernel, *name): drift.score(forecast([probes[kernel, *name]]), varied_drift[name])
     for kernel in tried for name in variants
 }  # fmt: skip
 
@@ -1077,7 +1009,7 @@ base = residual([varied["steps", steps]])
 print(f"\n{'logistic map':15s} {'TV':>6s} {'residual':>9s}  " + " ".join(f"{kernel:>10s}" for kernel in tried)
       + "   best reach (skill)   by the rule (skill)")  # fmt: skip
 for name, d in varied_drift.items():
-    skills = [drift.skill(forecasts([tangents["logistic", r]]), d.q, d.p).mean() for r in reaches]
+    skills = [drift.skill(forecast([tangents["logistic", r]]), d.q, d.p).mean() for r in reaches]
     left = residual([varied[name]])
     ruled = int(np.argmin(np.abs(np.log(np.array(reaches) / (reach["logistic"] * left / base)))))
     told = " ".join(f"{varied_scores[kernel, *name].correlation.value:10.2f}" for kernel in tried)
@@ -1115,7 +1047,7 @@ e = models["logistic", "unet", seed]
 store = Store()
 training = store.fetch(e.training_config).meta["seconds"]
 data = e.training_set().x
-kernel = kernels.IsotropicKernel(scale["unet"], data.std(axis=(0, 1)))
+kernel = kernels.IsotropicKernel(numbers["unet"].scale, data.std(axis=(0, 1)))
 p = observed["logistic", "unet"].p
 ratios = []
 for _ in range(5):

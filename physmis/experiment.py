@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,13 +46,13 @@ class Experiment:
         """The ``data`` trajectories that the model is trained on."""
         if self.task.chunk:
             return self._recorded(self.collections(), store)
-        return self.task.sample(self.data, np.random.default_rng([self.seed, DATA]))
+        return _generated(self.task, self.data, self.seed, DATA)
 
     def fresh_set(self, store: Store | None = None) -> Batch:
         """As many trajectories again, that no model is trained on."""
         if self.task.chunk:
             return self._recorded(self.collections(fresh=True), store)
-        return self.task.sample(self.data, np.random.default_rng([self.seed, FRESH]))
+        return _generated(self.task, self.data, self.seed, FRESH)
 
     def collections(self, fresh: bool = False) -> list[Collection]:
         """The chunks that make up the training set (or `fresh_set`); none where nothing is collected."""
@@ -107,6 +107,11 @@ class Experiment:
 
     def __str__(self) -> str:
         return f"{_told(self.model)} on {_told(self.task)}, seed {self.seed}"
+
+
+@lru_cache(maxsize=2)  # several kernels in a row ask for the same one
+def _generated(task: Task, n: int, seed: int, stream: int) -> Batch:
+    return task.sample(n, np.random.default_rng([seed, stream]))
 
 
 @dataclass(frozen=True)

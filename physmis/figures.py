@@ -81,8 +81,8 @@ def resolve_device(device: str) -> str:
 class Run:
     """One notebook's run: its resolved settings, and what it has saved so far.
 
-    `profile`, `seeds` (a tuple) and `device` ("cpu" or "cuda") are for the notebook to use. Set `cold` when
-    something had to be computed because the store did not hold it.
+    `profile`, `seeds` (a tuple) and `device` ("cpu" or "cuda") are for the notebook to use. `cold` tells
+    whether something had to be computed because the store did not hold it.
     """
 
     def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: Contract):
@@ -98,6 +98,17 @@ class Run:
         self._begun = time.perf_counter()
         self._memory = _PeakMemory()
         weakref.finalize(self, self._memory.done.set)  # A run may be left unfinished.
+
+    def compute(self, jobs: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Results of experiments, deviations and the like, by name: from the store, or computed now.
+
+        See `physmis.experiment.run_all`.
+        """
+        from physmis.experiment import run_all  # it brings torch, which figures do without
+
+        results, cold = run_all(list(jobs.values()), self.device)
+        self.cold |= cold
+        return dict(zip(jobs, results, strict=True))
 
     def save_figure(self, fig: Figure, id: str, data: Mapping[str, Any], configs: Iterable[str] = ()) -> Path:
         """Write a figure at its own size as `.png` and `.pdf`, and the plotted arrays as `.npz`.

@@ -23,7 +23,7 @@ COLOURS = {
     "transformer": _WONG[1],
     "vae": _WONG[2],
     "mlp": _WONG[4],
-    "planner": _WONG[3],
+    "planner": "#882255",  # wine: red is a kernel's
     "prior": "0.45",
 }
 NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}
