@@ -1,0 +1,626 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Plan ways through a maze, and measure how far they go
+#
+# **What you will do.** Collect demonstrations of a ball that is driven through a maze, in MuJoCo; curate them so that
+# the travel distance is spread uniformly; train a diffusion *planner* on them; execute its plans; and compare the
+# travel distances with the curated ones.
+#
+# **What you will learn.** Whether a planner that reaches its goal keeps the distribution of travel distance, and what
+# that means for energy. How to split a change of distance into route, manner and jitter. How far local errors forecast
+# it.
+#
+# **What you need.** Notebook 01; for section 6 the kernels of notebook 02. The maze needs gymnasium-robotics and
+# MuJoCo: `make figures` installs them, and so does `pip install -e '.[maze]'`.
+#
+# This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
+# Tanaka, 2026). The maze task, its curation, the models and all numbers are this companion's own. Claims examined:
+# C1, *each trajectory looks valid, the distribution is wrong*; C6, *a planner reaches its goal, but its travel
+# distances are off* (in the authors' setting: too long too often); C4 and C5, *a kernel forecasts which values gain
+# and lose mass*, *before the model is trained*.
+
+# %% tags=["parameters"]
+PROFILE = "standard"
+SEED = 0
+DEVICE = "auto"
+
+# %%
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.collections import LineCollection
+from scipy.special import i0e, i1e
+
+import physmis
+from physmis import drift, plotting, tasks, travel
+from physmis.experiment import Collection, Deviation, Experiment
+from physmis.forecasts import (
+    assess,
+    blur_of_size,
+    by_value,
+    calibrate,
+    deviations,
+    excess_of_valid,
+    forecast,
+    longest_reach,
+    memory,
+    pilot_of,
+)
+from physmis.models import build
+from physmis.planning import Execution
+from physmis.tasks.maze import layout
+
+plotting.use_style()
+run = physmis.start("03_maze", profile=PROFILE, seed=SEED, device=DEVICE)
+P = run.profile
+
+
+# %% [markdown]
+# ## 1. Collect demonstrations and curate their travel distance
+#
+# A ball in `PointMaze_Medium-v3` of gymnasium-robotics is pushed by two motors. A *waypoint controller* drives it from
+# cell to cell: the action is $10\,(\text{waypoint} - \text{position}) - \text{velocity}$, plus noise of 0.5, as in the
+# public data sets of this maze. We record its position $(x, y)$ every 0.06 s, 64 times, so a **trajectory** is an array
+# of 64 × 2 numbers.
+#
+# The **quantity** is the travel distance, the length of the path through these positions,
+#
+# $$ m(x) = \sum_t \lVert x_{t+1} - x_t \rVert . $$
+#
+# On a shortest way start and goal decide it. So each demonstration goes by a random third cell, and may turn back
+# anywhere. From many episodes we keep equally many in each fortieth of 5 to 10 m: the **prior** is uniform. We do so
+# at each separation of start and goal, which are 1 to 4 cells apart along the shortest way. So the separation says
+# nothing about the distance; how much the two cells themselves say, we measure.
+
+# %%
+task = tasks.load("maze")
+chunks = -(-P.data // task.chunk)
+pool = run.compute({i: Collection(task, i) for i in range(chunks)})
+recorded = {
+    name: np.concatenate([part.arrays[name] for part in pool.values()])
+    for name in ("x", "separation", "goal")
+}
+size = chunks * task.chunk  # whole chunks, as each of them is uniform
+demonstrations = task.batch(recorded["x"])
+episodes = sum(int(part.arrays["episodes"]) for part in pool.values())
+print(f"{len(demonstrations.z):,} demonstrations from {episodes:,} episodes of {task.steps * task.stride} steps, "
+      f"{sum(part.meta['seconds'] for part in pool.values()):.0f} s of one core")  # fmt: skip
+quantity = task.quantity
+low, high = quantity.prior.support()
+plan = layout(task.maze)
+pairs = np.stack([plan.cell_of(demonstrations.x[:, 0]), plan.cell_of(recorded["goal"])], axis=1)
+_, pair = np.unique(pairs, axis=0, return_inverse=True)
+mean_of_pair = np.bincount(pair, demonstrations.z) / np.bincount(pair)
+# Within-pair variance with one degree of freedom less a pair, so that many pairs explain nothing by chance.
+within = np.sum((demonstrations.z - mean_of_pair[pair]) ** 2) / max(len(pair) - len(mean_of_pair), 1)
+print(f"share of the variance of distance that the cells of start and goal explain: "
+      f"{1 - within / demonstrations.z.var():.3f} ({len(mean_of_pair)} pairs)")  # fmt: skip
+
+
+def draw_maze(ax):
+    """Walls in grey, in metres."""
+    rows, columns = plan.free.shape
+    ax.imshow(~plan.free, extent=(-columns / 2, columns / 2, -rows / 2, rows / 2), cmap="Greys", vmax=2.5)
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set_visible(False)
+
+
+def draw_ways(ax, x, z):
+    """Ways over the maze, coloured by their travel distance; a ring is the start, a dot the goal."""
+    draw_maze(ax)
+    lines = LineCollection(x[..., :2], array=z, cmap="viridis", clim=(low, high), lw=1.4)
+    ax.add_collection(lines)
+    ax.scatter(*x[:, 0, :2].T, s=22, facecolor="white", edgecolor="0.2", zorder=3)
+    ax.scatter(*x[:, -1, :2].T, s=22, color="0.2", zorder=3)
+    return lines
+
+
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1, 1, 1.4))
+for k, ax in enumerate(axes[:2]):
+    lines = draw_ways(ax, demonstrations.x[3 * k : 3 * k + 3], demonstrations.z[3 * k : 3 * k + 3])
+axes[0].set_title("demonstrations")
+fig.colorbar(lines, ax=axes[1], label=quantity.label)
+edges = np.linspace(low, high, 11)
+axes[2].hist(demonstrations.z, edges, density=True, color=plotting.COLOURS["prior"], alpha=0.4, label="all")
+for separation in range(1, task.separations + 1):
+    part = demonstrations.z[recorded["separation"] == separation]
+    share = np.histogram(part, edges)[0] / len(part) / np.diff(edges)
+    colour = plt.cm.cividis((separation - 1) / task.separations)
+    label = f"{separation} cells apart" if separation > 1 else "1 cell apart"
+    axes[2].plot((edges[1:] + edges[:-1]) / 2, share, "osD^"[separation % 4], color=colour, ms=5, label=label)
+axes[2].set(xlabel=quantity.label, ylabel="density [1/m]", title="curated")
+axes[2].legend(fontsize=9, loc="lower center")
+run.save_figure(
+    fig,
+    "fig_03_demonstrations",
+    data={"x": demonstrations.x[:6], "z": demonstrations.z, "separation": recorded["separation"]},
+)
+plt.show()
+for name, depth in {
+    "in walls": task.wall_depth(demonstrations.x),
+    "beyond full force": task.overreach(demonstrations.x),
+}.items():
+    print(f"demonstrations, largest residual {name}: {depth.max():.4f} m; tolerance {task.tolerance} m")
+
+# %% [markdown]
+# **What we see.** Ways with detours, dark for short and bright for long; after arriving, the controller holds the
+# ball at the goal. Travel distance is uniform, at each separation too.
+#
+# The last lines show the **validity** check. A trajectory is valid if its positions never enter a wall, and never ask
+# for more speed or acceleration than the motors can give, both within 0.05 m: 5 % of a cell. (Seen between steps of
+# 0.06 s, that forgives half as much acceleration again as full force gives.) All demonstrations pass, because only
+# such are kept.
+
+# %% [markdown]
+# ## 2. Train planners, plan, and execute
+#
+# The **planner** is the diffusion model of notebook 01 with one change, that published trajectory planners make: the
+# first and last position of what the network sees are never noisy, in training and in sampling. So it learns to fill
+# in the way between a given start and goal. Beside it we train the *unconditional* U-Net, which makes whole
+# trajectories from noise. For a third of the steps we train the planner once more, and both on positions *with
+# velocities*, four channels. All seeds share the demonstrations, so intervals over seeds tell of training and
+# sampling, not of other demonstrations.
+#
+# The sizes were chosen on one seed by the share of valid plans, with the drift printed beside: a learning rate of
+# 0.01, twice that of notebook 01, and an *ancestral* sampler of 50 steps, which draws fresh noise at each (Ho et al.,
+# 2020). The deterministic sampler of notebook 01 stands beside it: the same trained planner, sampled in another way.
+#
+# For each plan we take start and goal from a demonstration drawn at random: a perfect planner would make the same
+# distribution of distances. Plans are then **executed** in the environment: a proportional-derivative tracker follows
+# the plan from its start, without noise. Success is what the environment says at the end: the ball is within 0.45 m
+# of the goal.
+
+# %%
+n, few = min(P.samples, 2048), max(8, min(P.samples, 8192) // 32)
+steps = P.models["planner"]["steps"]
+LABELS = {"planner": "planner", "unet": "unconditional"}
+
+
+def experiment(kind, seed, velocities=False, **changes):
+    """The profile's planner, or the unconditional model of the same size, on the maze."""
+    model = build(kind, **{**P.models["planner"], **changes})
+    return Experiment(replace(task, velocities=velocities), model, size, n, seed)
+
+
+variants = {
+    ("planner", "positions"): {},
+    ("unet", "positions"): {},
+    ("planner", "deterministic sampler"): {"sampler": "multistep", "sampler_steps": P.models["unet"]["sampler_steps"]},
+    ("planner", "a third of the training"): {"steps": steps // 3},
+    ("planner", "velocities, a third"): {"steps": steps // 3, "velocities": True},
+    ("unet", "velocities, a third"): {"steps": steps // 3, "velocities": True},
+}  # fmt: skip
+main = list(variants)[:2]
+jobs = {
+    (*name, seed): experiment(name[0], seed, **options)
+    for name, options in variants.items()
+    for seed in run.seeds
+}
+jobs |= {
+    ("execution", *name, seed): Execution(jobs[*name, seed], few) for name in variants for seed in run.seeds
+}
+jobs |= {("intent", seed): Execution(jobs[*main[0], seed], few, demonstrations=True) for seed in run.seeds}
+done = run.compute(jobs)
+
+
+def seeds_of(*name):
+    """The results of one name, over seeds."""
+    return [done[*name, seed] for seed in run.seeds]
+
+
+def intended(result):
+    """Demonstrations whose start and goal each plan was given."""
+    return demonstrations.x[result.samples.arrays["row"]]
+
+
+fig, axes = plt.subplots(2, 4, figsize=(12, 6.3))
+plans, free = done[*main[0], SEED], done[*main[1], SEED]
+executed = done["execution", *main[0], SEED].arrays["x"]
+rows = [intended(plans), plans.x, executed, free.x]
+titles = ("demonstrations", "plans", "plans, executed", "unconditional")
+for column, x, title in zip(axes.T, rows, titles, strict=True):
+    for k, ax in enumerate(column):
+        some = slice(3 * k, 3 * k + 3)
+        lines = draw_ways(ax, x[some], task.distance(x[some]))
+    column[0].set_title(title)
+fig.colorbar(lines, ax=axes, label=quantity.label, shrink=0.6)
+run.save_figure(
+    fig,
+    "fig_03_plans",
+    data={title.replace(", ", "_"): x[:6, :, :2] for title, x in zip(titles, rows, strict=True)},
+    configs=[plans.key, free.key],
+)
+plt.show()
+
+# %% [markdown]
+# **What we see.** The first six of each, not chosen. The first three columns share start and goal. Plans look like
+# demonstrations, but for corners that are cut through a wall now and then, and wiggles. Where a plan leads through a
+# wall, its execution is stopped there.
+
+
+# %%
+def over_seeds(statistic, *name):
+    """Mean over seeds of a statistic of a result, with its interval."""
+    return drift.bootstrap(
+        np.mean, [np.asarray(statistic(result), dtype=float) for result in seeds_of(*name)]
+    )
+
+
+planned = {name: assess(seeds_of(*name)) for name in variants}
+driven = {}
+for name in variants:
+    distances = [task.distance(r.arrays["x"]) for r in seeds_of("execution", *name)]
+    driven[name] = drift.assess(distances, quantity.prior, quantity.bins(), size)
+print(
+    f"{'model':15s} {'variant':24s} {'valid':22s} {'in a wall':10s} {'success':22s} {'excess drift, planned'}"
+)
+valid = {name: over_seeds(lambda r: r.valid, *name) for name in variants}
+success = {name: over_seeds(lambda r: r.arrays["success"], "execution", *name) for name in variants}
+for name in variants:
+    walls = over_seeds(lambda r: task.wall_depth(r.x) > task.tolerance, *name)
+    print(
+        f"{LABELS[name[0]]:15s} {name[1]:24s} {valid[name]!s:22s} {walls.value:10.3f} {success[name]!s:22s} {planned[name].excess}"
+    )
+print("demonstrations, executed: success", over_seeds(lambda r: r.arrays["success"], "intent"))
+
+# %% [markdown]
+# **What we see.** The planner reaches its goal in 97 % of executions. Not all of its plans are valid, though: 0.69 on
+# average over three seeds, and the seeds differ (hence the wide interval). Most of the others lead through a corner
+# of a wall. So claim C1 as strictly as we put it, nine plans in ten valid, is *not* reproduced at this size of model.
+# Its substance can be asked in two other ways, and section 3 does so: do the valid plans alone drift? And do the
+# *executed* plans, which obey physics whatever was planned? The unconditional model is less valid, as nothing ties it
+# to a start and a goal.
+#
+# The deterministic sampler makes more invalid plans from the same trained planner. After a third of the training
+# hardly any plan is valid, with velocities fewer still: those rows say what too short a training does, and not much
+# about velocities. (Without a goal of its own, an unconditional sample is executed toward its own end.)
+#
+# ## 3. Compare travel distances with the curated ones
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True)
+saved = {}
+for ax, name in zip(axes, main, strict=True):
+    found, after = planned[name], driven[name]
+    plotting.plot_recovered(ax, found.edges, found.p, found.q, n, name[0])
+    coarse = np.linspace(low - 1.5, high + 1.5, 19)
+    values = np.concatenate(list(after.values))
+    share = np.histogram(values, coarse)[0] / len(values) / np.diff(coarse) * (high - low)
+    ax.stairs(share, coarse, color="black", lw=1.4, ls="--", label="executed")
+    ax.set(title=LABELS[name[0]], xlabel=quantity.label, ylim=(0, 1.9))
+    saved |= {f"{name[0]}_{k}": v for k, v in (("edges", found.edges), ("p", found.p), ("q", found.q),
+                                               ("executed", share), ("executed_edges", coarse))}  # fmt: skip
+axes[0].set_ylabel("density relative to the prior")
+axes[0].legend(fontsize=9, loc="lower center")
+keys = [done[name].key for name in jobs if hasattr(done[name], "key")]
+run.save_figure(fig, "fig_03_distance", data=saved, configs=keys)
+plt.show()
+
+
+# %%
+def change(result):
+    """Travel distance of each plan less that of its demonstration; for the unconditional, less the mean."""
+    start = task.distance(intended(result)) if "row" in result.samples.arrays else demonstrations.z.mean()
+    return result.z - start
+
+
+def longer(result):
+    """Whether each plan is longer than its demonstration."""
+    return change(result) > 0
+
+
+changed = {name: over_seeds(change, *name) for name in variants}
+print(
+    "change of the mean travel distance [m], planned and executed, share of plans longer than their demonstration"
+)
+for name in variants:
+    after = drift.bootstrap(np.mean, [values - demonstrations.z.mean() for values in driven[name].values])
+    told = over_seeds(longer, *name) if name[0] == "planner" else ""
+    print(f"{LABELS[name[0]]:15s} {name[1]:24s} {changed[name]!s:26s} {after!s:26s} {told}")
+run.record_claim("C1.03.planner_valid", *valid[main[0]])
+run.record_claim("C6.03.planner_reaches_goal", *success[main[0]])
+run.record_claim("C6.03.planner_drifts", *planned[main[0]].excess)
+run.record_claim("C6.03.executed_drifts", *driven[main[0]].excess)
+run.record_claim("C6.03.planner_too_long", *over_seeds(longer, *main[0]))
+run.record_claim("C6.03.unconditional_drifts", *planned[main[1]].excess)
+run.record_claim("C6.03.unconditional_too_long", *changed[main[1]])
+run.record_claim(
+    "C6.03.training_helps", *planned["planner", "a third of the training"].minus(planned[main[0]])
+)
+run.record_claim("C1.03.planner_drift_of_valid", *excess_of_valid(seeds_of(*main[0])))
+lost = 1 - valid[main[0]].value
+print(
+    f"leaving out the invalid plans can by itself move the distribution by up to {lost:.2f} in total variation"
+)
+
+# %% [markdown]
+# **What we see.** Both models make too many distances between 6 and 8.5 m and too few long ones: above 9 m the
+# planner makes two fifths of what was curated, the unconditional model less. The lower end leaks: 7 % of the plans
+# are shorter than 5 m, which no demonstration is. On the whole plans are *too short*, by about half a metre on
+# average, with and without given ends; 42 % are longer than the demonstration between the same two places. The
+# authors report *too long too often* in their setting. In ours that is not reproduced. The deterministic sampler
+# brings the mean back to where it was curated, and the total variation stays the same: a right mean is no right
+# distribution. Section 4 shows why.
+#
+# Execution does not repair it. Executed plans drift as planned ones do, and are a little shorter still. As they obey
+# physics and reach their goals, this is the substance of C1 on this task: valid, and yet wrong. The valid plans alone
+# drift as well, though leaving out a third of the plans could do that by itself. More training lessens the drift.
+#
+# ## 4. Split the change into route, manner and jitter
+#
+# A plan can be too long because it takes another **route**, from cell to cell; because of the **manner** it takes it
+# in, cutting corners or swinging wide; or because of **jitter**, quick wiggles that add length without going
+# anywhere. We separate them by a filter, fixed before any model was trained: a local cubic fit over 9 steps, which
+# halves what swings within 0.4 s. Then
+#
+# - route: moves between cells along the smoothed path, 1 m each;
+# - manner: length of the smoothed path, less the route;
+# - jitter: length of the path, less that of the smoothed path.
+#
+# The three add up to the travel distance.
+
+# %%
+PARTS = ("route", "manner", "jitter")
+base = np.array(travel.split(task, demonstrations.x))
+
+
+def change_of_parts(result):
+    """Mean change of each part: against each plan's demonstration, or the mean of all."""
+    x = result.x[..., :2]
+    start = (
+        base[:, result.samples.arrays["row"]]
+        if "row" in result.samples.arrays
+        else base.mean(axis=1, keepdims=True)
+    )
+    return (np.array(travel.split(task, x)) - start).T
+
+
+parts = {
+    name: drift.bootstrap(lambda rows: rows.mean(axis=0), [change_of_parts(r) for r in seeds_of(*name)])
+    for name in variants
+}
+fig, ax = plt.subplots(figsize=(9, 3.6))
+for i, (name, found) in enumerate(parts.items()):
+    at = np.arange(4) + 0.14 * (i - 2.5)
+    found = [*found, changed[name]]
+    style = "full" if name in main else "none"
+    plotting.plot_intervals(ax, at, found, plotting.COLOURS[name[0]], "ospd^v"[i], ls="", fillstyle=style,
+                            label=f"{LABELS[name[0]]}, {name[1]}")  # fmt: skip
+ax.axhline(0, color="0.3", lw=0.8)
+ax.set_xticks(range(4), [*PARTS, "in all"])
+ax.set_ylabel("change of the mean [m]")
+ax.legend(fontsize=8, loc="best")
+run.save_figure(
+    fig,
+    "fig_03_parts",
+    data={f"{kind}_{on.replace(', ', '_').replace(' ', '_')}": found for (kind, on), found in parts.items()},
+    configs=keys,
+)
+plt.show()
+print("mean of the demonstrations [m]:", dict(zip(PARTS, base.mean(axis=1).round(3).tolist(), strict=True)))
+for name, found in parts.items():
+    print(
+        f"{LABELS[name[0]]:15s} {name[1]:24s} "
+        + "  ".join(f"{k} {v}" for k, v in zip(PARTS, found, strict=True))
+    )
+run.record_claim("C6.03.jitter_lengthens", *parts[main[0]][2])
+
+
+# %% [markdown]
+# **What we see.** What is lost is *route*: plans visit fewer cells, about half a move less on average, in all
+# variants. That is choice, not wiggle. Manner changes little in the main models. Jitter depends on the sampler: the
+# ancestral one leaves about none (the claim does not hold), the deterministic one adds 0.36 m from the same trained
+# planner. There jitter and lost route cancel in the mean: a planner that is too short in its route can look right, or
+# too long, by its wiggles. With velocities, wiggles and swings add more than the route loses. So *too long* and *too
+# short* may both come out of one model class; which one depends on sampler and training. (Demonstrations have 0.31 m
+# of jitter by this filter themselves: corners, mostly.)
+#
+# ## 5. Check what jitter does to length, in closed form
+#
+# Independent errors of standard deviation $s$ at each position turn a step of length $\ell$ into one whose length
+# follows *Rice's law*, with mean
+#
+# $$ \mathbb{E}\,\lVert v + d\rVert = \sigma \sqrt{\tfrac{\pi}{2}}\; L\!\left(\frac{\ell^2}{2\sigma^2}\right), \qquad
+#    L(u) = e^{-u/2}\left[(1+u)\, I_0(u/2) + u\, I_1(u/2)\right], $$
+#
+# where $\sigma^2 = 2 s^2$, because both ends of a step move. For $\sigma \ll \ell$ it is $\ell + \sigma^2/2\ell$, the
+# bias of notebook 02; where the ball rests, $\ell = 0$, every error makes length.
+
+
+# %%
+def length_with_jitter(x, s):
+    """Expected travel distance after independent errors of standard deviation s at each position."""
+    step = np.linalg.norm(np.diff(x[..., :2].astype(float), axis=1), axis=-1)
+    sigma, u = np.sqrt(2) * s, step**2 / (4 * s**2)  # i0e(a) = exp(-a) I0(a)
+    half = u / 2
+    return (sigma * np.sqrt(np.pi / 2) * ((1 + u) * i0e(half) + u * i1e(half))).sum(axis=1)
+
+
+some, rng = demonstrations.x[: min(2000, len(demonstrations.x))], np.random.default_rng(SEED)
+worst = []
+for s in (0.003, 0.01, 0.03):
+    moved = [task.measure(some + s * rng.standard_normal(some.shape)) - task.measure(some) for _ in range(8)]
+    formula = (length_with_jitter(some, s) - task.measure(some)).mean()
+    worst.append(np.mean(moved) / formula)
+    print(
+        f"errors of {s} m at each position: {np.mean(moved):.4f} m longer by Monte Carlo, {formula:.4f} by Rice's law"
+    )
+off = [abs(ratio - 1) for ratio in worst]
+run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off))
+
+# %% [markdown]
+# **What we see.** The formula is right at all three sizes. Jitter of 1 cm at each position makes a way 0.26 m longer,
+# since demonstrations move slowly at turns and rest at the goal, where all jitter adds.
+#
+# ## 6. Forecast the drift by kernels
+#
+# The kernels of notebook 02 as they are. Scale and share are set on the sine (with the U-Net of notebook 01, of which
+# the planner has the architecture but not the sampler and the length of training), the reach without any model. Round
+# trips have the strength 0.7 that notebook 02 found on the sine, and a weaker one. For the planner, a deviation keeps
+# start and goal: the error at the two ends is taken off linearly in time. A *plain blur* stands beside them, a null
+# that knows no trajectories: the prior after a Gaussian blur, as wide as it must be to drift as much as the model
+# did.
+
+# %%
+sine = {
+    s: Experiment(tasks.load("sine"), build("unet", **P.models["unet"]), P.data, P.samples, s)
+    for s in run.seeds
+}
+seed = run.seeds[0]
+found = run.compute({**sine, "pilot": pilot_of(sine[seed])})
+numbers = calibrate([found[s] for s in run.seeds], found["pilot"])
+print(f"isotropic scale {numbers.scale:.4f}, share of the pilot {numbers.share:.3f}")
+reaches = (0.025, 0.05, 0.1, 0.2)
+tried = run.compute({
+    (*name, r): Deviation(jobs[*name, seed], "tangent", {"reach": r}) for name in main for r in reaches
+})  # fmt: skip
+reach = {}
+for name in main:
+    reach[name] = longest_reach({r: tried[*name, r] for r in reaches})
+    left = np.round([np.median(tried[*name, r].validity) for r in reaches], 3)
+    print(
+        f"{LABELS[name[0]]}: median residual after steps of reach {reaches}: {left}, so reach {reach[name]}"
+    )
+WEAK, STRONG = 0.4, 0.7
+trips = {}
+for name in main:
+    for s in run.seeds:
+        e = jobs[*name, s]
+        each = deviations(e, numbers, reach[name], STRONG, pilot_of(e))
+        each["weaker trip"] = Deviation(e, "round_trip", {"strength": WEAK}, e)
+        trips |= {(kernel, *name, s): d for kernel, d in each.items()}
+landings = run.compute(trips)
+
+
+def landed(kernel, name):
+    """Where a kernel lands, over seeds."""
+    return [landings[kernel, *name, s] for s in run.seeds]
+
+
+ROWS = ("isotropic", "neighbour", "tangent", "pilot", "weaker trip", "round trip")
+laws = {(kernel, name): forecast(landed(kernel, name)) for kernel in ROWS for name in main}
+for name in main:
+    laws["plain blur", name] = blur_of_size(quantity, planned[name].excess.value)
+scores = {pair: drift.score(law, planned[pair[1]]) for pair, law in laws.items()}
+for name in main:
+    print(
+        f"{LABELS[name[0]]}: memory of d, drift correlation (noise ceiling {scores['tangent', name].ceiling:.2f}), skill"
+    )
+    for kernel in ROWS:
+        before = "" if "trip" in kernel else "before training"
+        kept = np.mean([memory(landing) for landing in landed(kernel, name)])
+        score = scores[kernel, name]
+        print(f"  {kernel:12s} {kept:5.2f}  {score.correlation!s:24s} {score.skill!s:24s} {before}")
+    score = scores["plain blur", name]
+    print(
+        f"  {'plain blur':12s}        {score.correlation!s:24s} {score.skill!s:24s} as wide as the drift asks"
+    )
+for name in main:
+    kind = "planner" if name[0] == "planner" else "unconditional"
+    run.record_claim(f"C4.03.{kind}_round_trip", *scores["round trip", name].correlation)
+    run.record_claim(f"C4.03.{kind}_local_errors", *scores["weaker trip", name].correlation)
+    for kernel in ("isotropic", "neighbour", "tangent", "pilot"):
+        run.record_claim(f"C5.03.{kind}_{kernel}", *scores[kernel, name].correlation)
+
+# %%
+fig, axes = plt.subplots(1, 4, figsize=(14, 3.6))
+saved = {}
+for ax, name in zip(axes, main, strict=False):
+    found = planned[name]
+    shown = {kernel: laws[kernel, name] for kernel in ("tangent", "round trip")}
+    plotting.plot_forecast(ax, found.edges, found.p, found.q, shown, n, name[0])
+    ax.set(title=LABELS[name[0]], xlabel=quantity.label)
+    saved |= {f"{name[0]}_{k}": v for k, v in (("q", found.q), ("p", found.p), ("edges", found.edges))}
+    saved |= {f"{name[0]}_{kernel.replace(' ', '_')}": law for kernel, law in shown.items()}
+axes[0].set_ylabel("drift relative to the prior")
+axes[0].legend(fontsize=8, loc="lower center")
+centres = low + (np.arange(12) + 0.5) / 12 * (high - low)
+for kernel in ("isotropic", "neighbour", "tangent", "weaker trip"):
+    colour, marker = plotting.KERNELS[kernel.replace("weaker", "round")]
+    found = by_value(landed(kernel, main[0]), 12)
+    for ax, values in zip(axes[2:], found.mean(axis=0), strict=True):
+        line = "--" if kernel == "weaker trip" else "-"
+        ax.plot(centres, values, line, color=colour, marker=marker, ms=4, label=kernel)
+    saved[f"by_value_{kernel.replace(' ', '_')}"] = found
+axes[2].axhline(0, color="0.7", lw=0.8, zorder=0)
+axes[2].set(title="planner: bias by value", xlabel=quantity.label, ylabel="bias [m]")
+axes[3].set(title="planner: spread by value", xlabel=quantity.label, ylabel="spread [m]", ylim=(0, 0.95))
+axes[3].legend(fontsize=8, loc="upper left")
+saved |= {f"{kernel}_{name[0]}_score".replace(" ", "_"): [score.correlation, score.skill]
+          for (kernel, name), score in scores.items()}  # fmt: skip
+run.save_figure(fig, "fig_03_forecast", data=saved, configs=[r.key for r in landings.values()])
+plt.show()
+
+# %% [markdown]
+# **What we see.** The round trips forecast the loss of long distances, the leak below 5 m and the gain between. The
+# weaker one keeps most of the distance (memory 0.9 and 0.8) and still finds the drift: errors near a plan move the
+# mass. In the bias it shows why: long ways come back shorter, short ones longer.
+#
+# Before training the forecasts are fair at best. The tangent kernel and the pilot get the ends right, with
+# correlations of about 0.5; a plain blur that knows no trajectories has 0.68 for the planner and 0.46 without given
+# ends, so they tell nothing that smoothing does not. Isotropic errors forecast the wrong direction: at the scale of
+# the sine they are jitter, which makes every way longer (section 5), and this planner does not jitter. The neighbour
+# adds the same jitter. So C5 holds here in sign, for the tangent kernel and the pilot, and is of no practical use.
+#
+# ## 7. See what it costs
+#
+# Whoever curates travel distance may care for energy. The tracker's **control effort** is the sum of its squared
+# actions times seconds. We compare executed plans with executed demonstrations of the same starts and goals.
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 3.6))
+effort = {"curated intent": [done["intent", s].arrays["effort"] for s in run.seeds]}
+effort |= {LABELS[name[0]]: [r.arrays["effort"] for r in seeds_of("execution", *name)] for name in main}
+colours = ["prior", main[0][0], main[1][0]]
+for (title, groups), key in zip(effort.items(), colours, strict=True):
+    ax.ecdf(np.concatenate(groups), color=plotting.COLOURS[key], lw=2, label=title)
+ax.set(xlabel="control effort [s]", ylabel="share of executions", ylim=(0, 1.02))
+ax.legend(fontsize=9, loc="lower right")
+run.save_figure(fig, "fig_03_effort", data={k.replace(" ", "_"): v for k, v in effort.items()}, configs=keys)
+plt.show()
+ratios = {}
+for what, statistic in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
+    for title in list(effort)[1:]:
+        pairs = [np.stack(pair, axis=1) for pair in zip(effort[title], effort["curated intent"], strict=True)]
+        ratios[title, what] = drift.bootstrap(lambda rows, f=statistic: f(rows[:, 0]) / f(rows[:, 1]), pairs)
+        print(f"{title:15s} {what:5s} of the effort, against the intent: {ratios[title, what]}")
+most, made = np.max(effort["curated intent"]), seeds_of(*main[0])
+hit = np.stack([task.wall_depth(result.x[:few]) > task.tolerance for result in made])
+beyond = np.stack(effort["planner"]) > most
+print(f"more effort than any demonstration takes ({most:.2f} s): {beyond[hit].mean():.3f} of the plans that lead into a wall, "
+      f"{beyond[~hit].mean():.3f} of the others")  # fmt: skip
+run.record_claim("C6.03.effort_mean", *ratios["planner", "mean"])
+run.record_claim("C6.03.effort_p95", *ratios["planner", "p95"])
+
+# %% [markdown]
+# **What we see.** Executed plans take less effort than was curated at the median, as they go less far, and more in a
+# tail above 3.7 s, which the intent does not have: those plans lead into a wall, and the tracker pushes against it
+# (15 % of the plans that lead into a wall do so, and none of the others). For the planner the two cancel in the 95th
+# percentile, whose interval is too wide to tell; the mean is lower by about an eighth. Who sized a battery by the
+# curated demonstrations would be wrong at both ends.
+#
+# ## What to take along
+#
+# - A planner that reaches its goal 97 times in 100 still does not keep the curated travel distance: long ways are
+#   lost. It is the route that is lost, not the manner of taking it.
+# - Means mislead. One sampler turns lost route into a right mean by adding jitter.
+# - *Too long too often* was not reproduced with our model and data: plans are too short.
+# - Single plans of our small model are often invalid. Executed ones are valid by nature, and drift as much.
+# - The trained model's own local errors forecast the drift. Forecasts made before training say no more than a
+#   plain blur does.
+
+# %%
+run.finish()
