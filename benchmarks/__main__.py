@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import kernels, maze, models, tasks, unet
+from benchmarks import kernels, maze, models, pendulum, tasks, unet
 from physmis import figures, store
 
 
@@ -21,15 +21,18 @@ def main() -> None:
     kernel_rows, kernel_notes = kernels.run()
     print("Maze: about half a minute", flush=True)
     maze_rows = maze.run()
+    print("Pendulum: about half a minute", flush=True)
+    pendulum_rows, pendulum_notes = pendulum.run()
     print("Models: about a minute", flush=True)
     model_rows, model_notes = models.run()
     print("U-Net against its peer: about a minute", flush=True)
     unet_rows, unet_notes = unet.run()
     lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
     lines += [
-        f"| {' | '.join(row)} |" for row in unet_rows + maze_rows + model_rows + task_rows + kernel_rows
+        f"| {' | '.join(row)} |"
+        for row in unet_rows + maze_rows + pendulum_rows + model_rows + task_rows + kernel_rows
     ]
-    notes = [f"- {note}" for note in [*unet_notes, *model_notes, *kernel_notes, machine]]
+    notes = [f"- {note}" for note in [*unet_notes, *pendulum_notes, *model_notes, *kernel_notes, machine]]
     text = "\n".join(["# Latest run", "", *lines, "", *notes]) + "\n"
     path = Path(__file__).with_name("latest.md")
     path.write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.timing import Row, alone
 from physmis.tasks import load
 
-NAMES, N, REPEATS = ("sine", "cone", "logistic"), 20_000, 5
+NAMES, N, REPEATS = ("sine", "cone", "logistic", "pendulum"), 20_000, 5
 
 
 def run() -> list[Row]:

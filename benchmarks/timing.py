@@ -34,16 +34,28 @@ def interleaved(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return seconds
 
 
-def compare(operation: str, unit: str, amount: int, ours: Callable, peer: Callable, repeats: int) -> Row:
-    """Throughputs, when each call does ``amount`` of ``unit``, and how many times the peer's is ours."""
+def compare(
+    operation: str,
+    unit: str,
+    amount: int,
+    ours: Callable,
+    peer: Callable,
+    repeats: int,
+    peer_amount: int | None = None,
+) -> Row:
+    """Throughputs, and how many times the peer's is ours.
+
+    Each call does ``amount`` of ``unit``, or the peer's ``peer_amount``.
+    """
+    share = 1 if peer_amount is None else amount / peer_amount
     seconds = interleaved({"ours": ours, "peer": peer}, repeats)
-    ratios = [theirs / mine for mine, theirs in zip(seconds["ours"], seconds["peer"], strict=True)]
+    ratios = [share * theirs / mine for mine, theirs in zip(seconds["ours"], seconds["peer"], strict=True)]
     mine, theirs = (statistics.median(seconds[name]) for name in ("ours", "peer"))
     return Row(
         operation,
         f"{short(amount / mine)} {unit}/s",
-        f"{short(amount / theirs)} {unit}/s",
-        f"{theirs / mine:.2f}",
+        f"{short(amount / share / theirs)} {unit}/s",
+        f"{share * theirs / mine:.2f}",
         f"{min(ratios):.2f} to {max(ratios):.2f}",
     )
 

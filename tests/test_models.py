@@ -19,6 +19,7 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from physmis.models import GenerativeModel, build, generator
+from physmis.models.training import optimise
 from physmis.models.transformer import Mixture
 from physmis.models.vae import ACTIVE
 
@@ -216,6 +217,16 @@ def test_state_restores_the_same_samples(trained):
 
 
 # training
+
+
+@pytest.mark.parametrize("steps", range(1, 25))
+def test_any_number_of_steps_trains(steps):
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 1)
+    x = torch.randn(64, 3)
+    trained, losses = optimise(network, lambda: network(x).square().mean(), steps, 1e-3)
+    assert losses.shape == (steps,) and np.isfinite(losses).all()
+    assert trained(x).square().mean() <= losses[0]
 
 
 @dataclass

@@ -201,7 +201,7 @@ def test_nan_and_infinity_are_refused_naming_task_and_trajectory(name, bad):
 
 
 def test_unknown_task_is_refused_naming_the_accepted_ones():
-    with pytest.raises(ValueError, match="'pendulums'.*cone, logistic, maze, sine"):
+    with pytest.raises(ValueError, match="'pendulums'.*cone, logistic, maze, pendulum, sine"):
         load("pendulums")
 
 

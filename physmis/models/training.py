@@ -41,7 +41,8 @@ def optimise(
     averaged = copy.deepcopy(network)
     weights, average = list(network.parameters()), list(averaged.parameters())
     optimiser = torch.optim.Adam(weights, lr=rate, fused=True)
-    schedule = OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    # Of fewer than 20 steps a tenth would be none: such a training sees the start of a longer schedule.
+    schedule = OneCycleLR(optimiser, rate, total_steps=max(steps + 1, 20), pct_start=0.1)
     losses = np.empty(steps, dtype=np.float32)
     for step in range(steps):
         if progress is not None:

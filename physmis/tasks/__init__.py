@@ -169,9 +169,10 @@ def load(name: str, **parameters: Any) -> Task:
     ValueError : unknown task or parameter, or a value outside its range.
     """
     from physmis.tasks.maze import PointMaze
+    from physmis.tasks.pendulum import Pendulum
     from physmis.tasks.synthetic import Cone, Logistic, Sine
 
-    registry = {task.name: task for task in (Sine, Cone, Logistic, PointMaze)}
+    registry = {task.name: task for task in (Sine, Cone, Logistic, PointMaze, Pendulum)}
     if name not in registry:
         raise ValueError(f"unknown task {name!r}; accepted: {', '.join(sorted(registry))}")
     known = [f.name for f in dataclasses.fields(registry[name])]
