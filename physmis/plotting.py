@@ -139,6 +139,11 @@ def plot_recovered(
     ax.stairs(q_in.mean(axis=0), inner, color=COLOURS[model], lw=2, label="recovered $q(z)$")
     ax.set_ylim(bottom=0)
     ax.set_xlim(inner[0], inner[-1])
+    _tell_outside(ax, q, COLOURS[model])
+
+
+def _tell_outside(ax, q, colour):
+    """Write the mass of the two open bins, which are not drawn, into the upper corners."""
     outside = q[:, [0, -1]].mean(axis=0)
     for share, side, place in zip(outside, ("left", "right"), (0.01, 0.99), strict=True):
         if share > 0.001:
@@ -150,7 +155,7 @@ def plot_recovered(
                 ha=side,
                 va="top",
                 fontsize=9,
-                color=COLOURS[model],
+                color=colour,
             )
 
 
@@ -166,7 +171,8 @@ def plot_forecast(
     """Drift of a model, and forecasts of it by kernel: means over seeds, relative to the prior's density.
 
     ``n`` values were drawn from each seed. The grey band is where 95 % of such means would lie without drift;
-    triangles mark the peaks and troughs of the drift that stand out of that noise.
+    triangles mark the peaks and troughs of the drift that stand out of that noise. The mass of open bins is
+    written into the corners, as by `plot_recovered`.
     """
     inner = edges[1:-1]
     width = np.diff(inner)
@@ -187,6 +193,7 @@ def plot_forecast(
         ax.plot(centres[at], seen[at] + sign * 0.1 * reach, marker, color=COLOURS[model], ms=6)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set(xlim=(inner[0], inner[-1]), ylim=(-1.25 * reach, 1.25 * reach))
+    _tell_outside(ax, q, COLOURS[model])
 
 
 def plot_validity(
