@@ -20,6 +20,7 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from physmis import kernels
+from physmis.mitigations import Treatment
 from physmis.models import GenerativeModel, build
 from physmis.store import Entry, Store, key
 from physmis.tasks import Batch, Task
@@ -33,7 +34,8 @@ class Experiment:
     """One model trained on one training set of a task, and ``samples`` trajectories drawn from it.
 
     ``seed`` decides the training set, the initial weights, the order of training and the drawn noise. (Where
-    a task's trajectories are collected, all seeds share the same demonstrations.)
+    a task's trajectories are collected, all seeds share the same demonstrations.) A ``treatment`` changes how
+    the model is trained and sampled.
     """
 
     task: Task
@@ -41,6 +43,7 @@ class Experiment:
     data: int
     samples: int
     seed: int
+    treatment: Treatment | None = None
 
     def training_set(self, store: Store | None = None) -> Batch:
         """The ``data`` trajectories that the model is trained on."""
@@ -73,6 +76,7 @@ class Experiment:
             "data": self.data,
             "model": model,
             "seed": self.seed,
+            **({} if self.treatment is None else {"treatment": self.treatment.config()}),
         }
 
     @property
@@ -89,7 +93,8 @@ class Experiment:
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
         """Arrays ``x``, ``z`` and ``validity`` of the drawn trajectories.
 
-        For a model that is given some steps also ``row``, the training trajectory that they come from.
+        For a model that is given some steps also ``row``, the training trajectory that they come from; for
+        one that is told a quantity also ``requested``.
         """
         model, rng = trained(self, store, device), np.random.default_rng([self.seed, SAMPLE])
         clamp, of = {}, {}
@@ -97,7 +102,9 @@ class Experiment:
             data = self.training_set(store).x
             of["row"] = rng.integers(len(data), size=self.samples)
             clamp = {step: data[of["row"], step] for step in model.given}
-        x = model.sample(self.samples, rng, clamp)
+        if self.treatment and (asked := self.treatment.requests(self.task, self.samples, rng)) is not None:
+            of["requested"] = asked
+        x = model.sample(self.samples, rng, clamp, of.get("requested"))
         return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x), **of}
 
     @property
@@ -106,7 +113,8 @@ class Experiment:
         return self.model.cost
 
     def __str__(self) -> str:
-        return f"{_told(self.model)} on {_told(self.task)}, seed {self.seed}"
+        treated = f", {self.treatment.name}" if self.treatment else ""
+        return f"{_told(self.model)} on {_told(self.task)}{treated}, seed {self.seed}"
 
 
 @lru_cache(maxsize=2)  # several kernels in a row ask for the same one
@@ -334,9 +342,9 @@ def trained(experiment: Experiment, store: Store, device: str) -> GenerativeMode
         return model.from_state(entry.weights)
     begun = time.perf_counter()
     data = experiment.training_set(store)
-    model.fit(
-        data.x, np.random.default_rng([experiment.seed, FIT]), progress=_reporter(f"train {experiment}")
-    )
+    given = experiment.treatment.fitting(experiment.task, data) if experiment.treatment else {"x": data.x}
+    rng = np.random.default_rng([experiment.seed, FIT])
+    model.fit(rng=rng, progress=_reporter(f"train {experiment}"), **given)
     store.put(
         experiment.training_config,
         arrays={"losses": model.losses},

@@ -1,0 +1,190 @@
+"""Three ways against drift: change the data, the interface of the model, or its coordinates.
+
+Each is a `Treatment` of an experiment (`physmis.experiment.Experiment`), which is trained and sampled
+accordingly; what comes out are trajectories as ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linprog
+
+from physmis.drift import bin_of, total_variation
+from physmis.tasks import Batch, Task
+
+SMALLEST = 1e-9  # of a law: what counts as no mass
+
+
+class Treatment:
+    """How an experiment departs from plain training and sampling. Subclasses are frozen dataclasses."""
+
+    name: ClassVar[str]
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters: what identifies the treatment in the store."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def fitting(self, task: Task, batch: Batch) -> dict[str, np.ndarray]:
+        """Trajectories ``x`` and further arguments of `physmis.models.GenerativeModel.fit`."""
+        return {"x": batch.x}
+
+    def requests(self, task: Task, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n"] | None:
+        """What the model is asked for in sampling; None for models that are told nothing."""
+        return None
+
+
+@dataclass(frozen=True)
+class Reweighted(Treatment):
+    """Training that meets trajectories as often as ``weights`` say, one for each bin of the quantity."""
+
+    name: ClassVar[str] = "reweighted"
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        _check_weights(np.asarray(self.weights, dtype=float))
+
+    def fitting(self, task, batch):
+        edges = task.quantity.bins()
+        if len(self.weights) != len(edges) - 1:
+            raise ValueError(
+                f"one weight for each of the {len(edges) - 1} bins wanted, got {len(self.weights)}"
+            )
+        return {"x": batch.x, "weights": np.asarray(self.weights)[bin_of(batch.z, edges)]}
+
+
+@dataclass(frozen=True)
+class Conditioned(Treatment):
+    """A model that is told the quantity of each trajectory, and is asked for values drawn from the prior."""
+
+    name: ClassVar[str] = "conditioned"
+
+    def fitting(self, task, batch):
+        return {"x": batch.x, "condition": batch.z}
+
+    def requests(self, task, n, rng):
+        return task.quantity.prior.ppf(rng.random(n))
+
+
+def inverse_drift_weights(
+    p: Float[np.ndarray, "bins"], q: Float[np.ndarray, "bins"]
+) -> Float[np.ndarray, "bins"]:
+    """Weights p / q of bins: more of what came out too rarely, less of what came out too often.
+
+    The naive recipe. Bins outside of the prior, where no data are, get weight 0. Mean 1 under ``p``.
+
+    Raises
+    ------
+    ValueError : a bin with mass in ``p`` has none in ``q``: no finite weight would do.
+    """
+    p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
+    inside = p > SMALLEST
+    if (lost := inside & (q <= SMALLEST)).any():
+        raise ValueError(
+            f"{lost.sum()} of {inside.sum()} bins were not met at all: no finite weight would bring them back"
+        )
+    weights = np.where(inside, p / np.maximum(q, SMALLEST), 0.0)
+    return weights / (p @ weights)
+
+
+class Source(NamedTuple):
+    """A law of the data that a transition takes near the prior.
+
+    law : of the data, over bins.    weights : law / p, 0 where the prior has no mass.
+    recovered : the law that comes out.    residual : its total variation from the prior.
+    """
+
+    law: Float[np.ndarray, "bins"]
+    weights: Float[np.ndarray, "bins"]
+    recovered: Float[np.ndarray, "bins"]
+    residual: float
+
+
+def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"]) -> Source:
+    """The best that reweighting could do: the law of data whose image is closest to ``p``.
+
+    Minimises the total variation of pi T from p over laws pi with mass where ``p`` has mass (elsewhere are no
+    data to weight), a linear program. If T is known and does not change with the weights, no weights do
+    better. The solution may sit on few bins.
+
+    Raises
+    ------
+    ValueError : ``p`` is no law, or ``transition`` is not square of its size.
+    """
+    p, transition = _check_transition(p, transition)
+    inside = np.flatnonzero(p > SMALLEST)
+    image, n, bins = transition[inside].T, len(inside), len(p)
+    # Unknowns: pi on the bins inside, and u with |pi T - p| <= u.
+    eye = np.eye(bins)
+    found = linprog(
+        np.concatenate([np.zeros(n), np.full(bins, 0.5)]),
+        A_ub=np.block([[image, -eye], [-image, -eye]]),
+        b_ub=np.concatenate([p, -p]),
+        A_eq=np.concatenate([np.ones(n), np.zeros(bins)])[None],
+        b_eq=[1.0],
+    )
+    law = np.zeros(bins)
+    law[inside] = np.maximum(found.x[:n], 0)
+    return _source(law / law.sum(), p, transition)
+
+
+def unfolded_source(
+    p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"], steps: int
+) -> Source:
+    """A smooth source near `closest_source`: ``steps`` of the expectation-maximisation iteration from ``p``.
+
+    pi <- pi * (T (p / (pi T))), which keeps pi a law without negative mass and never makes the Kullback-
+    Leibler divergence of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini
+    1995). Few steps give even weights, many approach the closest source.
+
+    Raises
+    ------
+    ValueError : as `closest_source`, or ``steps`` is negative.
+    """
+    p, transition = _check_transition(p, transition)
+    if steps < 0:
+        raise ValueError(f"0 steps or more wanted, got {steps}")
+    law = p.copy()
+    for _ in range(steps):
+        ratio = np.divide(p, law @ transition, out=np.zeros_like(p), where=p > SMALLEST)
+        law = law * (transition @ ratio)
+        law /= law.sum()
+    return _source(law, p, transition)
+
+
+def effective_size(weights: Float[np.ndarray, "n"]) -> float:
+    """(sum w)^2 / sum w^2 of ``n`` trajectories, as a share of n (Kish 1965): 1 for equal weights.
+
+    Raises
+    ------
+    ValueError : a weight is negative or not finite, or all are 0.
+    """
+    weights = np.asarray(weights, dtype=float)
+    _check_weights(weights)
+    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
+
+
+def _source(law, p, transition):
+    recovered = law @ transition
+    weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
+    return Source(law, weights, recovered, float(total_variation(p, recovered)))
+
+
+def _check_transition(p, transition):
+    p, transition = np.asarray(p, dtype=float), np.asarray(transition, dtype=float)
+    if transition.shape != (p.size, p.size) or not np.allclose(transition.sum(axis=1), 1):
+        raise ValueError(
+            f"a transition of shape ({p.size}, {p.size}) whose rows sum to 1 wanted, got {transition.shape}"
+        )
+    total_variation(p, p)  # for its check of the law
+    return p, transition
+
+
+def _check_weights(weights):
+    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        told = f"{np.nanmin(weights):g} to {np.nanmax(weights):g}" if weights.size else "none"
+        raise ValueError(f"weights of 0 or more, finite and not all 0, wanted; got {told}")
