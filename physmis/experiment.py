@@ -20,7 +20,7 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from physmis import kernels
-from physmis.mitigations import Treatment
+from physmis.mitigations import InCoordinates, Treatment
 from physmis.models import GenerativeModel, build
 from physmis.store import Entry, Store, key
 from physmis.tasks import Batch, Task
@@ -44,6 +44,12 @@ class Experiment:
     samples: int
     seed: int
     treatment: Treatment | None = None
+
+    def __post_init__(self):
+        if isinstance(self.treatment, InCoordinates) and self.model.given:
+            raise ValueError(
+                f"model '{self.model.name}' is given some steps; other coordinates do not keep them"
+            )
 
     def training_set(self, store: Store | None = None) -> Batch:
         """The ``data`` trajectories that the model is trained on."""
@@ -105,6 +111,8 @@ class Experiment:
         if self.treatment and (asked := self.treatment.requests(self.task, self.samples, rng)) is not None:
             of["requested"] = asked
         x = model.sample(self.samples, rng, clamp, of.get("requested"))
+        if self.treatment:
+            x = self.treatment.restore(x)
         return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x), **of}
 
     @property

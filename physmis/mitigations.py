@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
+from physmis.coordinates import Coordinates
 from physmis.drift import bin_of, total_variation
 from physmis.tasks import Batch, Task
 
@@ -36,6 +37,10 @@ class Treatment:
     def requests(self, task: Task, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n"] | None:
         """What the model is asked for in sampling; None for models that are told nothing."""
         return None
+
+    def restore(self, y: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
+        """Trajectories of the task from what the model makes."""
+        return y
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,27 @@ class Conditioned(Treatment):
 
     def requests(self, task, n, rng):
         return task.quantity.prior.ppf(rng.random(n))
+
+
+@dataclass(frozen=True)
+class InCoordinates(Treatment):
+    """A model that sees y = phi(x) and whose samples are mapped back.
+
+    It is not told the quantity. Models that are given some steps are refused: a step of y need not belong to
+    the same step of x.
+    """
+
+    name: ClassVar[str] = "in coordinates"
+    coordinates: Coordinates
+
+    def config(self):
+        return {"name": self.name, "coordinates": self.coordinates.config()}
+
+    def fitting(self, task, batch):
+        return {"x": self.coordinates.transform(batch.x)}
+
+    def restore(self, y):
+        return self.coordinates.inverse(y).astype(np.float32)
 
 
 def inverse_drift_weights(

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physmis import drift
-from physmis.experiment import Experiment, run
+from physmis.coordinates import Identity, Increments
+from physmis.experiment import Experiment, run, trained
 from physmis.mitigations import (
     Conditioned,
+    InCoordinates,
     Reweighted,
     closest_source,
     effective_size,
@@ -18,7 +20,7 @@ from physmis.mitigations import (
     unfolded_source,
 )
 from physmis.models import build
-from physmis.store import key
+from physmis.store import Store, key
 from physmis.tasks import load
 
 fixed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -183,6 +185,20 @@ def test_a_conditioned_experiment_asks_for_the_prior():
     found = drift.assess([asked], CONE.quantity.prior, CONE.quantity.bins(), 10**6)
     assert found.tv.value < 1.5 * found.tv_floor.high
     assert "requested" not in run(PLAIN).samples.arrays
+
+
+def test_a_model_in_other_coordinates_makes_trajectories_of_the_task():
+    """Doubled increments, and back: not what the plain model makes, but like the data."""
+    treated = dataclasses.replace(PLAIN, treatment=InCoordinates(Increments(2.0)))
+    result = run(treated)
+    assert result.x.dtype == np.float32 and result.x.shape == run(PLAIN).x.shape
+    same = run(dataclasses.replace(PLAIN, treatment=InCoordinates(Identity())))
+    np.testing.assert_allclose(same.x, run(PLAIN).x, atol=1e-6)
+    x = PLAIN.training_set().x
+    made = trained(treated, Store(), "cpu")
+    np.testing.assert_allclose(made.mean, Increments(2.0).transform(x).mean(axis=(0, 1)), atol=1e-6)
+    with pytest.raises(ValueError, match="'planner' is given some steps"):
+        dataclasses.replace(treated, model=build("planner"))
 
 
 def test_treatments_have_their_own_place_in_the_store_and_none_changes_none():

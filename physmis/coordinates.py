@@ -1,0 +1,201 @@
+"""Invertible changes of coordinates y = phi(x) for trajectories, in families with a few parameters.
+
+A model trained on y and mapped back makes other errors in x than one trained on x.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+SMALLEST = 1e-12  # norm or step below which a direction means nothing
+
+
+class Coordinates(ABC):
+    """An invertible map of trajectories; subclasses are frozen dataclasses, their fields its parameters."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def transform(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
+        """y = phi(x), in float64."""
+
+    @abstractmethod
+    def inverse(self, y: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
+        """x with phi(x) = y, in float64; for any finite y, also one that no data have."""
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class Identity(Coordinates):
+    """y = x."""
+
+    name: ClassVar[str] = "identity"
+
+    def transform(self, x):
+        return np.array(x, dtype=float)
+
+    inverse = transform
+
+
+@dataclass(frozen=True)
+class NormPower(Coordinates):
+    """y = x |x|^(power - 1), with the Euclidean norm over all steps and channels: |y| = |x|^power."""
+
+    name: ClassVar[str] = "norm power"
+    power: float = 0.5
+
+    def __post_init__(self):
+        _check_positive(power=self.power)
+
+    def transform(self, x):
+        return _to_power(x, self.power)
+
+    def inverse(self, y):
+        return _to_power(y, 1 / self.power)
+
+
+def _to_power(x, power):
+    x = np.asarray(x, dtype=float)
+    norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
+    return x * np.maximum(norm, SMALLEST) ** (power - 1)
+
+
+@dataclass(frozen=True)
+class Filter(Coordinates):
+    """Each frequency k of each channel over time, times (1 + k)^slope: above 0 it stresses what is quick."""
+
+    name: ClassVar[str] = "filter"
+    slope: float = 0.5
+
+    def transform(self, x):
+        return self._scaled(x, self.slope)
+
+    def inverse(self, y):
+        return self._scaled(y, -self.slope)
+
+    @staticmethod
+    def _scaled(x, slope):
+        x = np.asarray(x, dtype=float)
+        spectrum = np.fft.rfft(x, axis=1)
+        gain = (1.0 + np.arange(spectrum.shape[1])) ** slope
+        return np.fft.irfft(spectrum * gain[:, None], n=x.shape[1], axis=1)
+
+
+@dataclass(frozen=True)
+class Increments(Coordinates):
+    """The first step, then the change from step to step, times ``scale``."""
+
+    name: ClassVar[str] = "increments"
+    scale: float = 1.0
+
+    def __post_init__(self):
+        _check_positive(scale=self.scale)
+
+    def transform(self, x):
+        x = np.asarray(x, dtype=float)
+        return np.concatenate([x[:, :1], self.scale * np.diff(x, axis=1)], axis=1)
+
+    def inverse(self, y):
+        y = np.asarray(y, dtype=float)
+        return np.cumsum(np.concatenate([y[:, :1], y[:, 1:] / self.scale], axis=1), axis=1)
+
+
+@dataclass(frozen=True)
+class Warp(Coordinates):
+    """Each value through one monotone curve: a rational-quadratic spline through ``values`` at ``knots``.
+
+    Gregory and Delbourgo (1982), with the slopes of the harmonic means of the chords at inner knots and those
+    of the outer chords at the ends, beyond which it goes on as a straight line. It is smooth once.
+    """
+
+    name: ClassVar[str] = "warp"
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self):
+        knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
+        if knots.shape != values.shape or knots.ndim != 1 or len(knots) < 2:
+            raise ValueError(
+                f"as many values as knots wanted, two at least; got {values.shape} and {knots.shape}"
+            )
+        for what, numbers in (("knots", knots), ("values", values)):
+            if not (np.isfinite(numbers).all() and (np.diff(numbers) > 0).all()):
+                raise ValueError(f"{what} must ascend, or the warp has no inverse; got {tuple(numbers)}")
+
+    def _pieces(self):
+        knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
+        chords = np.diff(values) / np.diff(knots)
+        inner = 2 / (1 / chords[1:] + 1 / chords[:-1])
+        return knots, values, chords, np.concatenate([chords[:1], inner, chords[-1:]])
+
+    def transform(self, x):
+        x = np.asarray(x, dtype=float)
+        knots, values, chords, slopes = self._pieces()
+        k = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(chords) - 1)
+        t = np.clip((x - knots[k]) / (knots[k + 1] - knots[k]), 0, 1)
+        s, d, e = chords[k], slopes[k], slopes[k + 1]
+        rise = (values[k + 1] - values[k]) * (s * t**2 + d * t * (1 - t))
+        y = values[k] + rise / (s + (d + e - 2 * s) * t * (1 - t))
+        y = np.where(x < knots[0], values[0] + slopes[0] * (x - knots[0]), y)
+        return np.where(x > knots[-1], values[-1] + slopes[-1] * (x - knots[-1]), y)
+
+    def inverse(self, y):
+        y = np.asarray(y, dtype=float)
+        knots, values, chords, slopes = self._pieces()
+        k = np.clip(np.searchsorted(values, y, side="right") - 1, 0, len(chords) - 1)
+        s, d, e = chords[k], slopes[k], slopes[k + 1]
+        # The piece is a ratio of quadratics in t: its inverse is the root of a quadratic.
+        height, above = values[k + 1] - values[k], np.clip(y, values[0], values[-1]) - values[k]
+        bend = above * (d + e - 2 * s)
+        a, b, c = height * (s - d) + bend, height * d - bend, -s * above
+        t = 2 * c / (-b - np.sqrt(np.maximum(b**2 - 4 * a * c, 0)))
+        x = knots[k] + t * (knots[k + 1] - knots[k])
+        x = np.where(y < values[0], knots[0] + (y - values[0]) / slopes[0], x)
+        return np.where(y > values[-1], knots[-1] + (y - values[-1]) / slopes[-1], x)
+
+
+@dataclass(frozen=True)
+class Polar(Coordinates):
+    """Paths in the plane as first position, then the logarithm of each step's length and its heading.
+
+    Of channels beyond the first two nothing is changed. ``least`` is added to lengths, so that a rest has a
+    finite logarithm; headings go on from step to step without jumps of a whole turn, in radians.
+    """
+
+    name: ClassVar[str] = "polar"
+    least: float = 0.01
+
+    def __post_init__(self):
+        _check_positive(least=self.least)
+
+    def transform(self, x):
+        x = np.array(x, dtype=float)
+        step = np.diff(x[..., :2], axis=1)
+        length = np.linalg.norm(step, axis=-1)
+        heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
+        x[:, 1:, :2] = np.stack([np.log(length + self.least), heading], axis=-1)
+        return x
+
+    def inverse(self, y):
+        y = np.array(y, dtype=float)
+        # A generated logarithm below that of a rest stands for a rest.
+        length = np.maximum(np.exp(y[:, 1:, 0]) - self.least, 0)
+        heading = y[:, 1:, 1]
+        y[:, 1:, 0], y[:, 1:, 1] = length * np.cos(heading), length * np.sin(heading)
+        y[..., :2] = np.cumsum(y[..., :2], axis=1)
+        return y
+
+
+def _check_positive(**given):
+    for name, value in given.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
