@@ -393,22 +393,26 @@ def generator(rng: np.random.Generator) -> torch.Generator:
 def build(name: str, **parameters: Any) -> GenerativeModel:
     """The model called ``name``; ``parameters`` override its defaults.
 
-    ``name`` is "unet" (`physmis.models.unet.UNetDiffusion`), "planner" (`physmis.models.planner.Planner`),
-    "mlp" (`physmis.models.mlp.MLPDiffusion`), "transformer" (`physmis.models.transformer.Transformer`) or
-    "vae" (`physmis.models.vae.VAE`). Parameters are described there, and in `GenerativeModel` and
-    `physmis.models.diffusion.Diffusion` those in common.
+    ``name`` is "unet" (`physmis.models.unet.UNetDiffusion`), "guided" (`physmis.models.guided.Guided`),
+    "planner" or "continuation" (`physmis.models.planner`), "mlp" (`physmis.models.mlp.MLPDiffusion`),
+    "transformer" (`physmis.models.transformer.Transformer`) or "vae" (`physmis.models.vae.VAE`). Parameters
+    are described there, and in `GenerativeModel` and `physmis.models.diffusion.Diffusion` those in common.
 
     Raises
     ------
     ValueError : unknown model or hyperparameter, or a value that it does not accept.
     """
+    from physmis.models.guided import Guided
     from physmis.models.mlp import MLPDiffusion
-    from physmis.models.planner import Planner
+    from physmis.models.planner import Continuation, Planner
     from physmis.models.transformer import Transformer
     from physmis.models.unet import UNetDiffusion
     from physmis.models.vae import VAE
 
-    registry = {model.name: model for model in (UNetDiffusion, Planner, Transformer, VAE, MLPDiffusion)}
+    registry = {
+        model.name: model
+        for model in (UNetDiffusion, Guided, Planner, Continuation, Transformer, VAE, MLPDiffusion)
+    }
     if name not in registry:
         raise ValueError(f"unknown model {name!r}; accepted: {', '.join(sorted(registry))}")
     known = [f.name for f in dataclasses.fields(registry[name])]

@@ -96,6 +96,12 @@ class Diffusion(GenerativeModel):
             y[:, step] = held[step]
         return y
 
+    def predict(
+        self, y: Float[Tensor, "n T C"], level: Tensor, condition: Float[Tensor, "n 1"] | None
+    ) -> Float[Tensor, "n T C"]:
+        """What the network predicts in sampling."""
+        return self.network(y, level, condition)
+
     def generate(self, n, draw, held, condition):
         noise = torch.randn((n, *self.shape), generator=draw).to(self.device)
         return self.denoise(noise, LEVELS, draw, held, condition)
@@ -131,7 +137,7 @@ class Diffusion(GenerativeModel):
         for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
             level = torch.full((len(y),), float(t), device=y.device)
-            out = self.network(self.show(y, held), level, condition)
+            out = self.predict(self.show(y, held), level, condition)
             x = {"noise": (y - s * out) / c, "clean": out, "velocity": c * y - s * out}[self.prediction]
             x = x.clamp(-self.limit, self.limit)  # at the noisiest levels c is nearly 0
             for step, value in held.items():

@@ -1,7 +1,7 @@
-"""A diffusion planner: a U-Net that is shown start and goal, and fills in the way between them.
+"""Diffusion models that are shown some steps of a trajectory, and fill in the rest.
 
-As in Janner et al. (2022), the first and the last step of what the network sees are without noise, both in
-training and in sampling.
+As in Janner et al. (2022), these steps of what the network sees are without noise, both in training and in
+sampling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ class Planner(UNetDiffusion):
     given: ClassVar[tuple[int, ...]] = (0, -1)
 
     def generate(self, n, draw, held, condition):
-        held = {step if step < self.shape[0] - 1 else -1: value for step, value in held.items()}
+        last = self.shape[0] - 1
+        held = {-1 if step == last and -1 in self.given else step: value for step, value in held.items()}
         if missing := [step for step in self.given if step not in held]:
-            raise ValueError(f"model 'planner' plans from a start to a goal: clamp must hold {missing}, too")
+            raise ValueError(
+                f"model '{self.name}' is given the steps {self.given} of a trajectory: "
+                f"clamp must hold {missing}, too"
+            )
         return super().generate(n, draw, held, condition)
+
+
+@dataclass
+class Continuation(Planner):
+    """The same, shown the first step alone: it goes on from a state."""
+
+    name: ClassVar[str] = "continuation"
+    given: ClassVar[tuple[int, ...]] = (0,)
