@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -193,6 +194,60 @@ class Polar(Coordinates):
         y[:, 1:, 0], y[:, 1:, 1] = length * np.cos(heading), length * np.sin(heading)
         y[..., :2] = np.cumsum(y[..., :2], axis=1)
         return y
+
+
+class Family(NamedTuple):
+    """Coordinates that depend on a few numbers without bounds; all of them 0 is where a search begins."""
+
+    name: str
+    make: Callable[[Float[np.ndarray, "numbers"]], Coordinates]
+    numbers: int
+
+
+def family(name: str, x: Float[np.ndarray, "n T C"]) -> Family:
+    """The family called ``name``, for data such as ``x``.
+
+    "norm power" (begins at power 1), "filter" (at slope 0), "increments" (at the scale at which they vary as
+    much as the first step), "polar" (at a hundredth of the longest step), "warp" (eight pieces between the
+    quantiles of all values; begins at the identity).
+
+    Raises
+    ------
+    ValueError : unknown name; or ``x`` is constant where the family needs variation.
+    """
+    x = np.asarray(x, dtype=float)
+    if name == "norm power":
+        return Family(name, lambda a: NormPower(float(np.exp(a[0]))), 1)
+    if name == "filter":
+        return Family(name, lambda a: Filter(float(a[0])), 1)
+    if name == "increments":
+        ratio = x[:, 0].std() / _above_zero("steps", np.diff(x, axis=1).std())
+        return Family(name, lambda a: Increments(float(_above_zero("first steps", ratio) * np.exp(a[0]))), 1)
+    if name == "polar":
+        longest = np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).max()
+        least = _above_zero("positions", longest) / 100
+        return Family(name, lambda a: Polar(float(least * np.exp(a[0]))), 1)
+    if name == "warp":
+        knots = np.unique(np.quantile(x, np.linspace(0, 1, 9)))
+        if len(knots) < 3:
+            raise ValueError("a warp wants data of at least three different values")
+        pieces = np.diff(knots)
+
+        def make(a):
+            values = knots[0] + np.concatenate([[0.0], np.cumsum(pieces * np.exp(a))])
+            return Warp(tuple(knots.tolist()), tuple(values.tolist()))
+
+        return Family(name, make, len(pieces))
+    raise ValueError(f"unknown family {name!r}; accepted: {', '.join(FAMILIES)}")
+
+
+FAMILIES = ("norm power", "filter", "increments", "polar", "warp")
+
+
+def _above_zero(what, value):
+    if not value > 0:
+        raise ValueError(f"{what} that vary wanted; these are constant")
+    return value
 
 
 def _check_positive(**given):
