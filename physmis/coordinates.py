@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+RUNAWAY = 1e6  # where a recursion that diverges is stopped
 SMALLEST = 1e-12  # norm or step below which a direction means nothing
 
 
@@ -162,6 +163,88 @@ class Warp(Coordinates):
         x = knots[k] + t * (knots[k + 1] - knots[k])
         x = np.where(y < values[0], knots[0] + (y - values[0]) / slopes[0], x)
         return np.where(y > values[-1], knots[-1] + (y - values[-1]) / slopes[-1], x)
+
+
+@dataclass(frozen=True)
+class NormWarp(Coordinates):
+    """y = x rho(|x|) / |x|, with rho a `Warp` of the Euclidean norm over all steps and channels.
+
+    ``values`` must not be negative at the first of ``knots``; below it, lengths shrink in proportion.
+    """
+
+    name: ClassVar[str] = "norm warp"
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self):
+        _ = Warp(self.knots, self.values)
+        for what, numbers in (("knots", self.knots), ("values", self.values)):
+            if numbers[0] <= 0:
+                raise ValueError(f"{what} of a norm must be above 0; got {numbers[0]!r} as the first")
+
+    @property
+    def _curve(self):
+        return Warp((0.0, *self.knots), (0.0, *self.values))
+
+    def transform(self, x):
+        return self._stretched(x, self._curve.transform)
+
+    def inverse(self, y):
+        return self._stretched(y, self._curve.inverse)
+
+    @staticmethod
+    def _stretched(x, curve):
+        x = np.asarray(x, dtype=float)
+        norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
+        return x * curve(norm) / np.maximum(norm, SMALLEST)
+
+
+@dataclass(frozen=True)
+class Innovations(Coordinates):
+    """The first step, then what each step differs from its prediction by the one before, times ``gain``.
+
+    The prediction of each channel is a polynomial of degree two of all channels one step before:
+    ``coefficients`` has a row for each of 1, the channels, and their products, and a column for each channel.
+    """
+
+    name: ClassVar[str] = "innovations"
+    coefficients: tuple[tuple[float, ...], ...]
+    gain: float = 1.0
+
+    def __post_init__(self):
+        _check_positive(gain=self.gain)
+        if not np.isfinite(np.asarray(self.coefficients, dtype=float)).all():
+            raise ValueError("finite coefficients wanted")
+
+    @staticmethod
+    def features(x: Float[np.ndarray, "... C"]) -> Float[np.ndarray, "... F"]:
+        """1, the channels, and their products in pairs."""
+        first, second = np.triu_indices(x.shape[-1])
+        return np.concatenate([np.ones_like(x[..., :1]), x, x[..., first] * x[..., second]], axis=-1)
+
+    @classmethod
+    def of(cls, x: Float[np.ndarray, "n T C"], gain: float | None = None) -> Innovations:
+        """By least squares on data ``x``; with the default gain they vary as much as the first step."""
+        x = np.asarray(x, dtype=float)
+        before, after = (np.concatenate(part) for part in (cls.features(x[:, :-1]), x[:, 1:]))
+        coefficients = np.linalg.lstsq(before, after, rcond=None)[0]
+        if gain is None:
+            rest = _above_zero("innovations", (after - before @ coefficients).std())
+            gain = float(_above_zero("first steps", x[:, 0].std()) / rest)
+        return cls(tuple(map(tuple, coefficients.tolist())), gain)
+
+    def transform(self, x):
+        x = np.asarray(x, dtype=float)
+        rest = x[:, 1:] - self.features(x[:, :-1]) @ np.asarray(self.coefficients)
+        return np.concatenate([x[:, :1], self.gain * rest], axis=1)
+
+    def inverse(self, y):
+        x = np.array(y, dtype=float)
+        coefficients = np.asarray(self.coefficients)
+        for t in range(1, x.shape[1]):
+            x[:, t] = x[:, t] / self.gain + self.features(x[:, t - 1]) @ coefficients
+            np.clip(x[:, t], -RUNAWAY, RUNAWAY, out=x[:, t])  # what runs away stays a number
+        return x
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physmis.coordinates import Filter, Identity, Increments, NormPower, Polar, Warp
+from physmis.coordinates import Filter, Identity, Increments, Innovations, NormPower, NormWarp, Polar, Warp
 from physmis.tasks import load
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)
@@ -36,6 +36,47 @@ def test_inverse_gives_back_what_was_transformed(coordinates, channels, steps, s
     assert y.shape == x.shape and np.isfinite(y).all()
     np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
     np.testing.assert_allclose(coordinates.transform(coordinates.inverse(x)), x, atol=1e-5)
+
+
+@fixed
+@given(warps(), st.integers(0, 2**32 - 1))
+def test_norm_warp_warps_norms_and_keeps_directions(warp, seed):
+    knots, values = (tuple(np.array(part) - part[0] + 0.3) for part in (warp.knots, warp.values))
+    coordinates = NormWarp(knots, values)
+    x = np.random.default_rng(seed).normal(size=(6, 5, 2)) * np.geomspace(0.01, 10, 6)[:, None, None]
+    y = coordinates.transform(x)
+    np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
+    norms, wanted = (np.linalg.norm(part.reshape(6, -1), axis=1) for part in (x, y))
+    np.testing.assert_allclose(wanted, Warp((0, *knots), (0, *values)).transform(norms), rtol=1e-9)
+    np.testing.assert_allclose(y / wanted[:, None, None], x / norms[:, None, None], atol=1e-9)
+    assert not coordinates.transform(np.zeros((1, 5, 2))).any()
+
+
+@fixed
+@given(st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_innovations_give_back_their_trajectories(channels, seed):
+    rng = np.random.default_rng(seed)
+    x = 0.5 * rng.normal(size=(30, 12, channels))
+    coordinates = Innovations.of(x)
+    np.testing.assert_allclose(coordinates.inverse(coordinates.transform(x)), x, atol=1e-5)
+
+
+def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
+    batch = load("logistic").sample(2000, np.random.default_rng(0))
+    coordinates = Innovations.of(batch.x, gain=3.0)
+    x, y = batch.x.astype(float)[..., 0], coordinates.transform(batch.x)[..., 0]
+    parabola = np.polyfit(x[:, :-1].ravel(), x[:, 1:].ravel(), 2)
+    np.testing.assert_allclose(np.ravel(coordinates.coefficients)[::-1], parabola, atol=1e-8)
+    np.testing.assert_allclose(y[:, 1:], 3 * (x[:, 1:] - np.polyval(parabola, x[:, :-1])), atol=1e-9)
+    assert y[:, 1:].std() < 0.5 * x.std()
+    even = Innovations.of(batch.x).transform(batch.x)
+    assert even[:, 1:].std() == pytest.approx(even[:, 0].std(), rel=1e-6)
+
+
+def test_a_recursion_that_runs_away_stays_a_number():
+    batch = load("logistic").sample(100, np.random.default_rng(0))
+    coordinates = Innovations.of(batch.x)
+    assert np.isfinite(coordinates.inverse(np.full((3, 32, 1), 1e3))).all()
 
 
 @fixed
@@ -101,6 +142,11 @@ def test_warp_meets_its_knots_ascends_and_bends_without_a_kink(warp):
         (lambda: NormPower(float("nan")), "power.*nan"),
         (lambda: Increments(-1.0), "scale must be positive.*-1.0"),
         (lambda: Polar(0.0), "least must be positive"),
+        (lambda: NormWarp((0.0, 1.0), (0.1, 1.0)), "knots of a norm must be above 0.*0.0"),
+        (lambda: NormWarp((0.1, 1.0), (-0.1, 1.0)), "values of a norm must be above 0.*-0.1"),
+        (lambda: Innovations(((0.0,),), gain=-1.0), "gain must be positive"),
+        (lambda: Innovations(((np.nan,),)), "finite coefficients"),
+        (lambda: Innovations.of(np.ones((5, 4, 1))), "constant"),
         (lambda: Warp((0, 1), (0, 1, 2)), "as many values as knots"),
         (lambda: Warp((0,), (0,)), "two at least"),
         (lambda: Warp((0, 1, 2), (0, 2, 1)), "values must ascend, or the warp has no inverse"),
