@@ -42,6 +42,14 @@ def test_samples_follow_what_is_asked(guided):
     assert low == pytest.approx(-0.5, abs=0.15) and high == pytest.approx(0.5, abs=0.15)
 
 
+def test_conditions_beyond_those_of_training_are_warned_of(guided, recwarn):
+    inside, beyond = np.array([-0.9, 0.0, 0.9]), np.array([-0.9, 5.0, -3.0])
+    guided.sample(3, np.random.default_rng(0), condition=inside)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="2 of 3 conditions lie outside .*'guided'.*, -0.99.* to 0.99"):
+        guided.sample(3, np.random.default_rng(0), condition=beyond)
+
+
 def test_guidance_stretches_the_difference_between_told_and_untold(guided):
     y, level, told = torch.randn(3, 16, 1), torch.full((3,), 50.0), torch.tensor([[0.3], [-1.0], [2.0]])
     with torch.inference_mode():

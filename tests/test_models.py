@@ -773,7 +773,7 @@ def transformer(channels=2, steps=6, conditional=False, seed=0):
         nn.init.normal_(parameter)
     for block in model.network.blocks:
         nn.init.normal_(block.qkv.weight)
-    model.told = torch.tensor([0.0, 1.0]) if conditional else None
+    model.told = torch.tensor([0.0, 1.0, -9.0, 9.0]) if conditional else None
     return model
 
 

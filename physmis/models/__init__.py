@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from physmis.models.training import Progress, optimise
 
 CHUNK = 256  # trajectories that pass through a network at once when sampling: what fits a core's cache
+BEYOND = 0.01  # of the range of conditions: how far outside of it none is warned of
 LARGEST = 1e30  # in single precision squares of what is larger overflow early
 Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
 
@@ -43,7 +45,9 @@ class GenerativeModel(ABC):
         self.device = "cpu"
         self.network: nn.Module | None = None
         self.losses: Float[np.ndarray, "steps"] | None = None
-        self.told: Tensor | None = None  # mean and scale of the condition, if trained with one
+        self.told: Tensor | None = (
+            None  # mean, scale, least and largest of the condition, if trained with one
+        )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, int):
@@ -132,7 +136,8 @@ class GenerativeModel(ABC):
         self.told = None
         if condition is not None:
             numbers = check_numbers("condition", condition, len(x))
-            self.told = torch.stack([numbers.mean(), numbers.std(correction=0).clamp(min=1e-12)])
+            spread = numbers.std(correction=0).clamp(min=1e-12)
+            self.told = torch.stack([numbers.mean(), spread, numbers.min(), numbers.max()])
         if weights is not None:
             weights = check_numbers("weights", weights, len(x))
             if (weights < 0).any() or not weights.any():
@@ -169,7 +174,8 @@ class GenerativeModel(ABC):
         clamp : maps time steps (0 the first, -1 the last) to values held there. Steps that the model is
             `given` in training must be among them. With others it was not trained, so the rest of the
             trajectory follows those in part only.
-        condition : what each trajectory should be like, for a model that was trained with a condition.
+        condition : what each trajectory should be like, for a model that was trained with a condition; warns
+            of values outside of the range of training.
 
         Raises
         ------
@@ -220,9 +226,16 @@ class GenerativeModel(ABC):
             raise ValueError(f"model '{self.name}' was trained {trained} a condition, and {given} given")
         if condition is None:
             return None
-        mean, scale = self.told
-        standard = (check_numbers("condition", condition, n) - mean) / scale
-        return standard.float()[:, None].to(self.device)
+        mean, scale, low, high = self.told
+        numbers = check_numbers("condition", condition, n)
+        slack = BEYOND * (high - low)
+        if beyond := int(((numbers < low - slack) | (numbers > high + slack)).sum()):
+            warnings.warn(
+                f"{beyond} of {n} conditions lie outside of what model '{self.name}' was trained with, "
+                f"{low:g} to {high:g}: what it makes there is a guess",
+                stacklevel=3,
+            )
+        return ((numbers - mean) / scale).float()[:, None].to(self.device)
 
     @torch.inference_mode()
     def perturb(
