@@ -15,6 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 RUNAWAY = 1e6  # where a recursion that diverges is stopped
+# Where a `Warp` between two laws is exact: evenly, and closer to the ends.
+SHARES = np.array([0.002, 0.01, 0.03, *np.arange(1, 17) / 17, 0.97, 0.99, 0.998])
+INSIDE = 1e-4  # how near to the ends of its range a curve is still followed
 SMALLEST = 1e-12  # norm or step below which a direction means nothing
 
 
@@ -133,6 +136,14 @@ class Warp(Coordinates):
             if not (np.isfinite(numbers).all() and (np.diff(numbers) > 0).all()):
                 raise ValueError(f"{what} must ascend, or the warp has no inverse; got {tuple(numbers)}")
 
+    @classmethod
+    def between(cls, law: Any, other: Any) -> Warp:
+        """The warp that takes quantiles of one frozen `scipy.stats` distribution to those of another.
+
+        Knots are at the shares `SHARES` of probability.
+        """
+        return cls(tuple(law.ppf(SHARES).tolist()), tuple(other.ppf(SHARES).tolist()))
+
     def _pieces(self):
         knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
         chords = np.diff(values) / np.diff(knots)
@@ -166,37 +177,77 @@ class Warp(Coordinates):
 
 
 @dataclass(frozen=True)
-class NormWarp(Coordinates):
-    """y = x rho(|x|) / |x|, with rho a `Warp` of the Euclidean norm over all steps and channels.
+class FirstAndRest(Coordinates):
+    """One warp for the first step, another for all that follow: where they are of different kinds."""
 
-    ``values`` must not be negative at the first of ``knots``; below it, lengths shrink in proportion.
-    """
-
-    name: ClassVar[str] = "norm warp"
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-
-    def __post_init__(self):
-        _ = Warp(self.knots, self.values)
-        for what, numbers in (("knots", self.knots), ("values", self.values)):
-            if numbers[0] <= 0:
-                raise ValueError(f"{what} of a norm must be above 0; got {numbers[0]!r} as the first")
-
-    @property
-    def _curve(self):
-        return Warp((0.0, *self.knots), (0.0, *self.values))
+    name: ClassVar[str] = "first and rest"
+    first: Warp
+    rest: Warp
 
     def transform(self, x):
-        return self._stretched(x, self._curve.transform)
+        return np.concatenate([self.first.transform(x[:, :1]), self.rest.transform(x[:, 1:])], axis=1)
 
     def inverse(self, y):
-        return self._stretched(y, self._curve.inverse)
+        return np.concatenate([self.first.inverse(y[:, :1]), self.rest.inverse(y[:, 1:])], axis=1)
 
-    @staticmethod
-    def _stretched(x, curve):
+
+@dataclass(frozen=True)
+class Chain(Coordinates):
+    """y = then(first(x))."""
+
+    name: ClassVar[str] = "chain"
+    first: Coordinates
+    then: Coordinates
+
+    def config(self):
+        return {"name": self.name, "first": self.first.config(), "then": self.then.config()}
+
+    def transform(self, x):
+        return self.then.transform(self.first.transform(x))
+
+    def inverse(self, y):
+        return self.first.inverse(self.then.inverse(y))
+
+
+@dataclass(frozen=True)
+class Ratios(Coordinates):
+    """The first step, then each step divided by a positive curve of the one before: y_t = x_t / s(x_{t-1}).
+
+    With u = (x - low) / (high - low), held within `INSIDE` of (0, 1),
+    s = u^powers[0] (1 - u)^powers[1] exp(bend[0] u + bend[1] u^2), for trajectories of one channel.
+    All numbers 0 is the identity; powers (1, 1) on (0, 1) give the growth rates of a logistic map.
+    """
+
+    name: ClassVar[str] = "ratios"
+    powers: tuple[float, float] = (0.0, 0.0)
+    bend: tuple[float, float] = (0.0, 0.0)
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        if not (np.isfinite([*self.powers, *self.bend]).all() and self.low < self.high):
+            raise ValueError(
+                f"finite numbers and low < high wanted, got powers {self.powers}, bend {self.bend}, "
+                f"low {self.low}, high {self.high}"
+            )
+
+    def curve(self, x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        """s(x)."""
+        u = np.clip((x - self.low) / (self.high - self.low), INSIDE, 1 - INSIDE)
+        (a, b), (c, d) = self.powers, self.bend
+        return u**a * (1 - u) ** b * np.exp(c * u + d * u**2)
+
+    def transform(self, x):
         x = np.asarray(x, dtype=float)
-        norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
-        return x * curve(norm) / np.maximum(norm, SMALLEST)
+        _check_channels(self.name, x, 1)
+        return np.concatenate([x[:, :1], x[:, 1:] / self.curve(x[:, :-1])], axis=1)
+
+    def inverse(self, y):
+        x = np.array(y, dtype=float)
+        _check_channels(self.name, x, 1)
+        for t in range(1, x.shape[1]):
+            x[:, t] = np.clip(x[:, t] * self.curve(x[:, t - 1]), -RUNAWAY, RUNAWAY)
+        return x
 
 
 @dataclass(frozen=True)
@@ -325,6 +376,11 @@ def family(name: str, x: Float[np.ndarray, "n T C"]) -> Family:
 
 
 FAMILIES = ("norm power", "filter", "increments", "polar", "warp")
+
+
+def _check_channels(name, x, wanted):
+    if x.shape[-1] != wanted:
+        raise ValueError(f"coordinates '{name}' are for {wanted} channel, got {x.shape[-1]}")
 
 
 def _above_zero(what, value):

@@ -176,7 +176,11 @@ def unfolded_source(
         raise ValueError(f"0 steps or more wanted, got {steps}")
     law = p.copy()
     for _ in range(steps):
-        ratio = np.divide(p, law @ transition, out=np.zeros_like(p), where=p > SMALLEST)
+        image = law @ transition
+        # Where nothing arrives from any law, nothing can be asked for.
+        ratio = np.divide(p, image, out=np.zeros_like(p), where=(p > SMALLEST) & (image > 0))
+        if not ratio.any():
+            break
         law = law * (transition @ ratio)
         law /= law.sum()
     return _source(law, p, transition)

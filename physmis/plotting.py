@@ -24,6 +24,9 @@ COLOURS = {
     "vae": _WONG[2],
     "mlp": _WONG[4],
     "planner": "#882255",  # wine: red is a kernel's
+    "reweighted": "#999933",  # treatments of the U-Net
+    "conditioned": "#661100",
+    "in coordinates": "#332288",
     "prior": "0.45",
 }
 NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}

@@ -2,10 +2,23 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physmis.coordinates import Filter, Identity, Increments, Innovations, NormPower, NormWarp, Polar, Warp
+from physmis.coordinates import (
+    SHARES,
+    Chain,
+    Filter,
+    FirstAndRest,
+    Identity,
+    Increments,
+    Innovations,
+    NormPower,
+    Polar,
+    Ratios,
+    Warp,
+)
 from physmis.tasks import load
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)
@@ -25,6 +38,8 @@ families = st.one_of(
     st.floats(-1.5, 1.5).map(Filter),
     st.floats(0.05, 20).map(Increments),
     warps(),
+    st.builds(FirstAndRest, warps(), warps()),
+    st.builds(Chain, warps(), st.floats(-1, 1).map(Filter)),
 )
 
 
@@ -36,20 +51,6 @@ def test_inverse_gives_back_what_was_transformed(coordinates, channels, steps, s
     assert y.shape == x.shape and np.isfinite(y).all()
     np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
     np.testing.assert_allclose(coordinates.transform(coordinates.inverse(x)), x, atol=1e-5)
-
-
-@fixed
-@given(warps(), st.integers(0, 2**32 - 1))
-def test_norm_warp_warps_norms_and_keeps_directions(warp, seed):
-    knots, values = (tuple(np.array(part) - part[0] + 0.3) for part in (warp.knots, warp.values))
-    coordinates = NormWarp(knots, values)
-    x = np.random.default_rng(seed).normal(size=(6, 5, 2)) * np.geomspace(0.01, 10, 6)[:, None, None]
-    y = coordinates.transform(x)
-    np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
-    norms, wanted = (np.linalg.norm(part.reshape(6, -1), axis=1) for part in (x, y))
-    np.testing.assert_allclose(wanted, Warp((0, *knots), (0, *values)).transform(norms), rtol=1e-9)
-    np.testing.assert_allclose(y / wanted[:, None, None], x / norms[:, None, None], atol=1e-9)
-    assert not coordinates.transform(np.zeros((1, 5, 2))).any()
 
 
 @fixed
@@ -73,10 +74,48 @@ def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
     assert even[:, 1:].std() == pytest.approx(even[:, 0].std(), rel=1e-6)
 
 
+@fixed
+@given(st.lists(st.floats(-1.5, 1.5), min_size=4, max_size=4), st.integers(0, 2**32 - 1))
+def test_ratios_give_back_their_trajectories(numbers, seed):
+    x = np.random.default_rng(seed).uniform(0.02, 0.98, (5, 12, 1))
+    ratios = Ratios(tuple(numbers[:2]), tuple(numbers[2:]))
+    np.testing.assert_allclose(ratios.inverse(ratios.transform(x)), x, atol=1e-9)
+
+
+def test_ratios_are_growth_rates_where_the_curve_is_that_of_the_logistic_map():
+    batch = load("logistic").sample(200, np.random.default_rng(0))
+    x = batch.x.astype(float)
+    inside = (x[:, :-1] > 0.01).all(axis=(1, 2)) & (x[:, :-1] < 0.99).all(axis=(1, 2))
+    y = Ratios((1.0, 1.0)).transform(x)
+    np.testing.assert_allclose(y[inside, 1:, 0], np.repeat(batch.z[inside, None], 31, axis=1), atol=1e-3)
+    np.testing.assert_array_equal(y[:, 0], x[:, 0])
+    np.testing.assert_allclose(Ratios().transform(x), x)
+    doubled = Ratios((0.7, 1.2), low=0.0, high=2.0)
+    np.testing.assert_allclose(doubled.transform(2 * x)[:, 1:], 2 * Ratios((0.7, 1.2)).transform(x)[:, 1:])
+
+
+def test_a_warp_between_two_laws_takes_quantiles_to_quantiles():
+    warp = Warp.between(scipy.stats.uniform(2, 3), scipy.stats.norm())
+    np.testing.assert_allclose(warp.transform(2 + 3 * SHARES), scipy.stats.norm.ppf(SHARES), atol=1e-9)
+    shares = np.linspace(0.01, 0.99, 99)
+    off = np.abs(scipy.stats.norm.cdf(warp.transform(2 + 3 * shares)) - shares)
+    assert off.max() < 0.002
+
+
+def test_chains_and_parts_do_one_after_the_other():
+    x = np.random.default_rng(0).normal(size=(3, 8, 1))
+    double, warp = Increments(2.0), Warp((0, 1), (0, 3))
+    np.testing.assert_allclose(Chain(double, warp).transform(x), warp.transform(double.transform(x)))
+    assert Chain(double, warp).config()["first"]["name"] == "increments"
+    y = FirstAndRest(warp, Warp((0, 1), (0, 1))).transform(x)
+    np.testing.assert_allclose(y, np.concatenate([3 * x[:, :1], x[:, 1:]], axis=1))
+
+
 def test_a_recursion_that_runs_away_stays_a_number():
     batch = load("logistic").sample(100, np.random.default_rng(0))
     coordinates = Innovations.of(batch.x)
-    assert np.isfinite(coordinates.inverse(np.full((3, 32, 1), 1e3))).all()
+    for recursion in (coordinates, Ratios((-1.0, -1.0))):
+        assert np.isfinite(recursion.inverse(np.full((3, 32, 1), 1e3))).all()
 
 
 @fixed
@@ -142,8 +181,9 @@ def test_warp_meets_its_knots_ascends_and_bends_without_a_kink(warp):
         (lambda: NormPower(float("nan")), "power.*nan"),
         (lambda: Increments(-1.0), "scale must be positive.*-1.0"),
         (lambda: Polar(0.0), "least must be positive"),
-        (lambda: NormWarp((0.0, 1.0), (0.1, 1.0)), "knots of a norm must be above 0.*0.0"),
-        (lambda: NormWarp((0.1, 1.0), (-0.1, 1.0)), "values of a norm must be above 0.*-0.1"),
+        (lambda: Ratios((np.nan, 0.0)), "finite numbers"),
+        (lambda: Ratios(low=1.0, high=1.0), "low < high"),
+        (lambda: Ratios().transform(np.ones((2, 4, 2))), "for 1 channel, got 2"),
         (lambda: Innovations(((0.0,),), gain=-1.0), "gain must be positive"),
         (lambda: Innovations(((np.nan,),)), "finite coefficients"),
         (lambda: Innovations.of(np.ones((5, 4, 1))), "constant"),

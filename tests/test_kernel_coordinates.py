@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from physmis import drift
-from physmis.balance import balance, fit, rank
 from physmis.coordinates import Coordinates, Identity, Increments, NormPower, family
+from physmis.kernel_coordinates import KernelCoordinates, learn_ratios, rank
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load
 
@@ -29,7 +29,7 @@ def plane():
 
 
 def test_small_deviations_forecast_little_and_none_forecasts_nothing(plane):
-    found = [balance(Identity(), plane, norm, isotropic(s)) for s in (1e-6, 0.02, 0.1)]
+    found = [KernelCoordinates.of(Identity(), plane, norm, isotropic(s)) for s in (1e-6, 0.02, 0.1)]
     assert found[0].drift < 2e-3 and found[0].distance < 1e-5
     assert found[0].drift < found[1].drift < found[2].drift
     assert found[0].distance < found[1].distance < found[2].distance
@@ -38,7 +38,7 @@ def test_small_deviations_forecast_little_and_none_forecasts_nothing(plane):
 def test_forecast_is_that_of_the_bins_of_the_task():
     task = load("cone")
     batch = task.sample(20_000, np.random.default_rng(0))
-    found = balance(Identity(), batch.x, task.measure, isotropic(0.05))
+    found = KernelCoordinates.of(Identity(), batch.x, task.measure, isotropic(0.05))
     edges = task.quantity.bins()
     p, q = drift.histogram(found.z, edges), drift.histogram(found.landed, edges)
     assert found.drift == pytest.approx(drift.total_variation(p, q), abs=0.01)
@@ -49,7 +49,7 @@ def test_at_the_tip_of_a_plane_the_square_root_is_balanced(plane):
     tip = plane[norm(plane) < 0.9]  # where they begin; so the upper end counts for all alike
 
     def share_at_the_tip(coordinates):
-        found = balance(coordinates, plane, norm, isotropic(0.1))
+        found = KernelCoordinates.of(coordinates, plane, norm, isotropic(0.1))
         return np.mean(found.landed < 0.05) / np.mean(found.z < 0.05)
 
     assert len(tip) and share_at_the_tip(Identity()) < 0.75
@@ -66,9 +66,10 @@ def test_rank_sorts_by_forecast_drift(plane):
 
 def test_fit_finds_the_power_that_a_scan_finds(plane):
     members = family("norm power", plane)
-    best = fit(members, plane, norm, isotropic(0.05))
+    best = KernelCoordinates.fit(plane, norm, isotropic(0.05), members)
     scan = [
-        balance(members.make([a]), plane, norm, isotropic(0.05)).distance for a in np.linspace(-1.5, 1, 26)
+        KernelCoordinates.of(members.make([a]), plane, norm, isotropic(0.05)).distance
+        for a in np.linspace(-1.5, 1, 26)
     ]
     assert best.distance <= min(scan) * 1.02
 
@@ -78,8 +79,9 @@ def test_fit_never_ends_worse_than_it_began():
     x = task.sample(500, np.random.default_rng(0)).x
     for name in ("filter", "increments", "warp"):
         members = family(name, x)
-        start = balance(members.make(np.zeros(members.numbers)), x, task.measure, isotropic(0.01))
-        best = fit(members, x, task.measure, isotropic(0.01), evaluations=12)
+        begin = members.make(np.zeros(members.numbers))
+        start = KernelCoordinates.of(begin, x, task.measure, isotropic(0.01))
+        best = KernelCoordinates.fit(x, task.measure, isotropic(0.01), members, evaluations=12)
         assert best.distance <= start.distance
 
 
@@ -110,11 +112,11 @@ class Rounded(Coordinates):
 
 def test_bad_input_is_refused(plane):
     with pytest.raises(ValueError, match="'rounded' are not invertible on these data: off by 0.0"):
-        balance(Rounded(), plane, norm, isotropic(0.1))
+        KernelCoordinates.of(Rounded(), plane, norm, isotropic(0.1))
     with pytest.raises(ValueError, match="the measurement is 3 for all trajectories"):
-        balance(Identity(), plane, lambda x: np.full(len(x), 3.0), isotropic(0.1))
+        KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), 3.0), isotropic(0.1))
     with pytest.raises(ValueError, match="NaN or infinite"):
-        balance(Identity(), plane, lambda x: np.full(len(x), np.nan), isotropic(0.1))
+        KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), np.nan), isotropic(0.1))
     with pytest.raises(ValueError, match="unknown family 'wave'; accepted: norm power, filter"):
         family("wave", plane)
     with pytest.raises(ValueError, match="constant"):
@@ -122,6 +124,38 @@ def test_bad_input_is_refused(plane):
     with pytest.raises(ValueError, match="at least three different values"):
         family("warp", np.zeros((5, 4, 1)))
     with pytest.raises(ValueError, match="the measurement is 1 for all"):
-        fit(family("norm power", plane), plane, lambda x: np.ones(len(x)), isotropic(0.1))
+        KernelCoordinates.fit(plane, lambda x: np.ones(len(x)), isotropic(0.1), family("norm power", plane))
     with pytest.raises(ValueError, match="not invertible"):
-        balance(NormPower(6.0), plane, norm, isotropic(0.1))
+        KernelCoordinates.of(NormPower(6.0), plane, norm, isotropic(0.1))
+
+
+def test_coordinates_of_a_kernel_transform_like_the_ones_they_hold(plane):
+    found = KernelCoordinates.of(NormPower(0.5), plane, norm, isotropic(0.05))
+    np.testing.assert_array_equal(found.transform(plane), NormPower(0.5).transform(plane))
+    np.testing.assert_array_equal(found.inverse(plane), NormPower(0.5).inverse(plane))
+    assert found.config() == NormPower(0.5).config()
+    np.testing.assert_allclose(norm(found.moved), found.landed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_kernel_finds_the_curve_of_the_logistic_map(seed):
+    """From the identity, by the gradient of the change of the growth rate: x (1 - x), up to a factor."""
+    task = load("logistic")
+    x = task.sample(3000, np.random.default_rng(seed)).x
+    found = learn_ratios(x, task.differentiable, 0.0, 1.0, seed=seed)
+    at = np.linspace(0.05, 0.95, 50)
+    ratio = found.curve(at) / (at * (1 - at))
+    assert np.abs(ratio / ratio.mean() - 1).max() < 0.02
+    before, after = (KernelCoordinates.of(c, x, task.measure, isotropic(0.01)) for c in (Identity(), found))
+    assert np.median(np.abs(after.landed - after.z)) < 0.4 * np.median(np.abs(before.landed - before.z))
+
+
+def test_learning_refuses_what_it_cannot_learn_from():
+    task = load("logistic")
+    x = task.sample(50, np.random.default_rng(0)).x
+    with pytest.raises(ValueError, match=r"shape \(n, T >= 8, 1\) wanted, got \(50, 4, 1\)"):
+        learn_ratios(x[:, :4], task.differentiable, 0.0, 1.0)
+    with pytest.raises(ValueError, match="values within 0 and 0.5 wanted"):
+        learn_ratios(x, task.differentiable, 0.0, 0.5)
+    with pytest.raises(ValueError, match="the same for all trajectories"):
+        learn_ratios(x, lambda x: x.sum() * 0 + 1, 0.0, 1.0)

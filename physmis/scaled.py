@@ -1,0 +1,140 @@
+"""Coordinates in which the quantity is the size of a trajectory: y = x rho(m(x)) / size(x).
+
+Where the prior ends abruptly, every blur of the quantity leaks over its ends. The curve rho can take it to a
+law that fades out, such as that of the size of a Gaussian, which a diffusion model hardly blurs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from physmis.coordinates import SMALLEST, Coordinates, Warp
+from physmis.tasks.pendulum import Pendulum
+
+GROWTH = 1.1  # factor by which a motion is enlarged in search of its energy
+HALVINGS = 45
+
+
+@dataclass(frozen=True)
+class Scaled(Coordinates):
+    """What these coordinates share. ``knots`` of the quantity are taken to ``values`` of the size.
+
+    Both must be above 0; below the first knot, sizes shrink in proportion.
+    """
+
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self):
+        _ = Warp(self.knots, self.values)
+        for what, numbers in (("knots", self.knots), ("values", self.values)):
+            if numbers[0] <= 0:
+                raise ValueError(f"{what} of a size must be above 0; got {numbers[0]!r} as the first")
+
+    @classmethod
+    def between(cls, prior: Any, law: Any, **others: Any) -> Scaled:
+        """Sizes that follow ``law`` where the quantity follows ``prior``, two `scipy.stats` distributions."""
+        warp = Warp.between(prior, law)
+        return cls(warp.knots, warp.values, **others)
+
+    @property
+    def curve(self) -> Warp:
+        """rho."""
+        return Warp((0.0, *self.knots), (0.0, *self.values))
+
+    @abstractmethod
+    def size(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        """What grows in proportion when trajectories are enlarged."""
+
+    def transform(self, x):
+        x = np.asarray(x, dtype=float)
+        size = self.size(x)
+        return _times(x, self.curve.transform(size) / np.maximum(size, SMALLEST))
+
+    def inverse(self, y):
+        y = np.asarray(y, dtype=float)
+        size = self.size(y)
+        return _times(y, self.curve.inverse(size) / np.maximum(size, SMALLEST))
+
+
+@dataclass(frozen=True)
+class NormWarp(Scaled):
+    """The size is the Euclidean norm over all steps and channels."""
+
+    name: ClassVar[str] = "norm warp"
+
+    def size(self, x):
+        return np.sqrt((x**2).sum(axis=(1, 2)))
+
+
+@dataclass(frozen=True)
+class LengthWarp(Scaled):
+    """The size is the length of the path in the first two channels; paths are enlarged about the origin."""
+
+    name: ClassVar[str] = "length warp"
+
+    def size(self, x):
+        return np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class EnergyWarp(Scaled):
+    """Angles and angular velocities of a double pendulum, enlarged so that their size tells the energy.
+
+    The size is the root of what the energy would be if it were quadratic, as it is for small swings. Which
+    enlargement of a motion has the energy that its size tells is found by bisection. Sines and cosines become
+    angles, which go on from step to step without jumps, and are within half a turn on average.
+
+    Parameters
+    ----------
+    pendulum : the task whose channels are transformed.
+    """
+
+    name: ClassVar[str] = "energy warp"
+    pendulum: Pendulum
+
+    def config(self):
+        return {
+            "name": self.name,
+            "knots": list(self.knots),
+            "values": list(self.values),
+            "pendulum": self.pendulum.config(),
+        }
+
+    def size(self, x):
+        a1, a2, w1, w2 = np.moveaxis(x, -1, 0)
+        p = self.pendulum
+        swing = p.g * ((p.m1 + p.m2) * p.l1 * a1**2 + p.m2 * p.l2 * a2**2) / 2
+        return np.sqrt((p.kinetic(1.0, w1, w2) + swing).mean(axis=1))
+
+    def transform(self, x):
+        states = self.pendulum.decode(x)
+        turns = np.round(states[..., :2].mean(axis=1, keepdims=True) / (2 * np.pi))
+        states[..., :2] -= 2 * np.pi * turns
+        return _times(states, self.curve.transform(self._energy(states)) / self.size(states))
+
+    def inverse(self, y):
+        y = np.asarray(y, dtype=float)
+        size = np.maximum(self.size(y), SMALLEST)
+        wanted = np.maximum(self.curve.inverse(size), SMALLEST)
+        direction = _times(y, 1 / size)
+        low, high = np.zeros(len(y)), np.sqrt(wanted)
+        while (short := self._energy(_times(direction, high)) < wanted).any():
+            low[short], high[short] = high[short], GROWTH * high[short]
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            above = self._energy(_times(direction, middle)) > wanted
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return self.pendulum.encode(_times(direction, high))
+
+    def _energy(self, states):
+        return self.pendulum.energy(states).mean(axis=1)
+
+
+def _times(x, factors):
+    return x * factors[:, None, None]
