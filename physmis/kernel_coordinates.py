@@ -15,17 +15,16 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
-from physmis.coordinates import INSIDE, Coordinates, Family, Ratios
+from physmis.coordinates import INSIDE, Coordinates, Family, Ratios, check_invertible
 from physmis.kernels import Kernel, Measurement, measured
 
-EXACT = 1e-5  # of the standard deviation of the data: how well phi must be undone
 BINS = 40  # of equal mass in the data, and an eighth of them beyond each end
 
 # Of `learn_ratios`. Windows are short because small changes grow from step to step, and gradients with them.
 WINDOWS, WINDOW, DEVIATION, ITERATIONS = 1024, 8, 0.01, 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelCoordinates(Coordinates):
     """Coordinates, and what a kernel does to the quantity of data in them.
 
@@ -61,20 +60,14 @@ class KernelCoordinates(Coordinates):
 
         Raises
         ------
-        ValueError : the coordinates do not undo themselves on ``x`` within 1e-5 of its standard deviation;
-            the measurement is constant on ``x``, or not finite on it or where deviations land.
+        ValueError : what `physmis.coordinates.check_invertible` refuses; or the measurement is constant on
+            ``x``, or not finite on it or where deviations land.
         """
         x = np.asarray(x, dtype=float)
         z = measured(measure, x)
         if np.ptp(z) == 0:
             raise ValueError(f"the measurement is {z[0]:g} for all trajectories; one that varies wanted")
-        y = coordinates.transform(x)
-        worst = np.abs(coordinates.inverse(y) - x).max() if np.isfinite(y).all() else np.inf
-        if not worst <= EXACT * x.std():
-            raise ValueError(
-                f"coordinates '{coordinates.name}' are not invertible on these data: off by {worst:g}, and "
-                f"{EXACT * x.std():g} is allowed"
-            )
+        y = check_invertible(coordinates, x)
         moved = coordinates.inverse(kernel(y).deviate(y, np.random.default_rng(seed)))
         return cls(coordinates, z, measured(measure, moved), moved)
 
@@ -88,7 +81,7 @@ class KernelCoordinates(Coordinates):
         evaluations: int = 40,
         seed: int = 0,
     ) -> KernelCoordinates:
-        """The best balanced coordinates of a family: least forecast `distance`.
+        """The coordinates of a family with the least forecast `distance`, which has no bins and so no steps.
 
         A simplex search (Nelder and Mead 1965) with the same noise in each of ``evaluations``; later
         coordinates in which the measurement fails count as infinitely bad.
@@ -98,20 +91,22 @@ class KernelCoordinates(Coordinates):
         ValueError : what `of` refuses where the search begins.
         """
         start = np.zeros(family.numbers)
-        tried = [cls.of(family.make(start), x, measure, kernel, seed)]
+        best = cls.of(family.make(start), x, measure, kernel, seed)
 
         def cost(numbers):
+            nonlocal best
             try:
-                tried.append(cls.of(family.make(numbers), x, measure, kernel, seed))
+                found = cls.of(family.make(numbers), x, measure, kernel, seed)
             except (ValueError, OverflowError):
                 return np.inf
-            return tried[-1].distance
+            best = min(best, found, key=lambda one: one.distance)
+            return found.distance
 
         simplex = np.vstack([start, start + 0.4 * np.eye(family.numbers)])
         minimize(
             cost, start, method="Nelder-Mead", options={"maxfev": evaluations, "initial_simplex": simplex}
         )
-        return min(tried, key=lambda found: found.distance)
+        return best
 
     @property
     def drift(self) -> float:
@@ -162,11 +157,11 @@ def learn_ratios(
 ) -> Ratios:
     """The `Ratios` in which small isotropic errors change the quantity least, by gradient descent.
 
-    1,024 windows of 8 steps are deviated in y, each step by a hundredth of its standard deviation, and mapped
-    back. With d = m(x') - m(x), in units of what a deviation by a hundredth of its own spread would be, the
-    mean of log(d^2 + 0.1) is made small: a logarithm, so that windows that go astray do not rule. BFGS begins
+    1,024 windows of 8 steps are deviated in y, the first step of each by a hundredth of the standard
+    deviation of x, the others by a hundredth of that of y, and mapped back; what leaves the range is held at
+    its end. With d = m(x') - m(x), in units of a hundredth of the spread of the quantity, the mean of log(d^2 + 0.1) is made small: a logarithm, so that windows that go astray do not rule. BFGS begins
     at the identity; its gradients go through the deviations, the inverse map and the measurement. The numbers
-    found are rounded to six digits.
+    found are rounded to six decimals.
 
     Parameters
     ----------
@@ -175,12 +170,14 @@ def learn_ratios(
 
     Raises
     ------
-    ValueError : trajectories of several channels, of fewer steps than a window, or beyond low and high; or
-        the measurement is constant.
+    ValueError : trajectories of several channels, of fewer steps than a window, not finite, or beyond low and
+        high; the measurement is constant; or nothing was found.
     """
     x = torch.as_tensor(np.asarray(x), dtype=torch.float64)
-    if x.ndim != 3 or x.shape[1] < WINDOW or x.shape[2] != 1:
+    if x.ndim != 3 or not len(x) or x.shape[1] < WINDOW or x.shape[2] != 1:
         raise ValueError(f"trajectories of shape (n, T >= {WINDOW}, 1) wanted, got {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError("finite trajectories wanted; some hold NaN or infinite values")
     if x.min() < low or x.max() > high:
         raise ValueError(f"values within {low:g} and {high:g} wanted, got {x.min():g} to {x.max():g}")
     measure = torch.func.vmap(measure)
@@ -209,6 +206,8 @@ def learn_ratios(
         loss.backward()
         return loss.item(), numbers.grad.numpy()
 
-    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": ITERATIONS}).x
-    a, b, c, d = (round(value, 6) for value in found.tolist())
+    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": ITERATIONS})
+    if not np.isfinite(found.fun):
+        raise ValueError("the measurement or its derivative is not finite on windows of these trajectories")
+    a, b, c, d = (round(value, 6) for value in found.x.tolist())
     return Ratios((a, b), (c, d), low, high)

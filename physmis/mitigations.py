@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
-from physmis.coordinates import Coordinates
+from physmis.coordinates import Coordinates, check_invertible
 from physmis.drift import bin_of, total_variation
 from physmis.tasks import Batch, Task
 
@@ -90,7 +90,7 @@ class InCoordinates(Treatment):
         return {"name": self.name, "coordinates": self.coordinates.config()}
 
     def fitting(self, task, batch):
-        return {"x": self.coordinates.transform(batch.x)}
+        return {"x": check_invertible(self.coordinates, batch.x)}
 
     def restore(self, y):
         return self.coordinates.inverse(y).astype(np.float32)
@@ -105,8 +105,10 @@ def inverse_drift_weights(
 
     Raises
     ------
-    ValueError : a bin with mass in ``p`` has none in ``q``: no finite weight would do.
+    ValueError : ``p`` and ``q`` are not two laws over the same bins; or a bin with mass in ``p`` has none in
+        ``q``: no finite weight would do.
     """
+    total_variation(p, q)  # for its check of both laws
     p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
     inside = p > SMALLEST
     if (lost := inside & (q <= SMALLEST)).any():
@@ -161,11 +163,13 @@ def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "
 def unfolded_source(
     p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"], steps: int
 ) -> Source:
-    """A smooth source near `closest_source`: ``steps`` of the expectation-maximisation iteration from ``p``.
+    """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
 
     pi <- pi * (T (p / (pi T))), which keeps pi a law without negative mass and never makes the Kullback-
     Leibler divergence of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini
-    1995). Few steps give even weights, many approach the closest source.
+    1995). Few steps give even weights, many approach the law of least divergence. In total variation what
+    comes out may be farther from p than with `closest_source`, and where p cannot be reached even farther
+    than p T.
 
     Raises
     ------
@@ -206,10 +210,10 @@ def _source(law, p, transition):
 
 def _check_transition(p, transition):
     p, transition = np.asarray(p, dtype=float), np.asarray(transition, dtype=float)
-    if transition.shape != (p.size, p.size) or not np.allclose(transition.sum(axis=1), 1):
-        raise ValueError(
-            f"a transition of shape ({p.size}, {p.size}) whose rows sum to 1 wanted, got {transition.shape}"
-        )
+    if transition.shape != (p.size, p.size):
+        raise ValueError(f"a transition of shape ({p.size}, {p.size}) wanted, got {transition.shape}")
+    if not ((transition >= 0).all() and np.allclose(transition.sum(axis=1), 1)):
+        raise ValueError("each row of a transition must be a law: at least 0, and sum to 1")
     total_variation(p, p)  # for its check of the law
     return p, transition
 

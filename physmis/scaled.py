@@ -16,7 +16,7 @@ from jaxtyping import Float
 from physmis.coordinates import SMALLEST, Coordinates, Warp
 from physmis.tasks.pendulum import Pendulum
 
-GROWTH = 1.1  # factor by which a motion is enlarged in search of its energy
+GROWTH, ENLARGEMENTS = 1.1, 100  # factor by which a motion is enlarged in search of its energy, and how often
 HALVINGS = 45
 
 
@@ -24,7 +24,7 @@ HALVINGS = 45
 class Scaled(Coordinates):
     """What these coordinates share. ``knots`` of the quantity are taken to ``values`` of the size.
 
-    Both must be above 0; below the first knot, sizes shrink in proportion.
+    Both must be above 0; a quantity of 0 is taken to the size 0.
     """
 
     knots: tuple[float, ...]
@@ -53,13 +53,13 @@ class Scaled(Coordinates):
 
     def transform(self, x):
         x = np.asarray(x, dtype=float)
-        size = self.size(x)
-        return _times(x, self.curve.transform(size) / np.maximum(size, SMALLEST))
+        size = np.maximum(self.size(x), SMALLEST)  # of what has none, the limit
+        return _times(x, self.curve.transform(size) / size)
 
     def inverse(self, y):
         y = np.asarray(y, dtype=float)
-        size = self.size(y)
-        return _times(y, self.curve.inverse(size) / np.maximum(size, SMALLEST))
+        size = np.maximum(self.size(y), SMALLEST)
+        return _times(y, self.curve.inverse(size) / size)
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,40 @@ class EnergyWarp(Scaled):
     """Angles and angular velocities of a double pendulum, enlarged so that their size tells the energy.
 
     The size is the root of what the energy would be if it were quadratic, as it is for small swings. Which
-    enlargement of a motion has the energy that its size tells is found by bisection. Sines and cosines become
-    angles, which go on from step to step without jumps, and are within half a turn on average.
+    enlargement of a motion has the energy that its size tells is found by bisection. For this the energy must
+    grow with a motion: so angles, and the angle between the rods, count as half a turn where they are beyond.
+    Then potential energy never falls, and kinetic energy, which is (A + B cos(u)) u^2 in the enlarged angle u
+    between the rods, grows for m2 < 0.7 m1: |B| / A is at most the root of m2 / (m1 + m2), and 2 cos(u) - u
+    sin(u) above -3.11. Sines and cosines become angles, which go on from step to step without jumps, and
+    are within half a turn on average.
 
     Parameters
     ----------
-    pendulum : the task whose channels are transformed.
+    pendulum : the task whose channels are transformed; its m2 must be below 0.7 m1.
     """
 
     name: ClassVar[str] = "energy warp"
     pendulum: Pendulum
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.pendulum.m2 >= 0.7 * self.pendulum.m1:
+            raise ValueError(
+                f"m2 below 0.7 m1 wanted, as else the energy may fall while a motion is enlarged; got m1 = "
+                f"{self.pendulum.m1:g} kg and m2 = {self.pendulum.m2:g} kg"
+            )
+
+    @classmethod
+    def between(cls, prior: Any, law: Any, **others: Any) -> EnergyWarp:
+        """As `Scaled.between`, with one more knot far beyond the prior.
+
+        Motions over the top may count as more energetic than they are; beyond the prior the curve rises
+        little, lest they become outliers.
+        """
+        found = super().between(prior, law, **others)
+        return cls(
+            (*found.knots, 3 * found.knots[-1]), (*found.values, 1.2 * found.values[-1]), found.pendulum
+        )
 
     def config(self):
         return {
@@ -116,7 +140,8 @@ class EnergyWarp(Scaled):
         states = self.pendulum.decode(x)
         turns = np.round(states[..., :2].mean(axis=1, keepdims=True) / (2 * np.pi))
         states[..., :2] -= 2 * np.pi * turns
-        return _times(states, self.curve.transform(self._energy(states)) / self.size(states))
+        size = np.maximum(self.size(states), SMALLEST)
+        return _times(states, self.curve.transform(self._energy(states)) / size)
 
     def inverse(self, y):
         y = np.asarray(y, dtype=float)
@@ -124,8 +149,11 @@ class EnergyWarp(Scaled):
         wanted = np.maximum(self.curve.inverse(size), SMALLEST)
         direction = _times(y, 1 / size)
         low, high = np.zeros(len(y)), np.sqrt(wanted)
-        while (short := self._energy(_times(direction, high)) < wanted).any():
+        for _ in range(ENLARGEMENTS):  # enough but for motions without velocity, which have a largest energy
+            short = self._energy(_times(direction, high)) < wanted
             low[short], high[short] = high[short], GROWTH * high[short]
+            if not short.any():
+                break
         for _ in range(HALVINGS):
             middle = (low + high) / 2
             above = self._energy(_times(direction, middle)) > wanted
@@ -133,7 +161,9 @@ class EnergyWarp(Scaled):
         return self.pendulum.encode(_times(direction, high))
 
     def _energy(self, states):
-        return self.pendulum.energy(states).mean(axis=1)
+        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
+        between, a1, a2 = (np.cos(np.clip(a, -np.pi, np.pi)) for a in (a1 - a2, a1, a2))
+        return (self.pendulum.kinetic(between, w1, w2) + self.pendulum.potential(a1, a2)).mean(axis=1)
 
 
 def _times(x, factors):

@@ -18,6 +18,8 @@ from physmis.coordinates import (
     Polar,
     Ratios,
     Warp,
+    check_invertible,
+    family,
 )
 from physmis.tasks import load
 
@@ -72,6 +74,13 @@ def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
     assert y[:, 1:].std() < 0.5 * x.std()
     even = Innovations.of(batch.x).transform(batch.x)
     assert even[:, 1:].std() == pytest.approx(even[:, 0].std(), rel=1e-6)
+
+
+def test_first_steps_and_the_rest_vary_alike_whatever_the_means_of_channels():
+    x = np.random.default_rng(0).normal(size=(500, 8, 2)) + [0.0, 100.0]
+    for y in (Innovations.of(x).transform(x), family("increments", x).make([0.0]).transform(x)):
+        first, rest = (part.std(axis=(0, 1)) for part in (y[:, :1], y[:, 1:]))
+        np.testing.assert_allclose(rest / first, 1, atol=0.1)
 
 
 @fixed
@@ -134,7 +143,9 @@ def test_polar_steps_give_back_paths_with_rests(least, channels, seed):
 def test_input_is_left_as_it_was():
     x = np.random.default_rng(0).normal(size=(3, 8, 2))
     before = x.copy()
-    for coordinates in (Identity(), NormPower(), Filter(), Increments(), Polar(), Warp((0, 1), (0, 2))):
+    warp = Warp((0, 1), (0, 2))
+    parts = (Innovations.of(x), FirstAndRest(warp, warp), Chain(warp, Filter()))
+    for coordinates in (Identity(), NormPower(), Filter(), Increments(), Polar(), warp, *parts):
         coordinates.inverse(coordinates.transform(x))
         np.testing.assert_array_equal(x, before)
 
@@ -146,6 +157,27 @@ def test_norm_power_changes_norms_and_keeps_directions():
     np.testing.assert_allclose(norms, np.sqrt(batch.z), rtol=1e-5)
     np.testing.assert_allclose(y * norms[:, None, None], batch.x, atol=1e-6)
     assert not NormPower(0.5).transform(np.zeros((1, 4, 1))).any()
+
+
+@pytest.mark.parametrize("power", [0.3, 2.0, 6.0])
+def test_norm_powers_come_back_however_small(power):
+    x = np.random.default_rng(0).normal(size=(5, 8, 1)) * np.geomspace(1e-12, 1, 5)[:, None, None]
+    np.testing.assert_allclose(NormPower(power).inverse(NormPower(power).transform(x)), x, rtol=1e-9)
+
+
+def test_only_what_comes_back_is_invertible():
+    x = np.random.default_rng(0).normal(size=(20, 8, 2)) * [1e6, 1.0]
+    np.testing.assert_array_equal(check_invertible(Increments(), x), Increments().transform(x))
+    blind = Warp((0, 1), (0, 1))
+    object.__setattr__(blind, "transform", lambda x: x * [1.0, 0.0])
+    with pytest.raises(ValueError, match="'warp' are not invertible on these data: channel 1 is off by"):
+        check_invertible(blind, x)
+    long = load("logistic", steps=64).sample(200, np.random.default_rng(0)).x
+    with pytest.raises(ValueError, match="'ratios' are not invertible"):
+        check_invertible(Ratios((1.0, 1.0)), long)
+    for bad in (np.full((2, 4, 1), np.nan), np.ones((4, 1)), np.ones((0, 4, 1))):
+        with pytest.raises(ValueError, match="finite trajectories of shape"):
+            check_invertible(Identity(), bad)
 
 
 def test_filter_multiplies_each_frequency():
@@ -182,8 +214,12 @@ def test_warp_meets_its_knots_ascends_and_bends_without_a_kink(warp):
         (lambda: Increments(-1.0), "scale must be positive.*-1.0"),
         (lambda: Polar(0.0), "least must be positive"),
         (lambda: Ratios((np.nan, 0.0)), "finite numbers"),
+        (lambda: Ratios(high=np.inf), "finite numbers"),
+        (lambda: Filter(np.nan), "finite slope"),
+        (lambda: Polar().transform(np.ones((2, 4, 1))), "for 2 channels or more, got 1"),
+        (lambda: Innovations(((0.0,), (1.0,))), r"row for 1, each channel.*\(2, 1\)"),
         (lambda: Ratios(low=1.0, high=1.0), "low < high"),
-        (lambda: Ratios().transform(np.ones((2, 4, 2))), "for 1 channel, got 2"),
+        (lambda: Ratios().transform(np.ones((2, 4, 2))), "for one channel, got 2"),
         (lambda: Innovations(((0.0,),), gain=-1.0), "gain must be positive"),
         (lambda: Innovations(((np.nan,),)), "finite coefficients"),
         (lambda: Innovations.of(np.ones((5, 4, 1))), "constant"),

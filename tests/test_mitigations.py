@@ -66,6 +66,9 @@ def test_inverse_drift_weights_are_a_ratio_with_mean_one(p, q):
 def test_inverse_drift_weights_leave_out_what_has_no_data():
     weights = inverse_drift_weights(np.array([0, 0.5, 0.5]), np.array([0.2, 0.2, 0.6]))
     np.testing.assert_allclose(weights, [0, 1.5, 0.5])
+    for bad in ([np.nan, 1.0, 0.0], [5.0, 5.0, 0.0], [0.5, 0.5]):
+        with pytest.raises(ValueError, match="law"):
+            inverse_drift_weights(np.array([0, 0.5, 0.5]), np.array(bad))
     with pytest.raises(ValueError, match="1 of 2 bins were not met"):
         inverse_drift_weights(np.array([0, 0.5, 0.5]), np.array([0.4, 0.6, 0.0]))
 
@@ -124,6 +127,16 @@ def test_a_blur_over_a_hard_edge_cannot_be_undone():
     assert closest_source(smooth, matrix).residual < 0.1 * drift.total_variation(smooth, smooth @ matrix)
 
 
+def test_unfolding_a_hard_edge_lessens_the_divergence_and_not_the_total_variation():
+    p, matrix = blur(20, 5)
+    few, many = (unfolded_source(p, matrix, steps) for steps in (20, 5000))
+    plain = drift.total_variation(p, p @ matrix)
+    assert few.residual > plain > closest_source(p, matrix).residual
+    inside = p > 0
+    divergences = [np.sum(p[inside] * np.log((p / source.recovered)[inside])) for source in (few, many)]
+    assert divergences[1] < divergences[0] < np.sum(p[inside] * np.log((p / (p @ matrix))[inside]))
+
+
 def test_what_no_law_reaches_is_not_asked_for():
     """Bin 2 belongs to the prior, but nothing lands there; and where nothing lands at all, data stay."""
     p, matrix = np.array([0.25, 0.25, 0.5]), np.array([[0.5, 0.5, 0], [0.1, 0.9, 0], [0.5, 0.5, 0]])
@@ -148,11 +161,12 @@ def test_bad_weights_are_refused(bad):
 
 @pytest.mark.parametrize("find", [closest_source, lambda p, t: unfolded_source(p, t, 3)])
 def test_bad_transitions_are_refused(find):
-    with pytest.raises(ValueError, match=r"shape \(2, 2\) whose rows sum to 1"):
+    with pytest.raises(ValueError, match=r"shape \(2, 2\) wanted, got \(3, 3\)"):
         find([0.5, 0.5], np.eye(3))
-    with pytest.raises(ValueError, match="rows sum to 1"):
-        find([0.5, 0.5], np.ones((2, 2)))
-    with pytest.raises(ValueError):
+    for bad in (np.ones((2, 2)), np.full((2, 2), np.nan), np.array([[2.0, -1.0], [0.0, 1.0]])):
+        with pytest.raises(ValueError, match="each row of a transition must be a law"):
+            find([0.5, 0.5], bad)
+    with pytest.raises(ValueError, match="is not a law"):
         find([0.5, 0.9], np.eye(2))
 
 
