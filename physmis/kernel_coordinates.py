@@ -159,9 +159,10 @@ def learn_ratios(
 
     1,024 windows of 8 steps are deviated in y, the first step of each by a hundredth of the standard
     deviation of x, the others by a hundredth of that of y, and mapped back; what leaves the range is held at
-    its end. With d = m(x') - m(x), in units of a hundredth of the spread of the quantity, the mean of log(d^2 + 0.1) is made small: a logarithm, so that windows that go astray do not rule. BFGS begins
-    at the identity; its gradients go through the deviations, the inverse map and the measurement. The numbers
-    found are rounded to six decimals.
+    its end. With d = m(x') - m(x), in units of a hundredth of the spread of the quantity, the mean of
+    log(d^2 + 0.1) is made small: a logarithm, so that windows that go astray do not rule. BFGS begins at the
+    identity; its gradients go through the deviations, the inverse map and the measurement. The numbers found
+    are rounded to six decimals.
 
     Parameters
     ----------
