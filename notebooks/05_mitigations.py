@@ -16,11 +16,11 @@
 #
 # **What you will do.** Try three ways against drift on the logistic map, the cone, the maze and the pendulum: weight
 # the data, tell the model the quantity, and change the coordinates that it sees. Let a kernel choose the coordinates
-# before anything is trained. Hold each drift against the validity of single trajectories.
+# before a model is trained in them. Hold each drift against the validity of single trajectories.
 #
-# **What you will learn.** Why no weights undo a leak over the ends of a prior. Where a condition is followed, and what
-# comes out when it contradicts the start or the goal. What coordinates with little drift have in common, and how a
-# kernel finds them.
+# **What you will learn.** Why weights can only trade a leak over the ends of a prior against a gap. Where a condition
+# is followed, and what comes out when it contradicts the start or the goal. What coordinates with little drift have
+# in common, and how a kernel finds them.
 #
 # **What you need.** Notebooks 01 and 02; what the maze and the pendulum are, from the first sections of 03 and 04.
 #
@@ -75,9 +75,9 @@ P = run.profile
 # In the maze and for the pendulum brief training leaves hardly any trajectory valid; so beside it stands the U-Net
 # with all its training, unconditional.
 #
-# All models of this notebook are sampled by the deterministic sampler of notebook 01, in 20 steps. (The ancestral one
-# of notebooks 03 and 04 comes back in section 4.) Each treated model is compared with the untreated one of the same
-# kind, the same steps and the same sampler.
+# Models are sampled by the deterministic sampler of notebook 01, in 20 steps, but for two places in sections 3 and 4
+# where the ancestral one of notebooks 03 and 04 comes back. Each treated model is compared with the untreated one of
+# the same kind, the same steps and the same sampler.
 
 # %%
 TASKS = {name: tasks.load(name) for name in ("logistic", "cone", "maze", "pendulum")}
@@ -159,7 +159,9 @@ def table(chosen):
 table(arms)
 
 # %% [markdown]
-# **What we see.** SEEN1
+# **What we see.** All of them drift. Briefly trained, nine tenths of the trajectories of the cone are valid and six
+# tenths of those of the logistic map; of plans and motions hardly any. With all steps, eight in ten motions are valid;
+# of unconditional ways through the maze one in eleven is, with this sampler.
 #
 # ## 2. Weight the data
 #
@@ -174,7 +176,10 @@ table(arms)
 #
 # What the best weights of all could reach under a fixed $T$ is a linear program: the law on the range of $p$ whose
 # image is nearest to $p$ in total variation. Weights cannot make data where there are none, and they do not change
-# the errors themselves: *what leaks over an end comes from whatever data there are*.
+# the errors themselves. What leaks over an end comes from data near it: less of them means less leak, and a gap.
+#
+# The **effective size** of weighted data, $(\sum w)^2 / \sum w^2$, is how many equally weighted trajectories would
+# have as little noise.
 
 # %%
 trips = compute(
@@ -254,12 +259,26 @@ for (upper, lower), (name, task) in zip(axes.T, TASKS.items(), strict=True):
 axes[0, 0].set_ylabel("weight")
 axes[0, 0].legend(fontsize=9)
 axes[1, 0].set_ylabel("density relative to the prior")
-axes[1, 0].legend(fontsize=8, loc="lower center")
+axes[1, 1].legend(*axes[1, 0].get_legend_handles_labels(), fontsize=8, loc="lower center")
 run.save_figure(fig, "fig_05_reweighting", data=saved, configs=[r.key for arm in treated for r in done[arm]])
 plt.show()
 
 # %% [markdown]
-# **What we see.** SEEN2
+# **What we see.** (Dashed: the untreated model. Solid: after naive weights. Dotted: half way.) Naive weights push,
+# and push too far: where the untreated pendulum makes too few motions, near 5 J, the weighted one makes too many; the
+# hump of the logistic map moves from one side to the other. In total variation the drift is hardly less (maze: by a
+# fifth; on the cone more). In W1, which counts how far mass must go, it is a third to more than a half less on three
+# tasks: weights undo a tilt, and make another. Half way, the tilt is gone, and with it a quarter (logistic map) to
+# two fifths (pendulum) of the excess; the intervals overlap with those before. At the ends the law still falls off
+# gradually, whatever the weights, and what is raised near an end also leaks more over it (far above the range of the
+# logistic map 4 % instead of 0.6 %).
+#
+# Unfolding was trained on the logistic map only, and does no better there than doing nothing; its interval, 0.01 to
+# 0.4, leaves much open. The law that it finds is a row of spikes. It assumes that the transition stays what it was
+# when the weights change, and a model trained on spikes may not keep it; and what iteration lessens is the
+# divergence, not the total variation. The linear program, too, takes the estimated transition for granted, which
+# overstates the drift of the cone. As a guide, not a bound: with the best weights of all, 0.57 to 0.81 of what the
+# transition does would remain on each task, and the effective size would be a sixth to two fifths of the data.
 
 # %%
 for name in TASKS:
@@ -283,12 +302,16 @@ def from_ramp(arm):
 
 
 plain, steered = from_ramp("untreated"), from_ramp("reweighted, ramp")
-print(
-    f"cone, total variation from amplitudes of density 2a: {plain.excess}; weighted for it {steered.excess}"
-)
+print(f"cone, excess from amplitudes of density 2a: {plain.excess}; weighted for it {steered.excess}; "
+      f"effective size {effective_size(weights['cone', 'ramp'][ramp > 0]):.2f}")  # fmt: skip
 run.record_claim("C8.05.weights_steer", *halved(plain, steered))
 
 # %% [markdown]
+# **What we see.** Weights do work for what they are for: *another law of the data*. Weighted for amplitudes of density
+# $2a$, the model on the cone comes from an excess of 0.23 over that law to one of 0.07. (The untreated model has 0.04
+# over its own law.) So on these tasks C8 holds for weights: they steer the law that a model aims at, and leave the
+# errors with which it misses. In the maze and for the pendulum it is shown on models that make hardly anything valid.
+#
 # ## 3. Tell the model the quantity
 #
 # The model gets $z$ as an input, and is asked for values drawn from the prior. Training is *classifier-free* (Ho and
@@ -346,19 +369,34 @@ axes[0, 0].legend(fontsize=9)
 run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for arm in told for r in done[arm]])
 plt.show()
 for name in TASKS:
-    asked = [np.stack([r.samples.arrays["requested"], r.z], axis=1) for r in done[name, "conditioned"]]
-    follows = drift.bootstrap(lambda rows: scipy.stats.spearmanr(*rows.T).statistic, asked)
+    ranks = [
+        scipy.stats.rankdata([r.samples.arrays["requested"], r.z], axis=1).T
+        for r in done[name, "conditioned"]
+    ]
+    follows = drift.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
     run.record_claim(f"C8.05.{name}_conditioned_follows", *follows)
     run.record_claim(
         f"C8.05.{name}_conditioned_helps", *seen[name, "untreated"].minus(seen[name, "conditioned"])
     )
+for name in ("logistic", "cone"):  # on the others there is no validity to lose
     run.record_claim(
         f"C8.05.{name}_conditioned_valid",
         *change_of_validity(done[name, "untreated"], done[name, "conditioned"]),
     )
 
 # %% [markdown]
-# **What we see.** SEEN3
+# **What we see.** On the cone the condition is followed closely: the drift falls by nearly half, to 0.02, with an
+# interval that just excludes no gain. On the logistic map, after brief training, it is followed loosely, with a
+# spread of a sixth to a third of the range; the drift stays. On the pendulum it is followed with a spread of 0.3 to
+# 0.5 J and a bias toward low energies; the drift falls to a half. In the maze the brief planner hardly listens: asked
+# for 5 m it plans nearly 8. (With all steps and the ancestral sampler it does, see the next figure.) A guidance of 2
+# (one seed) narrows the spread on the cone and at low energies, but makes what is asked more extreme: above the
+# middle of the range more than asked, below it less. On cone and pendulum the drift grows; on the logistic map the
+# upper end breaks. What being told costs in validity is 0.01 to 0.03 on the two small tasks, with intervals too wide
+# to exclude 0.05; on the other two there is hardly any to lose.
+#
+# So a condition moves the question from *how often is each value made?* to *is what was asked made?*. It helps where
+# the model hears it well. It needs a value from whoever samples, too, which an unconditional model does not.
 #
 # ### Ask for what cannot be
 #
@@ -440,18 +478,28 @@ run.save_figure(
 )
 plt.show()
 slopes = [np.polyfit(energies, motion_energy[begin].mean(axis=0), 1)[0] for begin in starts]
-off = np.concatenate([(motion_energy[b] - energies)[:, np.abs(energies - b) > 1].ravel() for b in starts])
-kept = np.concatenate(
-    [(motion_valid[b] < TASKS["pendulum"].tolerance)[:, np.abs(energies - b) > 1].ravel() for b in starts]
-)
 print("pendulum: change of energy for each joule asked, by start:", np.round(slopes, 2))
-both = ((np.abs(off) < 0.25) & kept).astype(float)
-run.record_claim("C8.05.pendulum_conflict", *drift.bootstrap(np.mean, [both]))
+costs = []
+for begin in starts:
+    residuals, apart = motion_valid[begin], np.abs(energies - begin)
+    costs.append(residuals[:, apart > 1].mean(axis=1) - residuals[:, apart <= 0.5].mean(axis=1))
+run.record_claim("C8.05.pendulum_conflict", *drift.bootstrap(np.mean, [np.concatenate(costs)]))
 beyond = np.concatenate([(plans[a] - wishes)[:, wishes > 10].ravel() for a in plans])
 run.record_claim("C8.05.maze_beyond", *drift.bootstrap(np.mean, [beyond]))
 
 # %% [markdown]
-# **What we see.** SEEN4
+# **What we see.** *Maze* (grey: what demonstrations have; one seed, all steps, the sampler of notebook 03). Within the
+# range the planner keeps to what it is asked, whatever the separation of start and goal: a rank correlation of 0.94,
+# a bias of -0.3 m, and an excess drift of 0.07, where the untold planner of notebook 03 has 0.11. Beyond the range it
+# does not: asked for 12 m it plans 10.7, and one plan in six is valid instead of six in ten. Nothing forbids 12 m; it
+# was never seen. Asked for 3 m it plans 3.6 m between neighbouring cells, and 4.5 m between cells four moves apart,
+# which are 4 m from each other: there the wish cannot be met.
+#
+# *Pendulum* (one seed, brief). The given state has an energy, the request another: no motion has both. The model
+# follows the request, 0.8 J for each joule asked, wherever it begins, and lets the energy change along the way. It
+# hardly conserves energy even where nothing conflicts: brief training leaves a residual of 0.07 to 0.1. Where request
+# and state differ by more than 1 J, the residual is larger by 0.04, half as much again. Nothing warns whoever asks:
+# the warning above knows the range of training, not what fits together.
 #
 # ## 4. Change the coordinates
 #
@@ -509,7 +557,12 @@ gap = np.abs(gap / np.median(gap) - 1)
 run.record_claim("C9.05.learned_the_map", *np.quantile(gap, [0.5, 0.025, 0.975]))
 
 # %% [markdown]
-# **What we see.** SEEN5
+# **What we see.** The two curves are one: the powers come out as 1 and 1 within a ten-thousandth, the bend as nearly 0.
+# (The interval printed is the spread over the data.) From trajectories, a measurement that fits $r$ by least squares,
+# and a family that contains it, the descent has found the right side of the map, in less than a second. In these
+# coordinates a trajectory reads $x_0, r, r, r, \dots$, and the measurement is linear: what the theory asks for. The
+# law of $r$ in $y$ still ends abruptly. So one more candidate lets it fade out: a monotone curve takes $x_0$, and
+# another takes all ratios, to a normal law.
 #
 # ### Rank coordinates before training
 #
@@ -518,8 +571,15 @@ run.record_claim("C9.05.learned_the_map", *np.quantile(gap, [0.5, 0.025, 0.975])
 # that well trained sine models have there. Either alone can be fooled: along the data, stretched coordinates always
 # look good, whatever lies beside them; and in all directions alike the wrong candidates for the logistic map look
 # harmless. The kernel deviates 4,096 trajectories in each of the coordinates and forecasts the drift. It also tells
-# how many landing places are valid. *The rule*: of the coordinates in which landing places are as valid as in the
-# original ones (within one percentage point), take the first in the list whose forecast is within 0.01 of the least.
+# how many landing places are valid. *The rule*: of the coordinates whose forecast is within 0.01 of the least, take
+# those with the most valid landing places; where that leaves several (within one percentage point), the first.
+#
+# *How this came about.* Sizes, filter, the family of curves, the two parts of the kernel, the margins of the rule and
+# the deterministic sampler were settled on seed 0, with drift and validity of trial models in view; some of these had
+# other laws of size or more channels, and were worse. The map of the pendulum was mended once more after a version of
+# it had run on all seeds: it was not exactly invertible, and its first repair made outliers of motions over the top.
+# Seed 0 counts in the means below, and the ranking is tested on it alone. So what follows confirms the choice on two
+# more seeds; it is no blind test.
 
 # %%
 normal = scipy.stats.norm()
@@ -581,7 +641,6 @@ power = KernelCoordinates.fit(
     evaluations=12,
 )
 print(f"cone, the best balanced norm power: {power.coordinates.power:.2f}")
-CANDIDATES["cone"]["norm power"] = power.coordinates
 forecasts, CHOSEN = {}, {}
 print(f"{'task':9s} {'coordinates':16s} forecast drift  valid landings")
 for name, candidates in CANDIDATES.items():
@@ -594,21 +653,28 @@ for name, candidates in CANDIDATES.items():
     )  # what it takes to make the chosen ones and to forecast them
     forecast = {k: next(r for r in ranked if r.coordinates is c) for k, c in candidates.items()}
     lands = {k: np.mean(task.validity(r.moved) < task.tolerance) for k, r in forecast.items()}
-    fit = [k for k in candidates if lands[k] >= lands["as it is"] - 0.01]
-    least = min(forecast[k].drift for k in fit)
-    CHOSEN[name] = next(k for k in fit if forecast[k].drift <= least + 0.01)
+    least = min(r.drift for r in forecast.values())
+    near = [k for k in candidates if forecast[k].drift <= least + 0.01]
+    CHOSEN[name] = next(k for k in near if lands[k] >= max(lands[other] for other in near) - 0.01)
     forecasts[name] = {k: r.drift for k, r in forecast.items()}
     for k in candidates:
         mark = " <- chosen" if k == CHOSEN[name] else ""
         print(f"{name:9s} {k:16s} {forecasts[name][k]:14.3f}  {lands[k]:14.3f}{mark}")
 
 # %% [markdown]
-# **What we see.** SEEN6
+# **What we see.** Coordinates in which the quantity is linear or a size, and fades out, have the least forecast on all
+# four tasks, a quarter to seven tenths less than the original ones. The forecast is selective. On the logistic map, a
+# pointwise warp of the state helps little, and innovations (what a mean parabola leaves of each step) hurt: for them
+# the quantity is as singular at its mean as the amplitude of the cone is at 0. On the cone a search over powers of
+# the norm ends where it began, at 1. In the maze the size alone does nothing: its landing places are as invalid as
+# the original ones. The filter does most. It raises high frequencies before training, and lowers them with the errors
+# after it. Headings and step lengths (*polar*) would keep the distance as well, and lead through walls: they are near
+# enough to the least forecast, but seven in a hundred landing places are valid, and so the rule passes them over.
 #
 # ### Train in them
 #
-# First one seed of each candidate on the two small tasks, briefly, to see whether the ranking holds. Then the chosen ones, on three seeds: briefly on the small tasks, with all steps in the maze and for the
-# pendulum.
+# First one seed of each candidate on the two small tasks, briefly, to see whether the ranking holds. Then the chosen
+# ones, on three seeds: briefly on the small tasks, with all steps in the maze and for the pendulum.
 
 # %%
 trial = {
@@ -629,10 +695,12 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 saved, points = {}, []
 for ax, name in zip(axes, ("logistic", "cone"), strict=True):
     pairs = np.array([[forecasts[name][k], seen[name, f"trial, {k}"].excess.value] for k in CANDIDATES[name]])
-    for k, (x, y) in zip(CANDIDATES[name], pairs, strict=True):
+    for i, (k, (x, y)) in enumerate(zip(CANDIDATES[name], pairs, strict=True)):
         ax.plot(x, y, "o", color=plotting.COLOURS["in coordinates" if k == CHOSEN[name] else "unet"], ms=7)
-        ax.annotate(k, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    ax.set(title=name, xlabel="forecast drift", ylabel="excess drift after training", xmargin=0.2)
+        ax.annotate(k, (x, y), xytext=(5, -11 if i % 2 else 4), textcoords="offset points", fontsize=8)
+    ax.set(
+        title=name, xlabel="forecast drift", ylabel="excess drift after training", xmargin=0.2, ymargin=0.15
+    )
     ax.axhline(0, color="0.7", lw=0.8, zorder=0)
     saved[name], points = pairs, [*points, pairs]
     print(name, "one seed, brief:", ", ".join(
@@ -640,7 +708,8 @@ for ax, name in zip(axes, ("logistic", "cone"), strict=True):
         for k, (_, y) in zip(CANDIDATES[name], pairs, strict=True)))  # fmt: skip
 run.save_figure(fig, "fig_05_ranking", data=saved, configs=[r.key for arm in trial for r in done[arm]])
 plt.show()
-for name, pairs in zip(("logistic", "cone", "both"), (*points, np.concatenate(points)), strict=True):
+within = [scipy.stats.rankdata(pairs, axis=0) / len(pairs) for pairs in points]
+for name, pairs in zip(("logistic", "cone", "both"), (*points, np.concatenate(within)), strict=True):
     # Candidates are resampled: how much the correlation hangs on which of them were tried.
     value = scipy.stats.spearmanr(*pairs.T).statistic
     resampled = [pairs[rng.integers(len(pairs), size=len(pairs))] for _ in range(400)]
@@ -649,7 +718,13 @@ for name, pairs in zip(("logistic", "cone", "both"), (*points, np.concatenate(po
     run.record_claim(f"C9.05.{name}_ranking", value, min(low, value), max(high, value))
 
 # %% [markdown]
-# **What we see.** SEEN7
+# **What we see.** (One seed; the chosen candidate is dark.) On the logistic map the candidate with the least forecast
+# has the least drift, and that with the largest the most; on the cone the two with the least forecast have the least
+# drift. In between the order is not kept: innovations come out better than forecast, the filter worse. Rank
+# correlations over the candidates are 0.75 and 0.6, and 0.72 for both tasks together, each ranked within itself. With
+# so few candidates the intervals are wide: for both together from 0.2 to 0.9. Nor are the forecasts sizes: on the
+# logistic map most candidates drift more than forecast, on the cone most less. On two tasks and one seed, what the
+# kernel chose is best or level with it. That it ranks the rest is not shown.
 
 # %%
 BASE = {name: "untreated" if name in ("logistic", "cone") else "untreated, all steps" for name in TASKS}
@@ -668,11 +743,24 @@ for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
     column[1].set_xlabel(task.quantity.label)
 axes[0, 0].set_ylabel("untreated\ndensity relative to the prior")
 axes[1, 0].set_ylabel("in coordinates")
-axes[0, 0].legend(fontsize=8, loc="lower center")
+axes[0, 1].legend(fontsize=8, loc="lower center")
 run.save_figure(fig, "fig_05_coordinates", data=saved, configs=[r.key for arm in chosen for r in done[arm]])
 plt.show()
 
 
+def rejected(results):
+    """The drift if samples outside of the prior's range are thrown away, equally many kept of each seed."""
+    quantity = results[0].experiment.task.quantity
+    low, high = quantity.prior.support()
+    inside = [r.z[(r.z >= low) & (r.z <= high)] for r in results]
+    least = min(map(len, inside))
+    values = [z[:least] for z in inside]
+    return drift.assess(values, quantity.prior, quantity.bins(), results[0].experiment.data).excess
+
+
+print("untreated, with all samples outside of the range thrown away, against coordinates: excess drift")
+for name in TASKS:
+    print(f"{name:9s} {rejected(done[name, BASE[name]])!s:24s} {seen[name, 'in coordinates'].excess}")
 for name in TASKS:
     before, after = seen[name, BASE[name]], seen[name, "in coordinates"]
     print(f"{name}: {1 - after.excess.value / before.excess.value:.0%} of the excess drift is gone; median residual "
@@ -683,7 +771,14 @@ for name in TASKS:
     )
 
 # %% [markdown]
-# **What we see.** SEEN8
+# **What we see.** On the *logistic map* the law is nearly flat up to its ends, and every trajectory is valid instead of
+# six in ten. The excess is 0.01 after a quarter of the training; without treatment four times the training leaves
+# 0.11 (notebook 01). On the *cone* nothing measurable is left of the excess; as there was little to lose, the interval
+# of "half" reaches below 0. In the *maze* three quarters are gone, and four times as many ways are valid, though with
+# this sampler, which serves the untreated model badly. Too many ways come out between 5 and 6 m. On the
+# *pendulum* half is gone on average, and the share of valid motions is about what it was (0.77 after 0.78); but seeds
+# differ, and the intervals assure neither. What remains is a tilt toward low energies. Throwing away what lies outside
+# of the range would not have done it: the untreated models would keep two thirds to five sixths of their excess.
 #
 # Notebooks 03 and 04 sampled with fresh noise at each of 50 steps (*ancestral*). The same trained models again, in
 # that way:
@@ -700,12 +795,21 @@ again = {
 done |= compute(again)
 seen |= {arm: assess(done[arm]) for arm in again}
 table(again)
+for arm in again:
+    middle = TASKS[arm[0]].quantity.prior.mean()
+    off = drift.bootstrap(np.mean, [r.z - middle for r in done[arm]])
+    print(f"{arm[0]:9s} {arm[1]:36s} mean less that of the prior: {off} {TASKS[arm[0]].quantity.unit}")
 for name in ("maze", "pendulum"):
     before, after = (seen[name, f"{arm}, ancestral"] for arm in (BASE[name], "in coordinates"))
     run.record_claim(f"C9.05.{name}_ancestral", *before.minus(after))
 
 # %% [markdown]
-# **What we see.** SEEN9
+# **What we see.** In this way, too, there is less drift in coordinates, but the gain is smaller: a quarter to three
+# tenths of the excess, 0.04 in both tasks, in the maze with an interval that includes none. Validity is nearly that of
+# the untreated models: 0.49 after 0.45 in the maze, 0.88 after 0.93 for the pendulum. The last lines show what
+# remains: ways are too short and energies too low on average, about as much as without treatment, in the maze more.
+# Hence the larger W1 there. Sizes that fade out end the leak over the ends of the range; they do not end a pull toward
+# small sizes, which this sampler has and the other has less of.
 #
 # ## 5. Put them side by side
 #
@@ -772,11 +876,34 @@ worst = max(shares.values())
 run.record_claim("C9.05.cost_of_fitting", worst, worst, worst)
 
 # %% [markdown]
-# **What we see.** SEEN10
+# **What we see.** In the coordinates that the kernel chose, arrows lead down on all four tasks, and to the right on
+# three; on the pendulum validity stays about as it was. The three are on equal terms on the two small tasks only,
+# where all have the same training. There coordinates leave less drift than the best weights (best in hindsight, of
+# those tried); less than conditions on the logistic map, while on the cone the difference to conditions is within the
+# interval. In the maze and for the pendulum, weights and conditions were tried on brief models. There is one more
+# point for the maze, not drawn: a planner that is told the distance, with all steps and the ancestral sampler, has an
+# excess of 0.07 and 0.60 valid plans (section 3, one seed); coordinates with that sampler have 0.12 and 0.49. But it
+# is given start, goal and distance.
+#
+# Choosing is cheap: the chosen coordinates are made and forecast in a twentieth of the training of a model, or less.
+# Not counted: the other candidates, the sine models that give the scale of the errors, and the trials in which all
+# this was settled.
 #
 # ## What to take along
 #
-# TAKE
+# - Weights change which law a model aims at. They do not change how it misses: naive weights turn one tilt into
+#   another; half way, up to two fifths of the excess are gone, and the ends stay.
+# - Conditions help where they are heard, as on the cone. They do not know what fits together: asked for an energy
+#   that the given state does not have, a model lets the energy change; asked for more than it has seen, it plans less
+#   and worse.
+# - Coordinates change the errors themselves. Good ones make the quantity linear in what the model sees, or its size,
+#   let its law fade out instead of ending, and raise what the model would get wrong. On all four tasks half of
+#   the excess drift or more is gone on average, on two beyond doubt; validity is higher on three and about the same on
+#   one. With another sampler it is a quarter.
+# - A kernel can choose coordinates before a model is trained in them, if it errs along the data and across, and if
+#   the validity of its landing places is watched. On the logistic map it even finds them.
+# - Such coordinates carry knowledge of the measurement and of the ends of its law. The model is not told the quantity;
+#   but what it sees was arranged by somebody who knows it.
 
 # %%
 run.finish()

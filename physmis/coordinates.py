@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-EXACT = 1e-5  # of the standard deviation of a channel: how well phi must be undone
+EXACT = 1e-5  # of the range of a channel: how well phi must be undone
 RUNAWAY = 1e6  # where a recursion that diverges is stopped
 # Where a `Warp` between two laws is exact: evenly, and closer to the ends.
 SHARES = np.array([0.002, 0.01, 0.03, *np.arange(1, 17) / 17, 0.97, 0.99, 0.998])
@@ -46,7 +46,7 @@ def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) ->
     Raises
     ------
     ValueError : ``x`` is not of shape (n, T, C) or not finite; or some channel does not come back within 1e-5
-        of its standard deviation.
+        of its range.
     """
     x = np.asarray(x, dtype=float)
     if x.ndim != 3 or x.size == 0 or not np.isfinite(x).all():
@@ -54,7 +54,7 @@ def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) ->
     y = coordinates.transform(x)
     back = coordinates.inverse(y) if np.isfinite(y).all() else np.full_like(x, np.inf)
     off = np.abs(back - x).max(axis=(0, 1))
-    allowed = EXACT * np.maximum(x.std(axis=(0, 1)), SMALLEST)
+    allowed = EXACT * np.maximum(np.ptp(x, axis=(0, 1)), SMALLEST)
     if not (off <= allowed).all():
         worst = int(np.argmax(np.nan_to_num(off / allowed, nan=np.inf)))
         raise ValueError(

@@ -103,7 +103,8 @@ def sampling_floor(
     that knew its training set perfectly, and nothing else, would give.
     """
     rng = np.random.default_rng(0)
-    values = [statistic(rng.choice(prior.ppf(rng.random(data)), n)) for _ in range(repeats)]
+    # The quantiles of the training set that are drawn, and no others.
+    values = [statistic(prior.ppf(rng.choice(rng.random(data), n))) for _ in range(repeats)]
     return Interval(float(np.mean(values)), *map(float, np.percentile(values, [2.5, 97.5])))
 
 
@@ -202,8 +203,8 @@ class Drift:
 
 
 def _tv(p, bins):
-    """Total variation between ``p`` and the share of ``bins`` in each bin."""
-    return total_variation(p, _law(bins, len(p)))
+    """Total variation between ``p`` and the share of ``bins`` in each bin; without checks, for many times."""
+    return 0.5 * np.abs(p - _law(bins, len(p))).sum()
 
 
 def _law(bins, count):
