@@ -749,11 +749,13 @@ plt.show()
 
 
 def rejected(results):
-    """The drift if samples outside of the prior's range are thrown away, equally many kept of each seed."""
+    """Excess drift if samples outside of the prior's range are thrown away, equally many kept of each seed."""
     quantity = results[0].experiment.task.quantity
     low, high = quantity.prior.support()
     inside = [r.z[(r.z >= low) & (r.z <= high)] for r in results]
     least = min(map(len, inside))
+    if least < 100:
+        return "too few are left"
     values = [z[:least] for z in inside]
     return drift.assess(values, quantity.prior, quantity.bins(), results[0].experiment.data).excess
 
