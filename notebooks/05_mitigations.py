@@ -36,7 +36,6 @@ DEVICE = "auto"
 
 # %%
 import time
-import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,6 +43,7 @@ import scipy.stats
 
 import physmis
 from physmis import drift, plotting, tasks
+from physmis.compatibility import Compatibility
 from physmis.coordinates import Chain, Filter, FirstAndRest, Identity, Increments, Innovations, Polar, Warp
 from physmis.coordinates import family as family_of
 from physmis.experiment import Collection, Deviation, Experiment
@@ -332,7 +332,16 @@ stretched = {
     for name in TASKS
     if name != "maze"
 }
-done |= compute(told | stretched)
+slow = {"sampler": "ancestral", "sampler_steps": planner["sampler_steps"]}  # as in notebook 03
+asked_more = {  # for the next section
+    ("maze", "conditioned, all steps"): {
+        SEED: experiment("maze", SEED, Conditioned(), kind="planner", brief=False, **slow)
+    },
+    ("pendulum", "conditioned, given a state"): {
+        SEED: experiment("pendulum", SEED, Conditioned(), kind="continuation")
+    },
+}
+done |= compute(told | stretched | asked_more)
 seen |= {arm: assess(done[arm]) for arm in told | stretched}
 table(told | stretched)
 
@@ -410,40 +419,38 @@ recorded = run.compute({i: Collection(TASKS["maze"], i) for i in range(DATA["maz
 separation = np.concatenate([part.arrays["separation"] for part in recorded.values()])
 rng = np.random.default_rng(SEED)
 each = min(P.samples // 16, 32)
-paths = demonstrations["maze"].x
-wishes = np.linspace(3, 12, 10)
-slow = {"sampler": "ancestral", "sampler_steps": planner["sampler_steps"]}  # as in notebook 03
-wished = experiment("maze", SEED, Conditioned(), kind="planner", brief=False, **slow)
-wished = compute({"wished": {SEED: wished}})["wished"][0]
-plans, maze_valid = {}, {}
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    for apart in range(1, TASKS["maze"].separations + 1):
-        rows = rng.choice(np.flatnonzero(separation == apart), each)
-        ends = {step: np.repeat(paths[rows, step], len(wishes), axis=0) for step in (0, -1)}
-        x = wished.model.sample(each * len(wishes), rng, clamp=ends, condition=np.tile(wishes, each))
-        plans[apart] = TASKS["maze"].measure(x).reshape(each, -1)
-        maze_valid[apart] = (TASKS["maze"].validity(x) < TASKS["maze"].tolerance).reshape(each, -1)
-print(f"warned {len(caught)} times, such as: {caught[0].message}" if caught else "no warning")
+wishes, energies = np.linspace(3, 12, 10), np.linspace(1, 6, 6)
+starts = (2.0, 3.5, 5.0)
+wished, goes_on = (done[arm][0] for arm in asked_more)
+
+
+def asking(result, rows, values):
+    """A model that is given the ends of training trajectories and asked for values, noise drawn anew."""
+    return Compatibility(result.experiment, rows.tolist(), values.tolist(), int(rng.integers(2**63)))
+
+
+jobs = {}
+for apart in range(1, TASKS["maze"].separations + 1):
+    rows = rng.choice(np.flatnonzero(separation == apart), each)
+    jobs["maze", apart] = asking(wished, rows, wishes)
+for begin in starts:
+    rows = np.argsort(np.abs(demonstrations["pendulum"].z - begin))[:each]
+    jobs["pendulum", begin] = asking(goes_on, rows, energies)
+plans, maze_valid, motion_energy, motion_valid = {}, {}, {}, {}
+for (name, key), entry in run.compute(jobs).items():
+    x = entry.arrays["x"]
+    flat, task = x.reshape(-1, *x.shape[2:]), TASKS[name]
+    came = task.measure(flat).reshape(x.shape[:2])
+    if name == "maze":
+        plans[key], maze_valid[key] = came, (task.validity(flat) < task.tolerance).reshape(x.shape[:2])
+    else:
+        motion_energy[key], motion_valid[key] = came, task.residuals(flat)["energy"].reshape(x.shape[:2])
+
 asked = wished.samples.arrays["requested"]
 follows = scipy.stats.spearmanr(asked, wished.z).statistic
 print(f"maze, planner with all steps: valid {wished.valid.mean():.2f}; rank correlation of distance asked and planned "
       f"{follows:.2f}, bias {np.mean(wished.z - asked):+.2f} m, spread {np.std(wished.z - asked):.2f} m; "
       f"excess drift {assess([wished]).excess}")  # fmt: skip
-
-goes_on = compute({"goes on": {SEED: experiment("pendulum", SEED, Conditioned(), kind="continuation")}})[
-    "goes on"
-][0]
-motions = demonstrations["pendulum"]
-energies = np.linspace(1, 6, 6)
-starts = (2.0, 3.5, 5.0)
-motion_energy, motion_valid = {}, {}
-for begin in starts:
-    rows = np.argsort(np.abs(motions.z - begin))[:each]
-    first = {0: np.repeat(motions.x[rows, 0], len(energies), axis=0)}
-    x = goes_on.model.sample(each * len(energies), rng, clamp=first, condition=np.tile(energies, each))
-    motion_energy[begin] = TASKS["pendulum"].measure(x).reshape(each, -1)
-    motion_valid[begin] = TASKS["pendulum"].residuals(x)["energy"].reshape(each, -1)
 
 fig, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
 for k, apart in enumerate(plans):
@@ -788,7 +795,7 @@ for name in TASKS:
 # %%
 again = {
     (name, f"{arm}, ancestral"): {
-        seed: experiment(name, seed, job.treatment, brief=False, sampler="ancestral", sampler_steps=planner["sampler_steps"])
+        seed: experiment(name, seed, job.treatment, brief=False, **slow)
         for seed, job in (arms | chosen)[name, arm].items()
     }
     for name in ("maze", "pendulum")

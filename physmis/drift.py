@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,8 +86,17 @@ def _check_law(name, law):
 
 def wasserstein(z: Float[np.ndarray, "n"], prior: Any) -> float:
     """Wasserstein-1 distance, in the unit of ``z``, between a sample and the prior's n midpoint quantiles."""
-    quantiles = prior.ppf((np.arange(len(z)) + 0.5) / len(z))
-    return float(np.abs(np.sort(z) - quantiles).mean())  # optimal transport on a line keeps the order
+    return _mean_gap(z, _midpoints(prior, len(z)))
+
+
+def _midpoints(prior, n):
+    """Midpoint quantiles of a prior, (n,)."""
+    return prior.ppf((np.arange(n) + 0.5) / n)
+
+
+def _mean_gap(z, quantiles):
+    """Wasserstein-1 distance between as many values and quantiles; transport on a line keeps the order."""
+    return float(np.abs(np.sort(z) - quantiles).mean())
 
 
 def sampling_floor(
@@ -102,10 +111,15 @@ def sampling_floor(
     ``n`` values are drawn with replacement from a training set of ``data`` values of the prior: what a model
     that knew its training set perfectly, and nothing else, would give.
     """
-    rng = np.random.default_rng(0)
-    # The quantiles of the training set that are drawn, and no others.
-    values = [statistic(prior.ppf(rng.choice(rng.random(data), n))) for _ in range(repeats)]
+    values = [statistic(prior.ppf(row)) for row in _drawn_quantiles(n, data, repeats)]
     return Interval(float(np.mean(values)), *map(float, np.percentile(values, [2.5, 97.5])))
+
+
+@lru_cache(maxsize=4)  # a notebook asks for the floors of many arms of the same size
+def _drawn_quantiles(n, data, repeats):
+    """Quantiles of a training set that samples of it draw, (repeats, n)."""
+    rng = np.random.default_rng(0)
+    return np.stack([rng.choice(rng.random(data), n) for _ in range(repeats)])
 
 
 def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -174,13 +188,15 @@ class Drift:
     @cached_property
     def w1(self) -> Interval:
         """Wasserstein-1 distance from the prior."""
-        return bootstrap(lambda z: wasserstein(z, self.prior), list(self.values))
+        quantiles = _midpoints(self.prior, self.values.shape[1])  # once, not for each resample
+        return bootstrap(lambda z: _mean_gap(z, quantiles), list(self.values))
 
     @cached_property
     def w1_floor(self) -> Interval:
         """`sampling_floor` of `w1`."""
         n = self.values.shape[1]
-        return sampling_floor(lambda z: wasserstein(z, self.prior), self.prior, n, self.data)
+        quantiles = _midpoints(self.prior, n)
+        return sampling_floor(lambda z: _mean_gap(z, quantiles), self.prior, n, self.data)
 
     @property
     def excess(self) -> Interval:

@@ -121,6 +121,8 @@ class Run:
         if self.profile.name == "smoke":
             _stamp(fig, "SMOKE")
         files = {"npz": store.pack(data)}
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen
         with matplotlib.rc_context({"savefig.bbox": None}):  # A tight box would change the size.
             for kind, options in _FORMATS.items():
                 buffer = io.BytesIO()
