@@ -506,7 +506,7 @@ run.record_claim("C8.05.maze_beyond", *drift.bootstrap(np.mean, [beyond]))
 # follows the request, 0.8 J for each joule asked, wherever it begins, and lets the energy change along the way. It
 # hardly conserves energy even where nothing conflicts: brief training leaves a residual of 0.07 to 0.1. Where request
 # and state differ by more than 1 J, the residual is larger by 0.04, half as much again. Nothing warns whoever asks:
-# the warning above knows the range of training, not what fits together.
+# a model warns of values outside of its range of training, not of what does not fit together.
 #
 # ## 4. Change the coordinates
 #
