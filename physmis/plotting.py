@@ -17,6 +17,7 @@ from scipy.signal import find_peaks
 from physmis.drift import Interval, histogram
 from physmis.tasks import Batch, Task
 
+STYLE = str(files("physmis") / "physmis.mplstyle")
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
 COLOURS = {
     "unet": _WONG[0],
@@ -43,7 +44,7 @@ KERNELS = {
 
 def use_style() -> None:
     """Take up the figure style of this package."""
-    plt.style.use(str(files("physmis") / "physmis.mplstyle"))
+    plt.style.use(STYLE)
 
 
 def plot_trajectories(

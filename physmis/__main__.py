@@ -1,0 +1,129 @@
+"""The command line: `physmis audit`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import scipy.stats
+from tqdm import tqdm
+
+from physmis.measurements import MEASUREMENTS
+from physmis.recordings import read
+
+HELD, MOVED, BAD_INPUT = 0, 1, 2
+PRIORS = {"uniform": lambda low, high: scipy.stats.uniform(low, high - low), "normal": scipy.stats.norm}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        return _audit(given)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"physmis audit: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="physmis", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    audit = commands.add_parser(
+        "audit",
+        help="will a model keep, or has it kept, the distribution of a quantity?",
+        description="Forecast from demonstrations which values of a quantity a model will make too often or "
+        "too rarely; with --generated, test whether it has. "
+        "Exit code 0: held, or nothing to compare; 1: moved; 2: bad input.",
+    )
+    audit.add_argument(
+        "demonstrations", help=".npz, .npy, .h5 or .hdf5 (D4RL), or the folder of a Minari data set"
+    )
+    known = ", ".join(MEASUREMENTS)
+    audit.add_argument(
+        "--measure",
+        required=True,
+        metavar="NAME",
+        help=f"{known}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run",
+    )
+    audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
+    audit.add_argument("--prior", nargs=3, metavar=("LAW", "A", "B"),
+                       help="the curated law: uniform LOW HIGH, or normal MEAN SD")  # fmt: skip
+    audit.add_argument("--dt", type=float, default=1.0, help="time between steps (1)")
+    audit.add_argument("--array", metavar="NAME", help="which array of the files, if not the usual one")
+    audit.add_argument(
+        "--channels", type=int, nargs="+", metavar="K", help="which channels, counted from 0 (all)"
+    )
+    audit.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    audit.add_argument("--html", metavar="FILE", help="write the report as one page")
+    return parser
+
+
+def _audit(given):
+    from physmis import report
+    from physmis.audit import audit
+    from physmis.store import write
+
+    measure, prior = _measure(given.measure), _prior(given.prior)
+    if given.html and not Path(given.html).absolute().parent.is_dir():
+        raise ValueError(f"{given.html}: there is no such folder to write to")
+    sides = [
+        read(path, given.array, given.channels) for path in (given.demonstrations, given.generated) if path
+    ]
+    with tqdm(desc="measured", unit=" trajectories", disable=None, leave=False) as bar:
+
+        def progress(done, whole):
+            bar.total = whole
+            bar.update(done - bar.n)
+
+        found = audit(
+            sides[0], measure, generated=sides[1] if given.generated else None, prior=prior, dt=given.dt,
+            seed=given.seed, progress=progress,
+        )  # fmt: skip
+    print(found)
+    if given.html:
+        write(Path(given.html), report.html(found).encode())
+    return MOVED if found.moved else HELD
+
+
+def _prior(words):
+    if words is None:
+        return None
+    name, *numbers = words
+    if name not in PRIORS:
+        raise ValueError(f"unknown prior {name!r}; accepted: {', '.join(PRIORS)}")
+    a, b = map(float, numbers)
+    if not (b > a if name == "uniform" else b > 0):
+        raise ValueError(
+            f"--prior {name} {a:g} {b:g}: "
+            + ("LOW below HIGH wanted" if name == "uniform" else "a positive SD wanted")
+        )
+    return PRIORS[name](a, b)
+
+
+def _measure(name):
+    """The name of a built-in measurement, or a function from the user's own file or module."""
+    if name in MEASUREMENTS or ":" not in name:
+        return name
+    place, function = name.rsplit(":", 1)
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise ValueError(f"--measure {name}: no file {place}")
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(place)
+        except ImportError as error:
+            raise ValueError(f"--measure {name}: {error}") from error
+    if not callable(found := getattr(module, function, None)):
+        raise ValueError(f"--measure {name}: {place} has no function {function!r}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,327 @@
+"""An audit of one's own trajectories: will a model keep the distribution of a quantity, and has it?
+
+Before training, a data deviation kernel forecasts from demonstrations alone which values a model will make
+too often and which too rarely. After training, generated trajectories are held against the demonstrations,
+or against the prior that was curated, by a test that is exact at any sample size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from physmis.coordinates import Filter, Identity, Increments
+from physmis.drift import Interval, bin_of
+from physmis.kernel_coordinates import KernelCoordinates
+from physmis.kernels import IsotropicKernel, Kernel, Measurement, TangentKernel, Trajectories, transition
+from physmis.measurements import measurement
+from physmis.preparation import Prepared, prepare, stretch
+
+LEVEL = 0.03  # of the test: so that over many audits of laws that were kept, fewer than 1 in 20 cry wolf
+FEWEST = 20  # trajectories on either side
+BINS = 20  # of equal mass, at most
+A_BIN = 10  # trajectories a bin wants, at least, on either side
+DRAWS = 2000  # of each null law and each interval
+SEEN = 4096  # most trajectories that a kernel sees
+SEEN_STEPS = 2**20  # and most time steps of all of them
+STEPS = 64  # most time steps of a trajectory that a kernel sees
+SCALE = 0.0125  # isotropic errors, in standard deviations: as matched to U-Nets on the sine, notebook 05
+CANDIDATES = {
+    "as they are": Identity(),
+    "filtered, Filter(0.5)": Filter(0.5),
+    "increments, Increments()": Increments(),
+}
+
+
+class Errors(Kernel):
+    """The errors that an audit expects of a model: along the data, and then a little in all directions."""
+
+    def __init__(self, y: Trajectories):
+        spread = y.std(axis=(0, 1))
+        self.parts = (
+            TangentKernel(y, reach=0.1),
+            IsotropicKernel(SCALE, np.maximum(spread, 1e-9 * spread.max())),
+        )
+
+    def deviate(self, x, rng):
+        for part in self.parts:
+            x = part.deviate(x, rng)
+        return x
+
+
+class Comparison(NamedTuple):
+    """A law of values held against the law that they should have, over bins.
+
+    p, q : shares of the bins before and after.    low, high : 95 % interval of q - p, each bin by itself.
+    tv : total variation, with its bootstrap interval.    floor : what sampling alone gives, mean and central
+    95 %.    threshold : the total variation that sampling alone exceeds with probability `LEVEL`.
+    chance : the probability that sampling alone gives ``tv`` or more (p-value).
+    """
+
+    p: Float[np.ndarray, "bins"]
+    q: Float[np.ndarray, "bins"]
+    low: Float[np.ndarray, "bins"]
+    high: Float[np.ndarray, "bins"]
+    tv: Interval
+    floor: Interval
+    threshold: float
+    chance: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the law has moved, beyond what sampling does but once in ``1 / LEVEL`` cases."""
+        return self.chance <= LEVEL
+
+
+class Forecast(NamedTuple):
+    """What a kernel foretells, before anything is trained.
+
+    law : forecast share of each bin.    tv : its total variation from the law before.    floor : what would
+    be left of ``tv`` if each step between values were as likely the other way, mean and central 95 %.
+    bias : mean change of the quantity from each bin, NaN where none begins.    coordinates : forecast total
+    variation in other coordinates, by name; those that cannot be had on the data are left out.
+    """
+
+    law: Float[np.ndarray, "bins"]
+    tv: float
+    floor: Interval
+    bias: Float[np.ndarray, "bins"]
+    coordinates: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `audit` found. ``str(report)`` is for a terminal, `physmis.report.html` makes a page of it.
+
+    Attributes
+    ----------
+    quantity : name of the measurement.
+    against : what the values are held against: "the demonstrations" or "the prior".
+    edges : of the bins; the first and the last bin are open.
+    values, generated : the quantity of each demonstration and of each generated trajectory (or None).
+    unmeasured, mended : demonstrations and generated trajectories that could not be measured and were left
+        out; and those with missing steps that were filled in.
+    forecast : None if none was asked for.
+    comparison : of generated trajectories; without them of the demonstrations with a prior; else None.
+    """
+
+    quantity: str
+    against: str
+    edges: Float[np.ndarray, "edges"]
+    values: Float[np.ndarray, "n"]
+    generated: Float[np.ndarray, "m"] | None
+    unmeasured: tuple[int, int]
+    mended: tuple[int, int]
+    forecast: Forecast | None
+    comparison: Comparison | None
+
+    @property
+    def moved(self) -> bool:
+        """Whether a distribution was compared and has moved."""
+        return self.comparison is not None and self.comparison.moved
+
+    def __str__(self) -> str:
+        from physmis.report import text
+
+        return text(self)
+
+
+def audit(
+    trajectories: Sequence[Float[np.ndarray, "T C"]],
+    measure: str | Measurement,
+    kernel: Callable[[Trajectories], Kernel] | None = Errors,
+    generated: Sequence[Float[np.ndarray, "T C"]] | None = None,
+    prior: Any = None,
+    dt: float = 1.0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Whether models will keep, or have kept, the distribution of a quantity.
+
+    Parameters
+    ----------
+    trajectories : demonstrations: an array (n, T, C), or n arrays (T, C) of any length of 2 or more steps.
+        Steps with NaN in some channel count as missing: filled in linearly between others, cut off at the
+        ends.
+    measure : a name in `physmis.measurements.MEASUREMENTS`, or a callable from (n, T, C) to (n,). It is given
+        trajectories of equal length. Those of which it makes no finite number are left out and counted.
+    kernel : makes the kernel of the forecast from trajectories of equal length; None for no forecast. It sees
+        at most 4,096 of them, each at up to 64 moments; what it does between them is interpolated.
+    generated : trajectories of a trained model, as many or fewer or more.
+    prior : the law that was curated, a frozen `scipy.stats` distribution; without it, that of the
+        demonstrations.
+    dt : time between steps, for measurements by name.
+    progress : called with trajectories measured and trajectories in all.
+
+    Raises
+    ------
+    ValueError : fewer than 20 trajectories on a side can be measured; shapes that do not fit; the quantity is
+        the same for all demonstrations; or what `physmis.measurements.measurement` refuses.
+    """
+    name = measure if isinstance(measure, str) else getattr(measure, "__name__", "quantity")
+    measure = measurement(measure, dt)
+    sides = {"demonstrations": prepare(trajectories, "demonstrations")}
+    if generated is not None:
+        sides["generated trajectories"] = prepare(generated, "generated trajectories")
+        if len({side.channels for side in sides.values()}) > 1:
+            raise ValueError(
+                "as many channels wanted on both sides, got "
+                + " and ".join(f"{side.channels} in the {word}" for word, side in sides.items())
+            )
+    whole, done, found = sum(side.count for side in sides.values()), 0, []
+    for word, side in sides.items():
+        values = side.measured(measure, progress and (lambda k, begun=done: progress(begun + k, whole)))
+        done += side.count
+        if (usable := int(np.isfinite(values).sum())) < FEWEST:
+            raise ValueError(f"{FEWEST} {word} or more that can be measured wanted, got {usable}")
+        found.append(values)
+    finite = [values[np.isfinite(values)] for values in found]
+    z, z_generated = finite[0], finite[1] if generated is not None else None
+    if np.ptp(z) == 0:
+        raise ValueError(f"the quantity is {z[0]:g} for all demonstrations; one that varies wanted")
+    rng = np.random.default_rng(seed)
+    edges = bin_edges(z, z_generated, prior)
+    comparison = None
+    if generated is not None or prior is not None:
+        comparison = compare(z, z_generated, prior, edges, rng)
+    before = law(z, edges) if prior is None else np.diff(prior.cdf(edges))
+    told = None
+    if kernel is not None:
+        told = _forecast(sides["demonstrations"], found[0], measure, kernel, edges, before, rng)
+    return Report(
+        name,
+        "the demonstrations" if prior is None else "the prior",
+        edges,
+        z,
+        z_generated,
+        tuple(len(a) - len(b) for a, b in zip(found, finite, strict=True)) + (0,) * (2 - len(found)),
+        tuple(side.mended for side in sides.values()) + (0,) * (2 - len(found)),
+        told,
+        comparison,
+    )
+
+
+def bin_edges(
+    z: Float[np.ndarray, "n"], generated: Float[np.ndarray, "m"] | None = None, prior: Any = None
+) -> Float[np.ndarray, "edges"]:
+    """Edges of up to 20 bins of equal mass, the outermost infinite.
+
+    Of the prior where there is one, then with a bin beyond each finite end of its range; else of all values
+    together, so that it does not matter to the bins which side a value is from: without that the test of
+    `compare` would not be exact. Few values make few bins.
+    """
+    smaller = len(z) if generated is None else min(len(z), len(generated))
+    shares = np.linspace(0, 1, int(np.clip(smaller // A_BIN, 2, BINS)) + 1)
+    if prior is not None:
+        inner = prior.ppf(shares)
+        return np.unique(np.concatenate([[-np.inf], inner, [np.inf]]))
+    pooled = z if generated is None else np.concatenate([z, generated])
+    return np.concatenate(
+        [[-np.inf], np.unique(np.quantile(pooled, shares[1:-1], method="nearest")), [np.inf]]
+    )
+
+
+def law(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
+    """Share of the values in each bin, which holds its lower edge."""
+    return counts(z, edges) / len(z)
+
+
+def counts(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Int[np.ndarray, "bins"]:
+    """Values in each bin, which holds its lower edge."""
+    return np.bincount(bin_of(z, edges), minlength=len(edges) - 1)
+
+
+def compare(
+    z: Float[np.ndarray, "n"],
+    generated: Float[np.ndarray, "m"] | None,
+    prior: Any,
+    edges: Float[np.ndarray, "edges"],
+    rng: np.random.Generator,
+) -> Comparison:
+    """Whether ``generated`` follows the law of ``z``; with a ``prior``, whether it (or else z) follows that.
+
+    Without a prior: a permutation test, in which the values are dealt out anew to the two sides (their counts
+    over bins follow the multivariate hypergeometric law). With one: as many values drawn from the prior.
+    Either is exact, whatever the law of the values, if the trajectories are independent. The interval of the
+    total variation is that of a bootstrap on either side, less the shift that resampling brings.
+    """
+    if prior is None:
+        ours, theirs = counts(z, edges), counts(generated, edges)
+        n, m = ours.sum(), theirs.sum()
+        p = ours / n
+        dealt = rng.multivariate_hypergeometric(ours + theirs, m, size=DRAWS)
+        null = _tv((ours + theirs - dealt) / n, dealt / m)
+        again = rng.multinomial(n, p, size=DRAWS) / n
+    else:
+        theirs = counts(z if generated is None else generated, edges)
+        m, p = theirs.sum(), np.diff(prior.cdf(edges))
+        null = _tv(p, rng.multinomial(m, p, size=DRAWS) / m)
+        again = p
+    q = theirs / m
+    tv = _tv(p, q)
+    change = rng.multinomial(m, q, size=DRAWS) / m - again
+    low, high = np.percentile(change, [2.5, 97.5], axis=0)
+    spread = 0.5 * np.abs(change).sum(axis=1)
+    around = np.percentile(spread - spread.mean(), [2.5, 97.5]) + tv
+    return Comparison(
+        p, q, low, high,
+        Interval(float(tv), float(np.clip(around[0], 0, tv)), float(max(around[1], tv))),
+        Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist()),
+        float(np.quantile(null, 1 - LEVEL)),
+        # Ties count against: the shares of small samples take few values.
+        float((1 + (null >= tv - 1e-12).sum()) / (1 + DRAWS)),
+    )  # fmt: skip
+
+
+def _tv(p, q):
+    """Total variation of laws over bins, along the last axis."""
+    return 0.5 * np.abs(p - q).sum(axis=-1)
+
+
+def _forecast(side: Prepared, values, measure, kernel, edges, before, rng) -> Forecast:
+    """See `Forecast`. ``values`` holds NaN where a trajectory cannot be measured."""
+    usable = np.flatnonzero(np.isfinite(values))
+    lengths = side.lengths[usable]
+    few = max(FEWEST, min(SEEN, int(SEEN_STEPS / lengths.mean())))
+    blocks = side.taken(np.sort(rng.permutation(usable)[:few]))
+    steps = int(min(STEPS, np.median(lengths)))
+    x = np.concatenate([stretch(block, steps) for block in blocks])
+    starts = np.cumsum([0] + [len(block) for block in blocks])
+
+    def measure_back(moved):
+        """The quantity of the trajectories at full length, moved by what ``moved`` is off ``x``."""
+        found = []
+        for block, i in zip(blocks, starts, strict=False):
+            error = stretch(moved[i : i + len(block)] - x[i : i + len(block)], block.shape[1])
+            found.append(measure(block + error))
+        return np.concatenate(found)
+
+    coordinates, own = {}, None
+    for name, candidate in CANDIDATES.items():
+        try:
+            there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=int(rng.integers(2**32)))
+        except ValueError:
+            if own is None:  # in the coordinates of the data it must go; in others it need not
+                raise
+            continue
+        own = own or there
+        coordinates[name] = _paired(there, edges, rng)[0]
+    tv, floor = _paired(own, edges, rng)
+    moves = transition(own.z, own.landed, edges)
+    return Forecast(before @ moves.matrix, tv, floor, moves.bias, coordinates)
+
+
+def _paired(there, edges, rng):
+    """Total variation between values and where they land; and with each step either way at random."""
+    at, to = bin_of(there.z, edges), bin_of(there.landed, edges)
+    step = np.zeros((len(at), len(edges) - 1))
+    np.add.at(step, (np.arange(len(at)), to), 1)
+    np.add.at(step, (np.arange(len(at)), at), -1)
+    either = rng.choice([-1.0, 1.0], size=(200, len(at))) @ step / len(at)
+    null = 0.5 * np.abs(either).sum(axis=1)
+    tv = float(0.5 * np.abs(step.sum(axis=0)).sum() / len(at))
+    return tv, Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist())

@@ -1,0 +1,91 @@
+"""Measurements of one's own trajectories: a physical quantity of each, by name.
+
+Trajectories have shape (n, T, C). Steps are ``dt`` apart, in a unit of time of the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+
+from physmis.kernels import Measurement, Trajectories
+
+
+def path_length(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+    """Length of the polygon through all steps, in the unit of the channels, which are coordinates."""
+    return np.sqrt((np.diff(x, axis=1) ** 2).sum(axis=-1)).sum(axis=1)
+
+
+def mean_speed(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+    """`path_length` over the time that it takes."""
+    return path_length(x) / (dt * (x.shape[1] - 1))
+
+
+def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+    """Mean of half the squared speed from step to step: the kinetic energy of a unit mass."""
+    return (np.diff(x, axis=1) ** 2).sum(axis=-1).mean(axis=1) / (2 * dt**2)
+
+
+def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+    """Frequency of the largest power, summed over channels, in cycles a unit of time. 5 steps or more.
+
+    The mean is left out and a Hann window laid over. Between the frequencies of the discrete transform the
+    peak is that of the parabola through the logarithms of three powers (Smith and Serra 1987). NaN for a
+    trajectory that stands still.
+    """
+    if x.shape[1] < 5:
+        raise ValueError(f"5 steps or more wanted for a spectrum, got {x.shape[1]}")
+    window = np.hanning(x.shape[1] + 2)[1:-1, None]
+    weighted_mean = (x * window).sum(axis=1, keepdims=True) / window.sum()
+    power = (np.abs(np.fft.rfft((x - weighted_mean) * window, axis=1)) ** 2).sum(axis=-1)
+    still = power.max(axis=1) <= 1e-24 * np.square(x).sum(axis=(1, 2))
+    power = np.log(np.maximum(power, 1e-300))
+    at = np.clip(power[:, 1:].argmax(axis=1) + 1, 1, power.shape[1] - 2)
+    left, middle, right = (power[np.arange(len(x)), at + k] for k in (-1, 0, 1))
+    bend = np.minimum(left - 2 * middle + right, -1e-12)
+    peak = (at + np.clip((left - right) / (2 * bend), -0.5, 0.5)) / (dt * x.shape[1])
+    return np.where(still, np.nan, peak)
+
+
+def map_parameter(step: Callable[[Trajectories], Trajectories]) -> Measurement:
+    """The measurement of theta in x_{t+1} = theta * step(x_t), by least squares over all steps and channels.
+
+    ``map_parameter(lambda x: x * (1 - x))`` measures the growth rate of a logistic map. NaN where ``step`` is
+    0 all along.
+    """
+
+    def least_squares(x):
+        s = step(x[:, :-1])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (x[:, 1:] * s).sum(axis=(1, 2)) / (s * s).sum(axis=(1, 2))
+
+    return least_squares
+
+
+MEASUREMENTS: dict[str, Callable[..., Float[np.ndarray, "n"]]] = {
+    "path_length": path_length,
+    "mean_speed": mean_speed,
+    "kinetic_energy": kinetic_energy,
+    "spectral_peak": spectral_peak,
+}
+
+
+def measurement(given: str | Measurement, dt: float = 1.0) -> Measurement:
+    """A measurement by name, for steps ``dt`` apart; or the callable itself.
+
+    Raises
+    ------
+    ValueError : unknown name, or ``dt`` is not positive.    TypeError : neither a name nor callable.
+    """
+    if not (np.isfinite(dt) and dt > 0):
+        raise ValueError(f"a positive time between steps wanted, got {dt}")
+    if callable(given):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(f"a measurement's name or a callable wanted, got {given!r}")
+    if given not in MEASUREMENTS:
+        raise ValueError(f"unknown measurement {given!r}; accepted: {', '.join(MEASUREMENTS)}, or a callable")
+    return partial(MEASUREMENTS[given], dt=dt)
