@@ -36,7 +36,7 @@ notebooks: $(READY)
 	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
 
 lock:
-	$(UV) pip compile pyproject.toml --extra dev --extra maze -c requirements-torch.lock -o requirements.lock \
+	$(UV) pip compile pyproject.toml --extra audit --extra dev --extra maze -c requirements-torch.lock -o requirements.lock \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --quiet \
 		--no-emit-index-url --no-header --no-emit-package torch
 	{ echo "# Every package that CI installs, except torch (see requirements-torch.lock)."; \
