@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-
 Slider = tuple[float, float, float] | Sequence[Any]
 EXERCISES = {
     "01": "synthetic_tasks",
