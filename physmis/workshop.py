@@ -59,27 +59,33 @@ def explore(draw: Callable[..., Figure], **sliders: Slider) -> None:
     display(ipywidgets.VBox([*handles.values(), image]))
 
 
-def check(exercise: str, answer: Any) -> bool:
-    """Tell whether the answer to an exercise such as "01.2" is right, without giving it away.
-
-    Prints one line; returns whether it is right. ``...`` counts as no answer yet.
+def check(exercise: str, answer: Any) -> None:
+    """Print whether the answer to an exercise such as "01.2" is right, without giving it away.
 
     Raises
     ------
     ValueError : no such exercise.
     """
-    checks = _checks(exercise)
-    if exercise not in checks:
-        raise ValueError(f"no exercise {exercise!r}; there are {', '.join(sorted(checks)) or 'none'}")
     if answer is ...:
+        _checks(exercise)
         print(f"Exercise {exercise}: no answer yet. Replace the three dots and run the cell again.")
-        return False
+        return
+    found = hint(exercise, answer)
+    print(f"Exercise {exercise}: right." if found is None else f"Exercise {exercise}: not yet. {found}")
+
+
+def hint(exercise: str, answer: Any) -> str | None:
+    """What is off with an answer, in a sentence; None if it is right.
+
+    Raises
+    ------
+    ValueError : no such exercise.
+    """
+    right = _checks(exercise)[exercise]
     try:
-        hint = checks[exercise](answer)
+        return right(answer)
     except Exception as error:  # whatever a learner's function does
-        hint = f"It raised {type(error).__name__}: {error}"
-    print(f"Exercise {exercise}: right." if hint is None else f"Exercise {exercise}: not yet. {hint}")
-    return hint is None
+        return f"It raised {type(error).__name__}: {error}"
 
 
 def live() -> bool:
@@ -97,11 +103,16 @@ def _shell():
 
 
 def _checks(exercise):
-    number = exercise.split(".")[0] if isinstance(exercise, str) else exercise
-    if number not in EXERCISES:
-        raise ValueError(f"no exercise {exercise!r}; they are named 01.1 to {max(EXERCISES)}.3")
-    module = importlib.import_module(f"physmis.exercises.{EXERCISES[number]}")
-    return module.CHECKS
+    """The checks of the notebook that the exercise is in."""
+    number = str(exercise).split(".")[0]
+    found = (
+        importlib.import_module(f"physmis.exercises.{EXERCISES[number]}").CHECKS
+        if number in EXERCISES
+        else {}
+    )
+    if exercise not in found:
+        raise ValueError(f"no exercise {exercise!r}; they are called 01.1, 01.2, 01.3, 02.1 and so on")
+    return found
 
 
 def _start(name, slider):
