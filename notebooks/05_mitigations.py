@@ -35,6 +35,17 @@ SEED = 0
 DEVICE = "auto"
 
 # %%
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
+    source = f"git+{os.environ['PHYSMIS_REPOSITORY']}#egg=physmis[audit,maze]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--src", "src", "-e", source], check=True)
+    sys.path.insert(0, "src/physmis")
+
+# %%
 import time
 
 import matplotlib.pyplot as plt

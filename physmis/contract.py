@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class FigurePromise:
-    """A figure: the notebook that saves it, the files it comes from, its caption."""
+    """A figure: the notebook that saves it, the files it comes from, its caption, the claims it shows."""
 
     notebook: str
     sources: list[str]
     caption: str
+    claims: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def load_contract(path: Path | None = None) -> Contract:
                 profiles.resolve(name)
         except ValueError as error:
             raise ContractError(f"contract, {id}: {error}") from error
+    for id, figure in figures.items():
+        if strange := [
+            name for name in figure.claims if name not in claims or claims[name].notebook != figure.notebook
+        ]:
+            raise ContractError(f"contract, {id}: {figure.notebook} makes no claim {strange[0]!r}")
     return Contract(figures, claims)
 
 
@@ -98,7 +104,8 @@ def _row(kind: type, id: str, row: Any, pattern: str, example: str) -> Any:
     if not match:
         raise ContractError(f"contract: the id {id!r} is not of the form {example}")
     wanted = kind.__annotations__
-    if not isinstance(row, dict) or row.keys() != wanted.keys():
+    optional = {one.name for one in fields(kind) if one.default_factory is not MISSING}
+    if not isinstance(row, dict) or not wanted.keys() - optional <= row.keys() <= wanted.keys():
         raise ContractError(f"contract, {id}: the keys are {sorted(row)}; wanted are {sorted(wanted)}")
     for name, value in row.items():
         texts, many = (value, True) if isinstance(value, list) else ([value], False)

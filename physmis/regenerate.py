@@ -25,7 +25,7 @@ import papermill
 import psutil
 from ipykernel.kernelspec import write_kernel_spec
 
-from . import figures, paths, profiles, store
+from . import figures, paths, profiles, store, summary
 from .contract import load_contract
 from .display import Display
 
@@ -64,7 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print("\nregenerate: stopped; stages that were complete are in the store", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
-    return _report(outcomes, options.profile, whole=options.only is None)
+    code = _report(outcomes, options.profile, whole=options.only is None)
+    if options.save_outputs and code == 0 and paths.figures_root() == paths.ROOT / "figures":
+        summary.refresh()
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="the first training seed (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
-    parser.add_argument("--save-outputs", action="store_true", help="put the outputs into notebooks/*.ipynb")
+    parser.add_argument(
+        "--save-outputs",
+        action="store_true",
+        help="put the outputs into notebooks/*.ipynb, the claims into the README",
+    )
     return parser
 
 
