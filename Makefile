@@ -7,10 +7,11 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 
-.PHONY: help figures test lint bench lock notebooks clean
+.PHONY: help figures workshop test lint bench lock notebooks clean
 
 help:
-	@echo "make figures [PROFILE=smoke|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
+	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
+	@echo "make workshop    fill the store for a class: every notebook at workshop size, in about ten minutes"
 	@echo "make test        run the tests"
 	@echo "make lint        check style and formatting"
 	@echo "make bench       measure speed against a reference implementation"
@@ -20,6 +21,9 @@ help:
 
 figures: $(READY)
 	$(BIN)/python -m physmis.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+
+workshop: $(READY)
+	$(BIN)/python -m physmis.regenerate --profile workshop $(if $(JOBS),--jobs $(JOBS))
 
 # One thread per process: two processes of one thread do more on two cores than one of two.
 test: $(READY)
@@ -55,5 +59,5 @@ $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info figures/smoke figures/*/notebooks
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info figures/smoke figures/workshop figures/*/notebooks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

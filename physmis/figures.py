@@ -118,8 +118,8 @@ class Run:
         objects.
         """
         self._promised(id, self._figures, "figure")
-        if self.profile.name == "smoke":
-            _stamp(fig, "SMOKE")
+        if self.profile.stamp:
+            _stamp(fig, self.profile.stamp)
         files = {"npz": store.pack(data)}
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen

@@ -1,4 +1,4 @@
-"""The three sizes at which the same notebooks run: one table, resolved in one place."""
+"""The sizes at which the same notebooks run: one table, resolved in one place."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Profile:
     models : hyperparameters of each model for `physmis.models.build`. In `standard`, and there alone, they
         were chosen so that the four classes train for about the same time on one core, beside a second
         process. The planner of the maze trains longer.
+    stamp : printed across figures that show no results; none in the profiles whose figures do.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Profile:
     data: int
     samples: int
     models: dict[str, dict[str, Any]]
+    stamp: str = ""
 
 
 PROFILES = {
@@ -32,6 +34,7 @@ PROFILES = {
     for profile in (
         Profile(
             name="smoke",
+            stamp="SMOKE",
             seeds=1,
             data=2_000,
             samples=512,
@@ -46,6 +49,27 @@ PROFILES = {
                     "batch": 64,
                     "sampler": "ancestral",
                     "sampler_steps": 8,
+                },
+            },
+        ),
+        Profile(
+            name="workshop",
+            stamp="WORKSHOP",
+            seeds=1,
+            data=5_000,
+            samples=1_024,
+            models={
+                "unet": {"width": 16, "steps": 400, "batch": 64, "sampler_steps": 10},
+                "transformer": {"width": 32, "layers": 2, "steps": 400, "batch": 32, "rate": 4e-3},
+                "vae": {"width": 128, "steps": 1_500, "batch": 64, "rate": 2e-3},
+                "mlp": {"width": 128, "steps": 2_000, "batch": 64, "rate": 3e-3, "sampler_steps": 10},
+                "planner": {
+                    "width": 16,
+                    "steps": 400,
+                    "batch": 64,
+                    "rate": 1e-2,
+                    "sampler": "ancestral",
+                    "sampler_steps": 20,
                 },
             },
         ),

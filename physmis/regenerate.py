@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="regenerate", description="Run the notebooks and write their figures."
     )
-    parser.add_argument("--profile", default="standard", help="smoke, standard (the default) or full")
+    parser.add_argument(
+        "--profile", default="standard", help="smoke, workshop, standard (the default) or full"
+    )
     parser.add_argument("--only", metavar="NN", help="the number of one notebook, such as 03")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="the first training seed (default: 0)")
@@ -95,8 +97,10 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
-    if options.save_outputs and options.profile == "smoke":
-        raise ValueError("--save-outputs is refused for the smoke profile: its figures are no results")
+    if options.save_outputs and profiles.resolve(options.profile).stamp:
+        raise ValueError(
+            f"--save-outputs is refused for the {options.profile} profile: its figures are no results"
+        )
     folder = paths.notebooks_root()
     sources = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
     if not sources:

@@ -20,6 +20,7 @@ EXERCISES = {
     "03": "maze",
     "04": "pendulum",
     "05": "mitigations",
+    "06": "audit",
 }  # the module of physmis.exercises with the checks of each notebook
 
 

@@ -279,14 +279,14 @@ def test_killed_run_starts_again_and_reuses_what_was_complete(store, undisturbed
 
 
 def test_unknown_profile_is_refused_naming_the_accepted_ones():
-    with pytest.raises(ValueError, match="'fast'.*smoke, standard, full"):
+    with pytest.raises(ValueError, match="'fast'.*smoke, workshop, standard, full"):
         resolve("fast")
 
 
-@pytest.mark.parametrize("name", ["smoke", "standard", "full"])
+@pytest.mark.parametrize("name", ["smoke", "workshop", "standard", "full"])
 def test_profile_sizes_are_positive_and_build_every_model(name):
     profile = resolve(name)
-    assert profile.name == name and set(PROFILES) == {"smoke", "standard", "full"}
+    assert profile.name == name and set(PROFILES) == {"smoke", "workshop", "standard", "full"}
     assert all(type(size) is int and size > 0 for size in (profile.seeds, profile.data, profile.samples))
     assert set(profile.models) == {"unet", "transformer", "vae", "mlp", "planner"}
     for model, sizes in profile.models.items():
@@ -295,13 +295,18 @@ def test_profile_sizes_are_positive_and_build_every_model(name):
 
 
 def test_profiles_grow_in_every_size():
-    smoke, standard, full = (resolve(name) for name in ("smoke", "standard", "full"))
+    smoke, workshop, standard, full = (resolve(name) for name in ("smoke", "workshop", "standard", "full"))
     for field in ("seeds", "data", "samples"):
-        assert getattr(smoke, field) <= getattr(standard, field) <= getattr(full, field)
+        sizes = [getattr(profile, field) for profile in (smoke, workshop, standard, full)]
+        assert sizes == sorted(sizes)
     for model in standard.models:
-        configs = [build(model, **profile.models[model]).config() for profile in (smoke, standard, full)]
+        configs = [
+            build(model, **profile.models[model]).config() for profile in (smoke, workshop, standard, full)
+        ]
         for size in ("width", "steps"):
-            assert configs[0][size] < configs[1][size] < configs[2][size]
+            sizes = [config[size] for config in configs]
+            assert sizes == sorted(sizes) and sizes[0] < sizes[2] < sizes[3]
+        assert configs[0]["steps"] < configs[1]["steps"] < configs[2]["steps"]
 
 
 # deviations

@@ -1,0 +1,441 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Audit trajectories of your own
+#
+# **What you will do.** Record demonstrations of a robot arm that this project did not make, with a controller of a few
+# lines. Ask an audit, before training, which path lengths a model will make too often. Train, and ask again. Then test
+# the audit itself: how often does it cry wolf, and what does it miss?
+#
+# **What you will learn.** What to test beside the validity of single trajectories (claim C10), how to read the
+# answer, and how many trajectories it takes to notice a shift of a given size.
+#
+# **What you need.** The idea of notebook 01. Nothing of the maze or the pendulum.
+#
+# This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
+# Tanaka, 2026). The audit, its test and all numbers are this companion's own.
+
+# %% tags=["parameters"]
+PROFILE = "standard"
+SEED = 0
+DEVICE = "auto"
+
+# %%
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
+    source = f"git+{os.environ['PHYSMIS_REPOSITORY']}#egg=physmis[audit,maze]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--src", "src", "-e", source], check=True)
+    sys.path.insert(0, "src/physmis")
+
+# %%
+import tempfile
+from pathlib import Path
+
+import gymnasium
+import joblib
+import matplotlib.pyplot as plt
+import mujoco
+import numpy as np
+import scipy.stats
+import torch
+
+import physmis
+from physmis import drift, plotting, workshop
+from physmis.audit import CANDIDATES, audit, bin_edges, compare, law
+from physmis.measurements import path_length
+from physmis.models import build
+from physmis.store import Store
+
+plotting.use_style()
+run = physmis.start("06_audit", profile=PROFILE, seed=SEED, device=DEVICE)
+P = run.profile
+
+# %% [markdown]
+# ## 1. Record demonstrations
+#
+# `Reacher-v5` of gymnasium: an arm of two links in the plane, in MuJoCo. The controller pulls the fingertip toward the
+# target with a force that is turned into torques by the transposed Jacobian, $\tau = k J^\top (g - x) - d\, \dot q$. Its
+# gain $k$ differs from episode to episode by a factor of up to 30, so that some demonstrations crawl and others swing.
+# We record the fingertip, two coordinates in metres, for 48 steps of 0.02 s. What matters to us is the **length of its
+# path**.
+
+
+# %%
+def episode(environment, seed):
+    """The fingertip of one episode, (48, 2), in metres."""
+    environment.reset(seed=seed)
+    model, data = environment.model, environment.data
+    tip, jacobian = model.body("fingertip").id, np.zeros((3, model.nv))
+    gain = 10 ** np.random.default_rng([SEED, seed]).uniform(0.5, 2)
+    path = np.empty((48, 2))
+    for step in range(48):
+        path[step] = data.xpos[tip][:2]
+        mujoco.mj_jacBody(model, data, jacobian, None, tip)
+        pull = jacobian[:2, :2].T @ (data.body("target").xpos[:2] - path[step])
+        environment.step(np.clip(gain * pull - 0.01 * gain**0.5 * data.qvel[:2], -1, 1))
+    return path
+
+
+def recorded(episodes):
+    """All episodes, from the store if they are there."""
+    config = {"kind": "reacher", "episodes": episodes, "seed": SEED}
+    entry = Store().fetch(config)
+    if entry is None:
+        run.cold = True
+        with gymnasium.make("Reacher-v5") as environment:
+            paths = np.stack([episode(environment.unwrapped, i) for i in range(episodes)])
+        entry = Store().put(config, arrays={"x": paths.astype(np.float32)}, seconds=0.0, device="cpu")
+    return entry.arrays["x"]
+
+
+x = recorded(P.data // 5)
+z = path_length(x)
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
+for row in np.argsort(z)[np.linspace(0, len(z) - 1, 24).astype(int)]:
+    axes[0].plot(*x[row].T, color=plt.cm.viridis(z[row] / z.max()), lw=1.2)
+axes[0].set(xlabel="$x$ [m]", ylabel="$y$ [m]", aspect="equal", title="fingertips")
+axes[1].hist(z, 40, color=plotting.COLOURS["prior"])
+axes[1].set(xlabel="path length [m]", ylabel="demonstrations")
+run.save_figure(fig, "fig_06_demonstrations", data={"x": x[:200], "path_length": z})
+plt.show()
+
+# %% [markdown]
+# ## 2. Ask before training
+#
+# One call. Nothing is trained: a kernel deviates demonstrations a little along the data and a little in all
+# directions, and the audit looks where their path lengths land.
+
+# %%
+before = audit(x, "path_length", seed=SEED)
+print(before)
+
+# %% [markdown]
+# **What we see.** FORECAST
+
+# %% [markdown]
+# ## 3. Train, and ask again
+#
+# The U-Net of notebook 01, on the fingertips as they are and in the coordinates that the audit compared. New
+# trajectories are mapped back, and looked at one by one: is the fingertip within the arm's reach of 0.21 m (to 1 cm),
+# and no step longer than the longest of all demonstrations? Then the audit.
+
+# %%
+n = P.samples // 4
+size, device = P.models["unet"], run.device
+
+
+def made(name, seed):
+    """New trajectories of a U-Net that was trained in the coordinates called ``name``."""
+    coordinates = CANDIDATES[name]
+    model = build("unet", **size)
+    config = {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
+              "model": model.config(), "coordinates": coordinates.config()}  # fmt: skip
+    entry = Store().fetch(config)
+    if entry is not None:
+        return entry.arrays["x"], False
+    torch.set_num_threads(1)
+    model = model.to(device).fit(coordinates.transform(x), np.random.default_rng([seed, 1]))
+    new = coordinates.inverse(model.sample(n, np.random.default_rng([seed, 2])))
+    Store().put(config, arrays={"x": new.astype(np.float32)}, seconds=0.0, device=device)
+    return new.astype(np.float32), True
+
+
+arms = [(name, seed) for name in CANDIDATES for seed in run.seeds]
+found = joblib.Parallel(n_jobs=min(len(arms), joblib.cpu_count()))(joblib.delayed(made)(*arm) for arm in arms)
+run.cold |= any(trained for _, trained in found)
+new = {
+    name: [x_new for (arm, _), (x_new, _) in zip(arms, found, strict=True) if arm == name]
+    for name in CANDIDATES
+}
+
+
+def valid(paths):
+    """Whether each path stays within reach and has no step longer than those of demonstrations."""
+    longest = np.linalg.norm(np.diff(x, axis=1), axis=-1).max()
+    reach = np.linalg.norm(paths, axis=-1).max(axis=1)
+    return (reach <= 0.22) & (np.linalg.norm(np.diff(paths, axis=1), axis=-1).max(axis=1) <= longest)
+
+
+edges = bin_edges(z)
+p = law(z, edges)
+floor = compare(z, path_length(new["as they are"][0]), None, edges, np.random.default_rng(SEED)).floor.value
+
+
+def excess(rows):
+    """Total variation of path lengths from those of the demonstrations, above what sampling alone gives."""
+    return 0.5 * np.abs(law(rows, edges) - p).sum() - floor
+
+
+print(f"{'coordinates':26s} {'forecast':9s} {'excess drift (TV)':22s} {'valid':22s} seeds that moved")
+drifts, shares = {}, {}
+for name, runs in new.items():
+    drifts[name] = drift.bootstrap(excess, [path_length(paths) for paths in runs])
+    shares[name] = drift.bootstrap(np.mean, [valid(paths).astype(float) for paths in runs])
+    after = [audit(x, "path_length", kernel=None, generated=paths, seed=SEED) for paths in runs]
+    print(f"{name:26s} {before.forecast.coordinates[name]:<9.3f} {drifts[name]!s:22s} {shares[name]!s:22s} "
+          f"{sum(report.moved for report in after)} of {len(after)}")  # fmt: skip
+best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
+print(f"least forecast: {best}")
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+laws = {name: np.stack([law(path_length(paths), edges) for paths in runs]) for name, runs in new.items()}
+centres = np.quantile(z, (np.arange(len(p)) + 0.5) / len(p))
+for ax, name, colour in ((axes[0], "as they are", "unet"), (axes[1], best, "in coordinates")):
+    change = 100 * (laws[name] - p)
+    ax.axhspan(*100 * np.array([-2, 2]) * np.sqrt(p.mean() / n), color="0.92", zorder=0)
+    ax.axhline(0, color="0.5", lw=0.8)
+    ax.plot(centres, change.T, color=plotting.COLOURS[colour], lw=0.8, alpha=0.6)
+    ax.plot(
+        centres, change.mean(axis=0), "o-", color=plotting.COLOURS[colour], ms=4, label="trained, 3 seeds"
+    )
+    ax.set(xlabel="path length [m]", title=name.split(",")[0])
+told = 100 * (before.forecast.law - law(before.values, before.edges))
+axes[0].plot(centres, told, "s--", color=plotting.KERNELS["tangent"][0], ms=4, label="forecast")
+axes[0].set_ylabel("change of share\n[percentage points]")
+axes[0].legend(fontsize=9)
+run.save_figure(
+    fig,
+    "fig_06_drift",
+    data={"edges": edges, "p": p, "forecast": told} | {k.split(",")[0]: v for k, v in laws.items()},
+)
+plt.show()
+agreement = drift.bootstrap(
+    lambda rows: np.corrcoef(law(rows, edges) - p, before.forecast.law - p)[0, 1],
+    [path_length(paths) for paths in new["as they are"]],
+)
+run.record_claim("C10.06.looks_valid", *shares["as they are"])
+run.record_claim("C10.06.moved", *drifts["as they are"])
+run.record_claim("C10.06.forecast", *agreement)
+pairs = [
+    np.stack([path_length(a), path_length(b)], axis=1)
+    for a, b in zip(new["as they are"], new[best], strict=True)
+]
+run.record_claim(
+    "C10.06.advice", *drift.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
+)
+
+# %% [markdown]
+# **What we see.** DRIFT
+
+# %% [markdown]
+# ## 4. Test the audit
+#
+# The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as large a total
+# variation as was found. Bins of equal mass are made of both sides together, so the test is exact whatever the law of
+# the quantity; only the trajectories must be independent. It says *moved* below a chance of 3 %, so that over many
+# audits fewer than 1 in 20 cry wolf. What does it notice? We take values of a normal law, shift half of them, and count.
+
+# %%
+repeats = min(500, P.samples // 16)
+rng = np.random.default_rng(SEED)
+
+
+def noticed(shift, values, times):
+    """Share of ``times`` comparisons of ``values`` against ``values`` shifted ones that say "moved"."""
+    count = 0
+    for _ in range(times):
+        ours, theirs = rng.normal(size=values), rng.normal(size=values) + shift
+        count += compare(ours, theirs, None, bin_edges(ours, theirs), rng).moved
+    return count / times
+
+
+def interval(share, times):
+    """A share with its 95 % interval (Clopper and Pearson 1934)."""
+    return share, *scipy.stats.binomtest(round(share * times), times).proportion_ci()
+
+
+shifts, sizes = (0.0, 0.1, 0.2, 0.3, 0.5), (100, 400, 1600)
+power = np.array([[noticed(shift, values, repeats // 5) for shift in shifts[1:]] for values in sizes])
+wolf = noticed(0.0, 400, repeats)
+fig, ax = plt.subplots(figsize=(5.4, 3.4))
+for values, row, style in zip(sizes, power, ("o:", "s--", "D-"), strict=True):
+    ax.plot(shifts[1:], row, style, color=plotting.COLOURS["unet"], ms=5, label=f"{values:,} a side")
+ax.errorbar(0, wolf, yerr=np.abs(np.array(interval(wolf, repeats)[1:])[:, None] - wolf), fmt="^", color="0.2", ms=6,
+            capsize=3, label="no shift, 400 a side")  # fmt: skip
+ax.axhline(0.05, color="0.5", lw=0.8, ls="--")
+ax.set(xlabel="shift [standard deviations]", ylabel='share that says "moved"', ylim=(-0.02, 1.05))
+ax.legend(fontsize=9)
+run.save_figure(
+    fig, "fig_06_power", data={"shifts": shifts[1:], "sizes": sizes, "power": power, "no_shift": wolf}
+)
+plt.show()
+run.record_claim("C10.06.false_alarms", *interval(wolf, repeats))
+run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5))
+
+# %% [markdown]
+# **What we see.** POWER
+
+# %% [markdown]
+# ## 5. In a pipeline
+#
+# The same from the command line. The exit code is 0 if the distribution was held, 1 if it has moved, 2 for bad input,
+# so that a training pipeline can stop there. `--html` writes a page with figure and table that needs no other file.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    np.savez(Path(folder) / "demos.npz", trajectories=x)
+    np.savez(Path(folder) / "plans.npz", trajectories=new["as they are"][0])
+    command = [
+        "audit",
+        "demos.npz",
+        "--measure",
+        "path_length",
+        "--generated",
+        "plans.npz",
+        "--html",
+        "report.html",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "physmis", *command], cwd=folder, capture_output=True, text=True
+    )
+    print("$ physmis", *command)
+    print("\n".join(done.stdout.splitlines()[:9]), "\n...")
+    print(
+        "exit code",
+        done.returncode,
+        "; the page has",
+        (Path(folder) / "report.html").stat().st_size // 1024,
+        "KiB",
+    )
+
+# %% [markdown]
+# ## What to take along
+#
+# - TAKE
+#
+# **Limits.** One arm, one controller, one class of model. The forecast knows nothing of the model but that its errors
+# are small and along the data; it is a warning, not a measurement. The test needs independent trajectories.
+
+# %%
+run.finish()
+
+# %% [markdown]
+# ## Try it
+#
+# Two samples of normal laws, one of them shifted and made wider, and what the audit says. Move the shift until it says
+# *moved*, then take more values. With 400 values on either side, a shift of a fifth of a standard deviation lies between
+# what is mostly noticed and what is mostly missed; so does a law that is a quarter wider.
+
+
+# %%
+def draw(shift, width, values):
+    """Densities of both samples, and the total variation against what sampling alone gives."""
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=values), rng.normal(shift, width, size=values)
+    edges = bin_edges(ours, theirs)
+    found = compare(ours, theirs, None, edges, rng)
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(1.6, 1))
+    grid = np.linspace(-4, 5, 46)
+    axes[0].hist(ours, grid, density=True, color=plotting.COLOURS["prior"], alpha=0.6, label="before")
+    axes[0].hist(
+        theirs, grid, density=True, histtype="step", color=plotting.COLOURS["unet"], lw=2, label="after"
+    )
+    axes[0].set(xlabel="value [standard deviations]", ylabel="density", ylim=(0, 0.75))
+    axes[0].legend(fontsize=9)
+    axes[1].barh([0], [found.tv.value], color=plotting.COLOURS["unet"], height=0.4)
+    axes[1].errorbar([found.floor.value], [1], xerr=[[found.floor.value - found.floor.low],
+                     [found.floor.high - found.floor.value]], fmt="o", color="0.2", capsize=4)  # fmt: skip
+    axes[1].axvline(found.threshold, color="0.2", ls="--", lw=1)
+    axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
+                title="moved" if found.moved else "held")  # fmt: skip
+    return fig
+
+
+workshop.explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[400, 100, 1600, 6400])
+
+# %% [markdown]
+# ## Exercises
+#
+# ### Exercise 06.1: a measurement
+#
+# Write a function that takes trajectories of shape `(n, T, C)` and returns the distance between the first and the last
+# step of each, shape `(n,)`. That is all the audit asks of a measurement.
+
+# %%
+answer = ...
+workshop.check("06.1", answer)
+
+# %% [markdown]
+# <details><summary>Solution 06.1</summary>
+#
+# The norm over channels of the difference of two steps.
+#
+# ```python
+# import numpy as np
+#
+#
+# def answer(x):
+#     return np.linalg.norm(x[:, -1] - x[:, 0], axis=-1)
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 06.2: an exact test
+#
+# Write a function `answer(ours, theirs, statistic, rng)` that returns the p-value of a permutation test: the probability
+# that `statistic(a, b)` is as large as for the given samples, if the pooled values are dealt out to both sides at
+# random. `ours` and `theirs` are vectors, not of one length; `rng` is a numpy generator; 200 deals are enough. The p-value
+# must never be 0, as the deal that was found is one of those that are possible.
+
+# %%
+answer = ...
+workshop.check("06.2", answer)
+
+# %% [markdown]
+# <details><summary>Solution 06.2</summary>
+#
+# The given deal counts as one more: $(1 + \text{as large}) / (1 + \text{deals})$.
+#
+# ```python
+# import numpy as np
+#
+#
+# def answer(ours, theirs, statistic, rng):
+#     found, pooled, as_large = statistic(ours, theirs), np.concatenate([ours, theirs]), 0
+#     for _ in range(200):
+#         dealt = rng.permutation(pooled)
+#         as_large += statistic(dealt[: len(ours)], dealt[len(ours) :]) >= found
+#     return (1 + as_large) / 201
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 06.3: a length that jitter leaves alone (open)
+#
+# Jitter makes paths longer. Find a measurement that ranks the paths `physmis.exercises.audit.walks(n, rng)`, shape
+# `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more), and that jitter of 2 cm in each step moves, in
+# units of its own standard deviation, by at most a quarter of what it does to the path length. What does it no longer see?
+
+# %%
+answer = ...
+workshop.check("06.3", answer)
+
+# %% [markdown]
+# <details><summary>Solution 06.3</summary>
+#
+# One of many: the length of the polygon through every thirteenth step. It no longer sees detours that are shorter than that.
+#
+# ```python
+# import numpy as np
+#
+#
+# def answer(x):
+#     return np.linalg.norm(np.diff(x[:, ::13], axis=1), axis=-1).sum(axis=1)
+# ```
+# </details>
