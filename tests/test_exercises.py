@@ -27,7 +27,7 @@ def solutions(cells):
 
 
 def exercises():
-    return [f"{notebook}.{number}" for notebook in workshop.EXERCISES for number in (1, 2, 3)]
+    return [f"{notebook}.{k}" for notebook in workshop.EXERCISES for k in (1, 2, 3)]
 
 
 def test_every_notebook_has_a_try_it_section_and_three_exercises_with_solutions(notebooks):
