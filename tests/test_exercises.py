@@ -53,13 +53,23 @@ def raising(*_):
     raise RuntimeError("not written yet")
 
 
+NO_ANSWERS = {
+    "0": 0,
+    "1": 1.0,
+    "nan": np.nan,
+    "None": None,
+    "text": "?",
+    "empty": [],
+    "nans": np.full(3, np.nan),
+    "identity": lambda *given: given[0] if given else 0,
+    "zero": lambda *_: 0.0,
+    "nan function": lambda *_: np.nan,
+    "raises": raising,
+}
+
+
 @pytest.mark.parametrize("exercise", exercises())
-@pytest.mark.parametrize(
-    "answer",
-    [0, 1.0, np.nan, None, "?", [], np.full(3, np.nan), lambda *given: given[0] if given else 0, lambda *_: 0.0,
-     lambda *_: np.nan, raising],
-    ids=["0", "1", "nan", "None", "text", "empty", "nans", "identity", "zero", "nan function", "raises"],
-)  # fmt: skip
+@pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS)
 def test_what_is_no_answer_is_not_right_and_gets_a_hint(exercise, answer):
     hint = workshop.hint(exercise, answer)
     assert isinstance(hint, str) and len(hint) > 10
