@@ -670,3 +670,162 @@ run.record_claim("C6.03.effort_p95", *ratios["planner", "p95"])
 
 # %%
 run.finish()
+
+# %% [markdown]
+# ## Try it
+#
+# Each position of 600 demonstrated paths gets a normal error; set its size in each direction, and for how long it stays
+# alike. See how quick errors lengthen paths, while slow ones of the same size hardly do, and how the filter of section
+# 4 shortens what comes out (dashed). In the picture shown, independent errors of 2 cm add 0.7 m to the mean; the filter
+# takes them off and cuts corners as well, so that the mean ends up 0.2 m too short.
+
+# %%
+from physmis import workshop
+
+pick = demonstrations.x[:600, :, :2].astype(float)
+normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw
+# The most direct of the first hundred, as ways that turn back hide what is below.
+direct = np.argmin(demonstrations.z[:100] - np.linalg.norm(np.ptp(pick[:100], axis=1), axis=-1))
+
+
+def with_errors(n, size_cm, smoothness_s):
+    """The first n paths after normal errors; at a time lag t their correlation is exp(-t^2 / (4 smoothness_s^2))."""
+    seconds = task.interval * np.arange(task.steps)
+    weight = np.exp(-(((seconds[:, None] - seconds) / max(smoothness_s, 1e-3)) ** 2) / 2)
+    weight /= np.linalg.norm(weight, axis=1, keepdims=True)  # so that smoothness leaves the size as it is
+    return pick[:n] + size_cm / 100 * np.einsum("ts,nsc->ntc", weight, normal[:n], optimize=True)
+
+
+def draw(size_cm, smoothness_s):
+    """One path, the law of travel distance, and the change of its mean, for errors of this size and smoothness."""
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3.1), width_ratios=(1, 1.1, 1.1))
+    moved = with_errors(len(pick), size_cm, smoothness_s)
+    ways = {"demonstrated": pick, "with errors": moved, "smoothed after": travel.smooth(moved)}
+    styles = dict(zip(ways, [(plotting.COLOURS["prior"], "-"), (plotting.KERNELS["isotropic"][0], "-"), ("black", "--")],
+                      strict=True))  # fmt: skip
+    draw_maze(axes[0])
+    bins = np.arange(low - 1, high + 6.1, 0.5)
+    for name, x in ways.items():
+        colour, line = styles[name]
+        axes[0].plot(*x[direct].T, line, color=colour, lw=1.2)
+        law = np.histogram(task.distance(x), bins)[0] / len(x) / 0.5
+        axes[1].stairs(law, bins, color=colour, ls=line, lw=1.6)
+        label = f"{name}, mean {task.distance(x).mean():.2f} m"
+        axes[1].plot([], [], line, color=colour, lw=1.6, label=label)
+    x, y = (pick[direct].min(axis=0) + pick[direct].max(axis=0)) / 2
+    axes[0].set(xlim=(x - 1.2, x + 1.2), ylim=(y - 1.2, y + 1.2), title="one path, 2.4 m of the maze")
+    axes[1].set(xlabel=quantity.label, ylabel="density [1/m]", ylim=(0, 0.55), title="all paths")
+    axes[1].legend(fontsize=8, loc="upper right")
+    grid = np.linspace(0, 0.5, 21)
+    few_ways = [with_errors(60, size_cm, smoothness) for smoothness in grid]  # fewer, to be quick
+    for name, after in {"with errors": np.asarray, "smoothed after": travel.smooth}.items():
+        change = [task.distance(after(x)).mean() - task.distance(pick[:60]).mean() for x in few_ways]
+        colour, line = styles[name]
+        axes[2].plot(grid, change, line, color=colour, lw=1.6)
+        axes[2].plot(smoothness_s, np.interp(smoothness_s, grid, change), "o", color=colour)
+    axes[2].axhline(0, color="0.7", lw=0.8, zorder=0)
+    axes[2].set(xlabel="smoothness of the errors [s]", ylabel="change of the mean [m]", title="by smoothness")
+    return fig
+
+
+workshop.explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the three dots and run the cell: the check says whether the answer is right, or what is off. Below each is a
+# solution to unfold. All lengths are in metres.
+
+# %% [markdown]
+# ### Exercise 03.1: the length of a rest
+#
+# A ball rests at its goal. A model makes 64 positions for it, each of them off by a normal error with a standard
+# deviation of 0.01 m in x and as much in y, all independent. How long is the path through these positions, on average?
+# `answer` is one number, in metres, right to 0.5 %.
+
+# %%
+answer = ...
+workshop.check("03.1", answer)
+
+# %% [markdown]
+# <details><summary>Solution 03.1</summary>
+#
+# A step is the difference of two errors, so it has the standard deviation $\sqrt2\,s$ in each direction, and its length
+# follows Rayleigh's law, with mean $\sqrt2\,s\sqrt{\pi/2} = s\sqrt\pi$. There are 63 steps. (Rice's law of section 5
+# says the same, with $\ell = 0$.) The rest is 1.12 m long.
+#
+# ```python
+# import numpy as np
+#
+# answer = 63 * 0.01 * np.sqrt(np.pi)
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 03.2: errors that neighbours share
+#
+# The errors of a model are seldom independent. Let the two ends of a step each have a normal error of standard
+# deviation `s` in x and in y; in each direction the errors of the two ends have the correlation `rho`, and the two
+# directions are independent. How long is the step on average? `answer` is a function `answer(length, s, rho)`. `length`
+# is an array of the lengths of steps without errors, in metres, each 0 or more; `s`, in metres, and `rho`, between -1
+# and 1, are numbers. It returns an array of the shape of `length`: mean lengths with errors, in metres. What the errors
+# *add* is to be right to 2 %, also for a step that is 250 times as long as `s`.
+
+# %%
+answer = ...
+workshop.check("03.2", answer)
+
+# %% [markdown]
+# <details><summary>Solution 03.2</summary>
+#
+# Only the difference of the two errors changes the step. Its variance in each direction is
+# $\sigma^2 = 2 s^2 (1 - \rho)$; the rest is Rice's law. The scaled Bessel functions hold $e^{-u/2}$ already, without
+# which long steps overflow.
+#
+# ```python
+# import numpy as np
+# from scipy.special import i0e, i1e
+#
+#
+# def answer(length, s, rho):
+#     variance = 2 * s**2 * (1 - rho)
+#     u = np.asarray(length) ** 2 / (2 * variance)
+#     return np.sqrt(np.pi * variance / 2) * ((1 + u) * i0e(u / 2) + u * i1e(u / 2))
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 03.3: deviate without drift
+#
+# Make a random deviation of paths that a measurement of travel distance does not notice: each path changes, and the
+# distribution of distances stays. There are many ways. `answer` is a function `answer(x, rng)`. `x` holds paths, an
+# array of shape `(n, 64, 2)`, in metres, 0.06 s a step; `rng` is a generator of numpy. It returns deviated paths, an
+# array of the same shape. The check makes 1,500 paths of its own, of 5 to 10 m on a grid of 1 m with rounded turns
+# and a short rest at the end, and asks that
+#
+# - start and goal of each path stay, to 1 mm, as a planner keeps them;
+# - a typical path moves by 3 to 10 cm: the root mean square over its positions, the median over paths;
+# - two generators give different deviations: they differ by at least half of that size;
+# - the Wasserstein-1 distance between the laws of travel distance, before and after, is at most 5 % of what independent
+#   normal errors of the same size make.
+
+# %%
+answer = ...
+workshop.check("03.3", answer)
+
+# %% [markdown]
+# <details><summary>Solution 03.3</summary>
+#
+# Length sees how a deviation changes from step to step, not how large it is. So bend each path by half a wave in a
+# random direction: it is slow, and 0 at both ends. Errors smoothed over more than 0.3 s, or moving each position
+# forth or back along its own path, do as well.
+#
+# ```python
+# import numpy as np
+#
+#
+# def answer(x, rng):
+#     wave = np.sin(np.pi * np.linspace(0, 1, x.shape[1]))[:, None]
+#     return x + 0.05 * wave * rng.standard_normal((len(x), 1, 2))
+# ```
+# </details>
