@@ -927,3 +927,165 @@ run.record_claim("C9.05.cost_of_fitting", worst, worst, worst)
 
 # %%
 run.finish()
+
+# %% [markdown]
+# ## Try it
+#
+# The kernel on the cone and in the maze, with its isotropic part alone. Move the power of the norm, $y = x\,|x|^{p-1}$,
+# the size of the errors in $y$ (in standard deviations of $y$), and the slope of the filter in the maze. Look for the
+# power with the least forecast drift, and for where it goes as errors grow; and for slopes that bring ways back valid.
+#
+# In the picture the power is 2. Norms near 0 are squeezed together, so errors throw small amplitudes off the apex:
+# hardly any below 0.1 come back, and most of them pile up there. The open circle marks the power that moves the least
+# mass, near 0.8. In the maze a slope of 0.5 halves the forecast, and brings two of three ways back valid, where none
+# was before.
+
+# %%
+from physmis import workshop
+from physmis.coordinates import NormPower
+
+POWERS, SLOPES = np.linspace(0.2, 2.2, 11), np.linspace(0, 2, 9)
+FEW = subset | {"maze": subset["maze"][:256]}  # enough for a forecast, and quickly done
+
+
+def isotropic(coordinates, x, name, size):
+    """What isotropic errors in some coordinates do to the quantity of a task."""
+    return KernelCoordinates.of(
+        coordinates, x, TASKS[name].measure, lambda y: IsotropicKernel(size, y.std(axis=(0, 1)))
+    )
+
+
+def in_maze(slope, size):
+    """Forecast drift and share of valid landing places, for a filter."""
+    found = isotropic(Filter(slope), FEW["maze"], "maze", size)
+    return found.drift, np.mean(TASKS["maze"].validity(found.moved) < TASKS["maze"].tolerance)
+
+
+def draw(power, error_size, slope):
+    """Amplitudes that come back on the cone, forecast drift by power, and drift and validity by slope."""
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="none")
+    fig.subplots_adjust(0.07, 0.17, 0.99, 0.9, wspace=0.32)  # sooner done than a layout that is worked out
+    chosen_colour, plain_colour = plotting.COLOURS["in coordinates"], plotting.KERNELS["isotropic"][0]
+    edges = TASKS["cone"].quantity.bins()[1:-1]
+    axes[0].stairs(TASKS["cone"].quantity.prior.pdf((edges[1:] + edges[:-1]) / 2), edges, fill=True,
+                   color=plotting.COLOURS["prior"], alpha=0.3, lw=0, label="prior")  # fmt: skip
+    for p, colour, label in ((1.0, plain_colour, "as it is"), (power, chosen_colour, f"power {power:.2f}")):
+        landed = isotropic(NormPower(p), demonstrations["cone"].x[:8192], "cone", error_size).landed
+        share = np.histogram(landed, edges)[0] / len(landed)
+        axes[0].stairs(share / np.diff(edges), edges, color=colour, lw=1.8, label=label)
+    axes[0].set(title="cone", xlabel=TASKS["cone"].quantity.label, ylabel="density", xlim=edges[[0, -1]])
+    axes[0].legend(fontsize=8, loc="upper right")
+    by_power = [isotropic(NormPower(p), FEW["cone"], "cone", error_size).drift for p in POWERS]
+    least = np.argmin(by_power)
+    here = isotropic(NormPower(power), FEW["cone"], "cone", error_size).drift
+    axes[1].plot(POWERS, by_power, color=chosen_colour)
+    axes[1].plot(POWERS[least], by_power[least], "o", color=chosen_colour, mfc="white", ms=8, label="least")
+    axes[1].plot(power, here, "o", color=chosen_colour, ms=8, label="this power")
+    axes[1].set(
+        title="cone, by power", xlabel="power of the norm", ylabel="forecast drift (TV)", ylim=(0, None)
+    )
+    axes[1].legend(fontsize=8)
+    drifts, valid = np.transpose([in_maze(s, error_size) for s in SLOPES])
+    axes[2].plot(SLOPES, drifts, color=chosen_colour, label="forecast drift (TV)")
+    axes[2].plot(SLOPES, valid, "--", color="0.2", label="valid landing places")
+    for value, colour in zip(in_maze(slope, error_size), (chosen_colour, "0.2"), strict=True):
+        axes[2].plot(slope, value, "o", color=colour, ms=8)
+    axes[2].set(title="maze, by slope", xlabel="slope of the filter", ylabel="share", ylim=(0, 1.4))
+    axes[2].set_yticks(np.linspace(0, 1, 6))
+    axes[2].legend(fontsize=8, loc="upper right")
+    return fig
+
+
+workshop.explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03), slope=(0.0, 2.0, 0.5))
+
+# %% [markdown]
+# ## Exercises
+#
+# ### Exercise 05.1: half of the data
+#
+# Amplitudes are uniform between 0 and 1. Weights $w(a) \propto a^k$ with $k > 0$ make small ones rare. For which $k$ is
+# the effective size $(\sum w)^2 / \sum w^2$ of many weighted amplitudes half of their number? `answer` is a number, to
+# two decimals.
+
+# %%
+answer = ...
+workshop.check("05.1", answer)
+
+# %% [markdown]
+# <details><summary>Solution 05.1</summary>
+#
+# The mean of $a^k$ is $1/(k+1)$, that of its square $1/(2k+1)$; so the share is $(2k+1)/(k+1)^2$. Half of it means
+# $k^2 - 2k - 1 = 0$, and only one root is above 0.
+#
+# ```python
+# import numpy as np
+#
+# answer = 1 + np.sqrt(2)
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 05.2: the bias of a norm in other coordinates
+#
+# A trajectory $x$ has $d \ge 2$ numbers in all (steps times channels), and amplitude $a = |x| > 0$. A model sees
+# $y = x\,|x|^{p-1}$ and makes independent normal errors of mean 0 and standard deviation $\sigma$ in each number of
+# $y$. What it makes is mapped back and measured. By how much does its mean amplitude exceed $a$, to second order in
+# $\sigma$? `answer` is a function `answer(a, power, sigma, d)` of an array `a` of shape (n,) and three numbers, which
+# returns an array of shape (n,). For which power do all amplitudes have the same bias?
+
+# %%
+answer = ...
+workshop.check("05.2", answer)
+
+# %% [markdown]
+# <details><summary>Solution 05.2</summary>
+#
+# What comes back has amplitude $|y'|^s$, $s = 1/p$. The bias is $\sigma^2/2$ times the Laplacian of $|y|^s$ in $d$
+# dimensions, $s\,(s + d - 2)\,|y|^{s-2}$, at $|y| = a^p$. It goes as $a^{1-2p}$: at $p = 1/2$ it is the same for all
+# amplitudes, and above it is largest at the apex.
+#
+# ```python
+# import numpy as np
+#
+#
+# def answer(a, power, sigma, d):
+#     s = 1 / power
+#     return sigma**2 / 2 * s * (s + d - 2) * np.asarray(a) ** (1 - 2 * power)
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 05.3: coordinates for paths
+#
+# `paths(n, rng)` in `physmis.exercises.mitigations` makes smooth paths in the plane, an array of shape (n, 64, 2) in
+# metres, whose lengths are uniform between 5 and 10 m. A model that sees them as they are, with isotropic errors of
+# 0.05 standard deviations of each channel (over paths and steps), makes them too long. Find coordinates in which errors
+# of 0.05 standard deviations of each channel *of y* leave at most a quarter of that drift (total variation between the
+# lengths before and after, over bins of 0.2 m). Paths must also land nearer to where they were, at three quarters of
+# the distance at most (root mean square over the steps, mean over the paths): a drift that is bought with paths that
+# wander off is no gain. `answer` is a pair of functions `(transform, inverse)`. Both take and return arrays of shape
+# (n, 64, 2), for any n; `inverse` undoes `transform` within 0.00001 m. There are many right answers.
+
+# %%
+answer = ...
+workshop.check("05.3", answer)
+
+# %% [markdown]
+# <details><summary>Solution 05.3</summary>
+#
+# A length adds up steps, so quick errors count most. Raise high frequencies in y: on the way back they are lowered
+# again, and the errors with them. Increments lessen the drift, too, but their errors add up, and paths wander off.
+#
+# ```python
+# import numpy as np
+#
+# GAIN = 1.0 + np.arange(33)[:, None]  # by frequency over time, the same for both channels
+#
+#
+# def filtered(x, gain):
+#     return np.fft.irfft(np.fft.rfft(x, axis=1) * gain, n=64, axis=1)
+#
+#
+# answer = (lambda x: filtered(x, GAIN), lambda y: filtered(y, 1 / GAIN))
+# ```
+# </details>
