@@ -7,7 +7,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 
-.PHONY: help figures workshop test lint bench lock notebooks clean
+.PHONY: help figures workshop test lint bench lock notebooks site clean
 
 help:
 	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
@@ -16,8 +16,9 @@ help:
 	@echo "make lint        check style and formatting"
 	@echo "make bench       measure speed against a reference implementation"
 	@echo "make notebooks   refresh notebooks/*.ipynb from their .py sources, keeping outputs"
+	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
-	@echo "make clean       remove .venv, caches and smoke figures; the store of results stays"
+	@echo "make clean       remove .venv, caches and smoke figures and the site; the store of results stays"
 
 figures: $(READY)
 	$(BIN)/python -m physmis.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
@@ -39,8 +40,11 @@ bench: $(READY)
 notebooks: $(READY)
 	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
 
+site: $(READY)
+	$(BIN)/python -m physmis.site
+
 lock:
-	$(UV) pip compile pyproject.toml --extra audit --extra dev --extra maze -c requirements-torch.lock -o requirements.lock \
+	$(UV) pip compile pyproject.toml --extra audit --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --quiet \
 		--no-emit-index-url --no-header --no-emit-package torch
 	{ echo "# Every package that CI installs, except torch (see requirements-torch.lock)."; \
@@ -59,5 +63,6 @@ $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info figures/smoke figures/workshop figures/*/notebooks
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop
+	rm -rf figures/*/notebooks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

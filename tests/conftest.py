@@ -1,29 +1,34 @@
-"""What several test files share: a real browser."""
-
 import os
 import shutil
 
 import pytest
 
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+# What Chromium would otherwise ask of the network on its own account.
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium: the system's, or playwright's own. In CI it must be there."""
+    """A headless Chromium: the system's, or else playwright's own."""
+    # For a module, not the session: while it is open, asyncio.run does not work in this thread.
     from playwright.sync_api import Error, sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_playwright() as driver:
+    path = next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as playwright:
         try:
-            opened = driver.chromium.launch(executable_path=found, args=QUIET)
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         except Error as error:
-            if "CI" in os.environ:
-                pytest.fail(f"no browser could be started: {error}")
-            pytest.skip("no Chromium: install it, or run `playwright install chromium`")
-        yield opened
-        opened.close()
+            told = str(error).strip().splitlines()[0]
+            reason = f"no browser ({', '.join(names)} or `playwright install chromium`): {told}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        yield browser
+        browser.close()
