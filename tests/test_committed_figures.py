@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from physmis import figures, paths
+from physmis import figures, paths, summary
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +29,8 @@ def test_every_notebook_is_committed_with_the_outputs_of_a_whole_run():
             where = f"{path.name}: {cell.source.splitlines()[0]}"
             assert cell.execution_count is not None, f"{where}: not run"
             assert not any(output.output_type == "error" for output in cell.outputs), f"{where}: it failed"
+
+
+def test_the_table_of_claims_in_the_readme_is_that_of_the_manifest():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert summary.refreshed(readme) == readme, "run `python -m physmis.summary`"

@@ -296,6 +296,12 @@ def test_a_claim_holds_when_its_whole_interval_does(expected, low, high, holds):
         ({"fig_01_a": {**FIGURE, "colour": "red"}}, {}, "'colour'"),
         ({"fig_01_a": {**FIGURE, "sources": "a.py"}}, {}, "sources is 'a.py'; wanted is a list of strings"),
         ({"fig_01_a": {**FIGURE, "caption": 3}}, {}, "caption is 3; wanted is a string"),
+        ({"fig_01_a": {**FIGURE, "claims": ["C1.01.a"]}}, {}, "fig_01_a: 01_test makes no claim 'C1.01.a'"),
+        (
+            {"fig_02_a": {**FIGURE, "notebook": "02_test", "claims": ["C1.01.a"]}},
+            {"C1.01.a": CLAIM},
+            "fig_02_a: 02_test makes no claim 'C1.01.a'",
+        ),
         ({}, {"C11.01.a": CLAIM}, "id 'C11.01.a' is not of the form"),
         ({}, {"C1.01.a": {**CLAIM, "expected": "about 3"}}, "C1.01.a: expected is 'about 3'; write"),
         ({}, {"C1.01.a": {**CLAIM, "profiles": ["fast"]}}, "C1.01.a: .*fast"),
