@@ -6,9 +6,11 @@ import argparse
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import scipy.stats
 from tqdm import tqdm
 
@@ -26,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _audit(given)
     except (ValueError, TypeError, OSError) as error:
         print(f"physmis audit: {error}", file=sys.stderr)
-        return BAD_INPUT
+    except Exception:  # of the user's measurement, say; left alone, Python would end with 1, which is "moved"
+        traceback.print_exc()
+    return BAD_INPUT
 
 
 def _parser():
@@ -96,6 +100,8 @@ def _prior(words):
     if name not in PRIORS:
         raise ValueError(f"unknown prior {name!r}; accepted: {', '.join(PRIORS)}")
     a, b = map(float, numbers)
+    if not np.isfinite([a, b]).all():
+        raise ValueError(f"--prior {name} {a:g} {b:g}: finite numbers wanted")
     if not (b > a if name == "uniform" else b > 0):
         raise ValueError(
             f"--prior {name} {a:g} {b:g}: "
@@ -109,20 +115,23 @@ def _measure(name):
     if name in MEASUREMENTS or ":" not in name:
         return name
     place, function = name.rsplit(":", 1)
-    if place.endswith(".py"):
-        if not Path(place).is_file():
-            raise ValueError(f"--measure {name}: no file {place}")
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(place)
-        except ImportError as error:
-            raise ValueError(f"--measure {name}: {error}") from error
+    if place.endswith(".py") and not Path(place).is_file():
+        raise ValueError(f"--measure {name}: no file {place}")
+    try:
+        module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
     if not callable(found := getattr(module, function, None)):
         raise ValueError(f"--measure {name}: {place} has no function {function!r}")
     return found
+
+
+def _from_file(path):
+    spec = importlib.util.spec_from_file_location(f"measure_{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ SEEN = 4096  # most trajectories that a kernel sees
 SEEN_STEPS = 2**20  # and most time steps of all of them
 STEPS = 64  # most time steps of a trajectory that a kernel sees
 SCALE = 0.0125  # isotropic errors, in standard deviations: as matched to U-Nets on the sine, notebook 05
+LOST = float(np.finfo(float).max)  # stands for a quantity that cannot be measured
 CANDIDATES = {
-    "as they are": Identity(),
     "filtered, Filter(0.5)": Filter(0.5),
     "increments, Increments()": Increments(),
 }
@@ -150,7 +150,8 @@ def audit(
     measure : a name in `physmis.measurements.MEASUREMENTS`, or a callable from (n, T, C) to (n,). It is given
         trajectories of equal length. Those of which it makes no finite number are left out and counted.
     kernel : makes the kernel of the forecast from trajectories of equal length; None for no forecast. It sees
-        at most 4,096 of them, each at up to 64 moments; what it does between them is interpolated.
+        at most 4,096 of them, each at up to 64 moments; what it does between them is interpolated. Those that
+        cannot be measured any more where they land are left out of the forecast.
     generated : trajectories of a trained model, as many or fewer or more.
     prior : the law that was curated, a frozen `scipy.stats` distribution; without it, that of the
         demonstrations.
@@ -181,14 +182,14 @@ def audit(
         found.append(values)
     finite = [values[np.isfinite(values)] for values in found]
     z, z_generated = finite[0], finite[1] if generated is not None else None
-    if np.ptp(z) == 0:
+    if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding
         raise ValueError(f"the quantity is {z[0]:g} for all demonstrations; one that varies wanted")
     rng = np.random.default_rng(seed)
     edges = bin_edges(z, z_generated, prior)
     comparison = None
     if generated is not None or prior is not None:
         comparison = compare(z, z_generated, prior, edges, rng)
-    before = law(z, edges) if prior is None else np.diff(prior.cdf(edges))
+    before = law(z, edges) if prior is None else prior_law(prior, edges)
     told = None
     if kernel is not None:
         told = _forecast(sides["demonstrations"], found[0], measure, kernel, edges, before, rng)
@@ -230,6 +231,12 @@ def law(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Float[n
     return counts(z, edges) / len(z)
 
 
+def prior_law(prior: Any, edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
+    """Probability of each bin under ``prior``, continuous or discrete; it holds its lower edge."""
+    below = np.where(np.isfinite(edges), np.nextafter(edges, -np.inf), edges)
+    return np.diff(prior.cdf(below))
+
+
 def counts(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Int[np.ndarray, "bins"]:
     """Values in each bin, which holds its lower edge."""
     return np.bincount(bin_of(z, edges), minlength=len(edges) - 1)
@@ -258,7 +265,7 @@ def compare(
         again = rng.multinomial(n, p, size=DRAWS) / n
     else:
         theirs = counts(z if generated is None else generated, edges)
-        m, p = theirs.sum(), np.diff(prior.cdf(edges))
+        m, p = theirs.sum(), prior_law(prior, edges)
         null = _tv(p, rng.multinomial(m, p, size=DRAWS) / m)
         again = p
     q = theirs / m
@@ -298,26 +305,34 @@ def _forecast(side: Prepared, values, measure, kernel, edges, before, rng) -> Fo
         for block, i in zip(blocks, starts, strict=False):
             error = stretch(moved[i : i + len(block)] - x[i : i + len(block)], block.shape[1])
             found.append(measure(block + error))
-        return np.concatenate(found)
+        found = np.concatenate(found)
+        return np.where(np.isfinite(found), found, LOST)
 
-    coordinates, own = {}, None
+    def landed(candidate):
+        there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=int(rng.integers(2**32)))
+        kept = (there.z != LOST) & (there.landed != LOST)
+        if kept.sum() < FEWEST:
+            raise ValueError(
+                f"{FEWEST} demonstrations or more that can be measured after the kernel's errors wanted, "
+                f"got {kept.sum()}; kernel=None leaves the forecast out"
+            )
+        return there.z[kept], there.landed[kept]
+
+    own = landed(Identity())
+    tv, floor = _paired(*own, edges, rng)
+    coordinates = {"as they are": tv}
     for name, candidate in CANDIDATES.items():
         try:
-            there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=int(rng.integers(2**32)))
-        except ValueError:
-            if own is None:  # in the coordinates of the data it must go; in others it need not
-                raise
+            coordinates[name] = _paired(*landed(candidate), edges, rng)[0]
+        except ValueError:  # in the coordinates of the data it must go; in others it need not
             continue
-        own = own or there
-        coordinates[name] = _paired(there, edges, rng)[0]
-    tv, floor = _paired(own, edges, rng)
-    moves = transition(own.z, own.landed, edges)
+    moves = transition(*own, edges)
     return Forecast(before @ moves.matrix, tv, floor, moves.bias, coordinates)
 
 
-def _paired(there, edges, rng):
+def _paired(z, landed, edges, rng):
     """Total variation between values and where they land; and with each step either way at random."""
-    at, to = bin_of(there.z, edges), bin_of(there.landed, edges)
+    at, to = bin_of(z, edges), bin_of(landed, edges)
     step = np.zeros((len(at), len(edges) - 1))
     np.add.at(step, (np.arange(len(at)), to), 1)
     np.add.at(step, (np.arange(len(at)), at), -1)

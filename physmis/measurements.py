@@ -30,20 +30,25 @@ def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
 
 
 def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
-    """Frequency of the largest power, summed over channels, in cycles a unit of time. 5 steps or more.
+    """Frequency of the largest power, summed over channels, in cycles a unit of time.
 
     The mean is left out and a Hann window laid over. Between the frequencies of the discrete transform the
-    peak is that of the parabola through the logarithms of three powers (Smith and Serra 1987). NaN for a
-    trajectory that stands still.
+    peak is that of the parabola through the logarithms of three powers (Smith and Serra 1987); fewer than two
+    periods in a trajectory are told to the nearest half period only. NaN for a trajectory that stands still,
+    or has fewer than 5 steps.
     """
     if x.shape[1] < 5:
-        raise ValueError(f"5 steps or more wanted for a spectrum, got {x.shape[1]}")
+        return np.full(len(x), np.nan)
     window = np.hanning(x.shape[1] + 2)[1:-1, None]
     weighted_mean = (x * window).sum(axis=1, keepdims=True) / window.sum()
     power = (np.abs(np.fft.rfft((x - weighted_mean) * window, axis=1)) ** 2).sum(axis=-1)
     still = power.max(axis=1) <= 1e-24 * np.square(x).sum(axis=(1, 2))
     power = np.log(np.maximum(power, 1e-300))
-    at = np.clip(power[:, 1:].argmax(axis=1) + 1, 1, power.shape[1] - 2)
+    # The spectrum of real values is its own mirror image at the highest frequency; at 0 nothing is left of
+    # it, which must not count as a neighbour.
+    beyond = power[:, -2 if x.shape[1] % 2 == 0 else -1]
+    power = np.column_stack([power[:, 2], power[:, 1:], beyond])
+    at = power[:, 1:-1].argmax(axis=1) + 1
     left, middle, right = (power[np.arange(len(x)), at + k] for k in (-1, 0, 1))
     bend = np.minimum(left - 2 * middle + right, -1e-12)
     peak = (at + np.clip((left - right) / (2 * bend), -0.5, 0.5)) / (dt * x.shape[1])

@@ -52,6 +52,8 @@ class Prepared:
     ) -> Float[np.ndarray, "n"]:
         """The quantity of each, block after block; NaN where ``measure`` gives no finite number.
 
+        Trajectories of NaN are not shown to ``measure``.
+
         Raises
         ------
         ValueError : ``measure`` returns another shape than (n,).
@@ -61,17 +63,22 @@ class Prepared:
             rows = max(1, PART // block.shape[1])
             for i in range(0, len(block), rows):
                 x = block[i : i + rows].astype(float)
-                z = np.asarray(measure(x), dtype=float)
-                if z.shape != (len(x),):
-                    raise ValueError(
-                        f"the measurement must return shape ({len(x)},) for {len(x)} trajectories, "
-                        f"got {z.shape}"
-                    )
+                there = ~np.isnan(x[:, 0, 0])
+                z = np.full(len(x), np.nan)
+                if there.any():
+                    z[there] = _checked(measure(x if there.all() else x[there]), there.sum())
                 found.append(np.where(np.isfinite(z), z, np.nan))
                 done += len(x)
                 if progress is not None:
                     progress(done)
         return np.concatenate(found)
+
+
+def _checked(z, n):
+    z = np.asarray(z, dtype=float)
+    if z.shape != (n,):
+        raise ValueError(f"the measurement must return shape ({n},) for {n} trajectories, got {z.shape}")
+    return z
 
 
 def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories") -> Prepared:

@@ -47,7 +47,7 @@ def verdict(report: Report) -> str:
             f"There are {_values(report, c.q - c.p)}."
         )
     return (
-        f"The {_quantity(report)} of the {who} is distributed as {aim}, as far as {_smaller(report):,} "
+        f"The {_quantity(report)} of the {who} is distributed as {aim}, as far as {_fewest(report):,} "
         f"trajectories can tell: {size}; {chance}."
     )
 
@@ -159,7 +159,7 @@ def figure(report: Report) -> Figure:
                 (f.law - before) * 100, edges, baseline=None, color=colour, lw=1.6, ls="--", label="forecast"
             )
         lower.axhline(0, color="0.5", lw=0.8)
-        lower.set(xlabel=_quantity(report), ylabel="change of share\n[percentage points]")
+        lower.set(xlabel=_quantity(report).replace("$", r"\$"), ylabel="change of share\n[percentage points]")
         upper.set(ylabel="density", ylim=(0, None))
         upper.legend(fontsize=9)
         plt.close(fig)
@@ -182,8 +182,13 @@ def _about(report):
     return name[:1].upper() + name[1:]
 
 
-def _smaller(report):
-    return len(report.values) if report.generated is None else min(len(report.values), len(report.generated))
+def _fewest(report):
+    """Trajectories on the smaller side of the comparison; a prior is no side."""
+    if report.generated is None:
+        return len(report.values)
+    if report.against == "the prior":
+        return len(report.generated)
+    return min(len(report.values), len(report.generated))
 
 
 def _before(report):
@@ -216,8 +221,11 @@ def _short(value, edges):
     """A bin's edge, with digits enough to tell it from its neighbours."""
     finite = edges[np.isfinite(edges)]
     step = np.diff(finite).min() if len(finite) > 1 else abs(finite[0]) or 1.0
-    digits = int(np.clip(1 - np.floor(np.log10(step)), 0, 12)) if step > 0 else 3
-    return f"{value:,.{digits}f}"
+    digits = int(1 - np.floor(np.log10(step)))
+    largest = np.abs(finite).max()
+    if digits > 6 or largest >= 1e9:
+        return f"{value:.{int(np.clip(digits + np.ceil(np.log10(max(largest, step))), 3, 17))}g}"
+    return f"{value:,.{max(digits, 0)}f}"
 
 
 def _values(report, change):
@@ -314,6 +322,7 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 50rem; margin: 2rem auto;
   padding: 0 1rem; }}
 h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
+h1, p, li, th[scope=row] {{ overflow-wrap: anywhere; }}
 .verdict {{ border-left: 6px solid; padding: .6rem 1rem; background: #f6f6f6; }}
 .held {{ border-color: #029e73; }} .moved {{ border-color: #d55e00; }} .none {{ border-color: #0173b2; }}
 img {{ width: 100%; height: auto; }}
