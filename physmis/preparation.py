@@ -93,6 +93,8 @@ def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories
     ValueError : no trajectories, another number of dimensions, infinite values, fewer than 2 steps, or
         numbers of channels that differ.    TypeError : values that are not real numbers.
     """
+    if not (hasattr(given, "__len__") and hasattr(given, "__iter__")):
+        raise TypeError(f"{name}: an array (n, T, C) or a list of them wanted, got {type(given).__name__}")
     if isinstance(given, np.ndarray) and given.ndim != 3:
         hint = "; with one channel, that is x[..., None]" if given.ndim == 2 else ""
         raise ValueError(f"{name}: shape (n, T, C) wanted, got {given.shape}{hint}")
@@ -105,7 +107,10 @@ def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories
         if whole.all():
             blocks = [given]
     else:
-        given = [np.asarray(x) for x in given]
+        try:
+            given = [np.asarray(x) for x in given]
+        except ValueError as error:
+            raise ValueError(f"{name}: rows of numbers of equal length wanted in each; {error}") from error
         for i, x in enumerate(given):
             if x.ndim != 2:
                 raise ValueError(f"{name}: shape (T, C) wanted of each, got {x.shape} in number {i}")

@@ -177,6 +177,6 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("dt", [0, -1, np.nan, np.inf])
 def test_times_between_steps_that_are_not_positive_are_refused(dt):
-    for given in ("path_length", np.mean):
+    for quantity in ("path_length", np.mean):
         with pytest.raises(ValueError, match="positive time between steps"):
-            measurement(given, dt)
+            measurement(quantity, dt)
