@@ -213,7 +213,8 @@ def bin_edges(
 
     Of the prior where there is one, then with a bin beyond each finite end of its range; else of all values
     together, so that it does not matter to the bins which side a value is from: without that the test of
-    `compare` would not be exact. Few values make few bins.
+    `compare` would not be exact. These lie midway between values, so that rounding carries none over an edge.
+    Few values make few bins.
     """
     smaller = len(z) if generated is None else min(len(z), len(generated))
     shares = np.linspace(0, 1, int(np.clip(smaller // A_BIN, 2, BINS)) + 1)
@@ -221,9 +222,12 @@ def bin_edges(
         inner = prior.ppf(shares)
         return np.unique(np.concatenate([[-np.inf], inner, [np.inf]]))
     pooled = z if generated is None else np.concatenate([z, generated])
-    return np.concatenate(
-        [[-np.inf], np.unique(np.quantile(pooled, shares[1:-1], method="nearest")), [np.inf]]
-    )
+    distinct = np.unique(pooled)
+    at = np.searchsorted(distinct, np.quantile(pooled, shares[1:-1], method="nearest"))
+    at = np.unique(np.maximum(at, 1))
+    midway = distinct[at - 1] / 2 + distinct[at] / 2
+    inner = np.where(midway > distinct[at - 1], midway, distinct[at])
+    return np.concatenate([[-np.inf], inner, [np.inf]])
 
 
 def law(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
