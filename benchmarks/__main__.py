@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import kernels, maze, models, pendulum, tasks, unet
+from benchmarks import audit, kernels, maze, models, pendulum, tasks, unet
 from physmis import figures, store
 
 
@@ -19,6 +19,8 @@ def main() -> None:
     task_rows = tasks.run()
     print("Kernels: about a quarter of a minute", flush=True)
     kernel_rows, kernel_notes = kernels.run()
+    print("Audit: about a minute", flush=True)
+    audit_rows, audit_notes = audit.run()
     print("Maze: about half a minute", flush=True)
     maze_rows = maze.run()
     print("Pendulum: about half a minute", flush=True)
@@ -30,9 +32,12 @@ def main() -> None:
     lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
     lines += [
         f"| {' | '.join(row)} |"
-        for row in unet_rows + maze_rows + pendulum_rows + model_rows + task_rows + kernel_rows
+        for row in unet_rows + maze_rows + pendulum_rows + model_rows + task_rows + kernel_rows + audit_rows
     ]
-    notes = [f"- {note}" for note in [*unet_notes, *pendulum_notes, *model_notes, *kernel_notes, machine]]
+    notes = [
+        f"- {note}"
+        for note in [*unet_notes, *pendulum_notes, *model_notes, *kernel_notes, *audit_notes, machine]
+    ]
     text = "\n".join(["# Latest run", "", *lines, "", *notes]) + "\n"
     path = Path(__file__).with_name("latest.md")
     path.write_text(text, encoding="utf-8")

@@ -79,6 +79,25 @@ def test_bins_hold_their_lower_edge(values, seed):
     np.testing.assert_allclose(law(np.array(values), edges), np.array(slow) / len(values))
 
 
+@fixed
+@given(seeds, st.integers(2, 5), st.integers(40, 200))
+def test_edges_lie_between_values_that_differ(seed, kinds, n):
+    """Rounding carries no value over an edge, and no bin is empty."""
+    rng = np.random.default_rng(seed)
+    z = np.concatenate([np.arange(kinds), rng.integers(kinds, size=n)]) * 0.1
+    edges = bin_edges(z)
+    for near in (np.nextafter(z, -np.inf), np.nextafter(z, np.inf), 1.01 * z):
+        np.testing.assert_array_equal(counts(near, edges), counts(z, edges))
+    assert (counts(z, edges) > 0).all()
+
+
+def test_a_value_that_nearly_all_have_is_told_from_the_others():
+    rare = np.r_[np.zeros(1000), 1.0]
+    np.testing.assert_array_equal(counts(rare, bin_edges(rare)), [1000, 1])
+    close = np.repeat([1.0, np.nextafter(1.0, 2)], 20)
+    np.testing.assert_array_equal(counts(close, bin_edges(close)), [20, 20])
+
+
 @pytest.mark.parametrize(
     "prior", [scipy.stats.randint(0, 6), scipy.stats.poisson(2.5), scipy.stats.norm(2, 1.5)]
 )

@@ -1,0 +1,78 @@
+"""An audit of a million time steps through the command line: wall time, and the most memory it holds."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.timing import Row, short
+
+N, STEPS, CHANNELS, MISSING = 10_000, 100, 4, 0.01
+REPEATS = 3
+
+# Run in a process of its own, which tells its times and its peak of memory last.
+PROGRAM = """
+import sys, time
+begun = time.perf_counter()
+from benchmarks.kernels import peak_memory
+from physmis.__main__ import main
+main(sys.argv[1:])
+print(time.perf_counter() - begun, time.process_time(), peak_memory())
+"""
+
+
+def run() -> tuple[list[Row], list[str]]:
+    """Rows of the table, and notes on what one audit takes, the start of Python and its imports included."""
+    rows, notes = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in {"equal lengths": equal, "ragged, with missing steps": ragged}.items():
+            files = [write(Path(folder), seed) for seed in (0, 1)]
+            found = [measure(*files, page=Path(folder) / "report.html") for _ in range(REPEATS)]
+            wall, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
+            rates = [N * STEPS / seconds for _, seconds, _ in found]
+            rows.append(
+                Row(
+                    f"audit: {name}", f"{short(N * STEPS / processor)} steps/s", "-", "-",
+                    f"{short(min(rates))} to {short(max(rates))}",
+                )
+            )  # fmt: skip
+            notes.append(
+                f"Audit, {name}: {N:,} demonstrations and as many generated trajectories of about {STEPS} "
+                f"steps and {CHANNELS} channels take {wall:.1f} s, {processor:.1f} s of the processor; "
+                f"the process never holds more than {peak:.2f} GiB."
+            )
+    return rows, notes
+
+
+def equal(folder: Path, seed: int) -> Path:
+    """Random walks of equal length, in a file."""
+    path = folder / f"equal_{seed}.npy"
+    np.save(path, np.cumsum(np.random.default_rng(seed).normal(size=(N, STEPS, CHANNELS)), axis=1))
+    return path
+
+
+def ragged(folder: Path, seed: int) -> Path:
+    """Random walks of half to one and a half times the length, of which some steps are missing."""
+    rng, path = np.random.default_rng(seed), folder / f"ragged_{seed}.npz"
+    lengths = rng.integers(STEPS // 2, STEPS * 3 // 2 + 1, size=N)
+    x = np.cumsum(rng.normal(size=(lengths.sum(), CHANNELS)), axis=0)
+    x[rng.random(len(x)) < MISSING] = np.nan
+    np.savez(path, x=x, lengths=lengths)
+    return path
+
+
+def measure(demonstrations: Path, generated: Path, page: Path) -> tuple[float, float, float]:
+    """Seconds on the wall and of the processor, and GiB, of one audit with forecast, test and page."""
+    given = ["audit", demonstrations, "--generated", generated, "--measure", "path_length", "--html", page]
+    command = [sys.executable, "-c", PROGRAM, *map(str, given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    wall, processor, peak = map(float, done.stdout.splitlines()[-1].split())
+    return wall, processor, peak
+
+
+if __name__ == "__main__":
+    for line in sum(run(), []):
+        print(line)
