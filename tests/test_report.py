@@ -254,8 +254,9 @@ def opened(browser, path, width):
     return page, [url for url in asked if not url.startswith("data:")], errors
 
 
-@pytest.mark.parametrize("width", [375, 1200])
-@pytest.mark.parametrize("name", ["moved", "held", "notable forecast", "hostile"])
+@pytest.mark.parametrize(
+    ("name", "width"), [("moved", 375), ("moved", 1200), ("notable forecast", 375), ("hostile", 375)]
+)
 def test_a_browser_shows_the_page_without_a_network(browser, reports, pages, tmp_path, name, width):
     found = named(HOSTILE) if name == "hostile" else reports[name]
     path = tmp_path / "report.html"
