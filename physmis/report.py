@@ -268,7 +268,10 @@ def _numbers(report):
                 "floor (sampling alone)",
                 f"{c.floor.value:.3f}, 95 % of cases {c.floor.low:.3f} to {c.floor.high:.3f}",
             ),
-            ("chance of as much by sampling", f"{c.chance:.2g}" if c.chance > 1e-3 else "0.001 or less"),
+            (
+                "chance of as rare a change by sampling",
+                f"{c.chance:.2g}" if c.chance > 1e-3 else "0.001 or less",
+            ),
         ]
     if f is not None:
         found.append(("forecast drift", f"{f.tv:.3f} (chance: {f.floor.value:.3f})"))

@@ -1,32 +1,34 @@
-"""What tests share: a real browser."""
-
 import os
 import shutil
 
 import pytest
 
+# What Chromium would otherwise ask of the network on its own account.
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium; without one the test is skipped, unless continuous integration asks for it."""
+    """A headless Chromium: the system's, or else playwright's own."""
+    # For a module, not the session: while it is open, asyncio.run does not work in this thread.
+    from playwright.sync_api import Error, sync_playwright
 
-    def lacking(reason):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no browser: {reason}")
-
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError as error:
-        lacking(error)
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)  # None: playwright's own
-    quiet = ("background-networking", "component-update", "sync")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    path = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
         try:
-            opened = playwright.chromium.launch(
-                executable_path=found, args=arguments + [f"--disable-{name}" for name in quiet]
-            )
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         except Error as error:
-            lacking(error)
-        yield opened
-        opened.close()
+            told = str(error).strip().splitlines()[0]
+            reason = f"no browser ({', '.join(names)} or `playwright install chromium`): {told}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        yield browser
+        browser.close()
