@@ -57,6 +57,7 @@ import torch
 import physmis
 from physmis import drift, plotting, workshop
 from physmis.audit import CANDIDATES, audit, bin_edges, compare, law
+from physmis.coordinates import Identity
 from physmis.measurements import path_length
 from physmis.models import build
 from physmis.store import Store
@@ -125,7 +126,11 @@ before = audit(x, "path_length", seed=SEED)
 print(before)
 
 # %% [markdown]
-# **What we see.** FORECAST
+# **What we see.** Small errors make a path longer, never shorter on average: the bias is positive at every length, by
+# 0.12 m for the shortest paths and a tenth of that for the longest. So the audit foresees that paths below 0.1 m will
+# be missing, and that the lengths above and those at the upper end gain. It also foresees where that would be less: of the
+# forecast drift of 0.12, two fifths are left if the model sees the paths filtered (quick changes stressed), and a
+# fifth if it sees increments.
 
 # %% [markdown]
 # ## 3. Train, and ask again
@@ -135,13 +140,14 @@ print(before)
 # and no step longer than the longest of all demonstrations? Then the audit.
 
 # %%
+COORDINATES = {"as they are": Identity()} | CANDIDATES
 n = P.samples // 4
 size, device = P.models["unet"], run.device
 
 
 def made(name, seed):
     """New trajectories of a U-Net that was trained in the coordinates called ``name``."""
-    coordinates = CANDIDATES[name]
+    coordinates = COORDINATES[name]
     model = build("unet", **size)
     config = {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
               "model": model.config(), "coordinates": coordinates.config()}  # fmt: skip
@@ -155,12 +161,12 @@ def made(name, seed):
     return new.astype(np.float32), True
 
 
-arms = [(name, seed) for name in CANDIDATES for seed in run.seeds]
+arms = [(name, seed) for name in COORDINATES for seed in run.seeds]
 found = joblib.Parallel(n_jobs=min(len(arms), joblib.cpu_count()))(joblib.delayed(made)(*arm) for arm in arms)
 run.cold |= any(trained for _, trained in found)
 new = {
     name: [x_new for (arm, _), (x_new, _) in zip(arms, found, strict=True) if arm == name]
-    for name in CANDIDATES
+    for name in COORDINATES
 }
 
 
@@ -227,7 +233,7 @@ run.record_claim("C10.06.looks_valid", *shares["as they are"])
 run.record_claim("C10.06.moved", *drifts["as they are"])
 each = margins["as they are"]
 run.record_claim("C10.06.each_moved", np.mean(each), min(each), max(each))
-run.record_claim("C10.06.forecast", *agreement)
+run.record_claim("C10.06.forecast", *np.minimum(agreement, 1))
 pairs = [
     np.stack([path_length(a), path_length(b)], axis=1)
     for a, b in zip(new["as they are"], new[best], strict=True)
@@ -237,13 +243,23 @@ run.record_claim(
 )
 
 # %% [markdown]
-# **What we see.** DRIFT
+# **What we see.** Paths get longer, as foreseen: the shortest tenth is missing in every model, and the upper end gains.
+# The forecast has the direction right (correlation 0.6 over bins, with a wide interval), and puts too little at
+# the upper end. Three models of one recipe drift by 0.08 to 0.18 above the floor: with so few seeds the interval of their mean just
+# reaches 0, while of each of them by itself the audit has no doubt. Of the paths, three in four pass the look at
+# single ones. (The others leave the reach by more than the 1 cm that we allow; we set out to show nine in ten, and that
+# claim fails.) Leaving them out does not help: the drift of the valid ones is as large.
+#
+# In the coordinates that the audit recommends the drift is a seventh of that, 0.02, and more paths are valid, 0.83. Filtered paths
+# do nearly as well. The audit still says *moved* of all of them: with 2,048 paths it notices as little as that.
+#
+# This is C10: a look at single trajectories, even a strict one, tells nothing of the distribution of their lengths.
 
 # %% [markdown]
 # ## 4. Test the audit
 #
-# The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as large a total
-# variation as was found. Bins of equal mass are made of both sides together, so the test is exact whatever the law of
+# The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as large a difference
+# as was found, in total variation or in how far mass must go, whichever is rarer. Bins of equal mass are made of both sides together, so the test is exact whatever the law of
 # the quantity; only the trajectories must be independent. It says *moved* below a chance of 3 %, so that over many
 # audits fewer than 1 in 20 cry wolf. What does it notice? We take values of a normal law, shift half of them, and count.
 
@@ -285,7 +301,7 @@ run.record_claim("C10.06.false_alarms", *interval(wolf, repeats))
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5))
 
 # %% [markdown]
-# **What we see.** POWER
+# **What we see.** POWER_TO_WRITE
 
 # %% [markdown]
 # ## 5. In a pipeline
@@ -323,7 +339,10 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## What to take along
 #
-# - TAKE
+# - Test the distribution of every quantity that you curated, not only single trajectories. It takes one call.
+# - Ask before training: the forecast names the values at risk, and coordinates in which the risk is less.
+# - Take a thousand trajectories or more on either side: with a hundred, only large shifts are noticed.
+# - Let the exit code stop a pipeline, and read the page that the audit writes.
 #
 # **Limits.** One arm, one controller, one class of model. The forecast knows nothing of the model but that its errors
 # are small and along the data; it is a warning, not a measurement. The test needs independent trajectories.
@@ -359,7 +378,7 @@ def draw(shift, width, values):
                      [found.floor.high - found.floor.value]], fmt="o", color="0.2", capsize=4)  # fmt: skip
     axes[1].axvline(found.threshold, color="0.2", ls="--", lw=1)
     axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
-                title="moved" if found.moved else "held")  # fmt: skip
+                title=f"{'moved' if found.moved else 'held'}, chance {found.chance:.3f}")  # fmt: skip
     return fig
 
 

@@ -262,8 +262,8 @@ def compare(
     Without a prior: a permutation test, in which the values are dealt out anew to the two sides (their counts
     over bins follow the multivariate hypergeometric law). With one: as many values drawn from the prior.
     Either is exact, whatever the law of the values, if the trajectories are independent. Two distances are
-    looked at, as total variation notices peaks and gaps, and the difference of the cumulated shares what moves
-    far; the rarer of the two decides, and the same choice is made in every draw, so that the test stays exact
+    looked at: total variation notices peaks and gaps, the difference of the cumulated shares what moves far.
+    The rarer of the two decides, and the same choice is made in every draw, so that the test stays exact
     (Tippett 1931, by permutation). The interval of the total variation is that of a bootstrap on either side,
     less the shift that resampling brings.
     """
@@ -298,7 +298,7 @@ def compare(
 
 def _chance(*distances):
     """How rare the last of each of ``distances`` is among all; of the rarer one, how rare that is."""
-    # Ties count against: the shares of small samples take few values. So equal ones must be equal to rounding.
+    # Ties count against: the shares of small samples take few values. Rounding keeps equal ones equal.
     ranks = [scipy.stats.rankdata(-np.round(values, 12), method="max") for values in distances]
     rarer = np.min(ranks, axis=0)
     return float((rarer <= rarer[-1]).mean())
