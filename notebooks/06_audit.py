@@ -56,7 +56,7 @@ import torch
 
 import physmis
 from physmis import drift, plotting, workshop
-from physmis.audit import CANDIDATES, audit, bin_edges, compare, law
+from physmis.audit import CANDIDATES, DRAWS, LEVEL, audit, bin_edges, compare, law
 from physmis.coordinates import Identity
 from physmis.measurements import path_length
 from physmis.models import build
@@ -267,16 +267,20 @@ run.record_claim(
 
 # %%
 repeats = min(500, P.samples // 16)
-rng = np.random.default_rng(SEED)
 
 
 def noticed(shift, values, times):
     """Share of ``times`` comparisons of ``values`` against ``values`` shifted ones that say "moved"."""
-    count = 0
-    for _ in range(times):
-        ours, theirs = rng.normal(size=values), rng.normal(size=values) + shift
-        count += compare(ours, theirs, None, bin_edges(ours, theirs), rng).moved
-    return count / times
+    config = {"kind": "audit_power", "shift": shift, "values": values, "times": times, "seed": SEED,
+              "level": LEVEL, "draws": DRAWS}  # fmt: skip
+    entry = Store().fetch(config)
+    if entry is None:
+        run.cold, rng, count = True, np.random.default_rng([SEED, values, round(100 * shift)]), 0
+        for _ in range(times):
+            ours, theirs = rng.normal(size=values), rng.normal(size=values) + shift
+            count += compare(ours, theirs, None, bin_edges(ours, theirs), rng).moved
+        entry = Store().put(config, arrays={"share": np.array(count / times)}, seconds=0.0, device="cpu")
+    return float(entry.arrays["share"])
 
 
 def interval(share, times):
@@ -303,8 +307,8 @@ run.record_claim("C10.06.false_alarms", *interval(wolf, repeats))
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5))
 
 # %% [markdown]
-# **What we see.** Of 500 audits of a law that was kept, 2.4 % say *moved*. With 1,600 values a side the audit notices
-# a shift of a fifth of a standard deviation nearly always, with 400 in two of three cases, with 100 in one of eight.
+# **What we see.** Of 500 audits of a law that was kept, 2.8 % say *moved*. With 1,600 values a side the audit notices
+# a shift of a fifth of a standard deviation always, with 400 in half of the cases, with 100 in one of eight.
 # (The first version of this test looked at total variation alone, and noticed the shift of a fifth with 400 values in
 # one of four cases. A shift moves a little mass out of every bin in the same direction, which cumulated shares show.)
 
