@@ -41,7 +41,7 @@ def _parser():
         help="will a model keep, or has it kept, the distribution of a quantity?",
         description="Forecast from demonstrations which values of a quantity a model will make too often or "
         "too rarely; with --generated, test whether it has. "
-        "Exit code 0: held, or nothing to compare; 1: moved; 2: bad input.",
+        "Exit code 0: no shift found, or nothing to compare; 1: moved; 2: bad input.",
     )
     audit.add_argument(
         "demonstrations", help=".npz, .npy, .h5 or .hdf5 (D4RL), or the folder of a Minari data set"
@@ -72,8 +72,8 @@ def _audit(given):
     from physmis.store import write
 
     measure, prior = _measure(given.measure), _prior(given.prior)
-    if given.html and not Path(given.html).absolute().parent.is_dir():
-        raise ValueError(f"{given.html}: there is no such folder to write to")
+    if given.html:
+        _check_page(Path(given.html), given.demonstrations, given.generated)
     sides = [
         read(path, given.array, given.channels) for path in (given.demonstrations, given.generated) if path
     ]
@@ -93,13 +93,26 @@ def _audit(given):
     return MOVED if found.moved else HELD
 
 
+def _check_page(page, *inputs):
+    """Raise unless a page can be written there without loss."""
+    if not page.absolute().parent.is_dir():
+        raise ValueError(f"{page}: there is no such folder to write to")
+    if page.is_dir():
+        raise ValueError(f"{page}: a file to write the page to wanted, this is a folder")
+    if any(path and Path(path).exists() and page.exists() and page.samefile(path) for path in inputs):
+        raise ValueError(f"{page}: the page would take the place of the trajectories")
+
+
 def _prior(words):
     if words is None:
         return None
     name, *numbers = words
     if name not in PRIORS:
         raise ValueError(f"unknown prior {name!r}; accepted: {', '.join(PRIORS)}")
-    a, b = map(float, numbers)
+    try:
+        a, b = map(float, numbers)
+    except ValueError:
+        raise ValueError(f"--prior {' '.join(words)}: two numbers wanted") from None
     if not np.isfinite([a, b]).all():
         raise ValueError(f"--prior {name} {a:g} {b:g}: finite numbers wanted")
     if not (b > a if name == "uniform" else b > 0):
@@ -117,10 +130,14 @@ def _measure(name):
     place, function = name.rsplit(":", 1)
     if place.endswith(".py") and not Path(place).is_file():
         raise ValueError(f"--measure {name}: no file {place}")
+    # What the user's file imports may lie beside it, and a module in the folder the command is called from.
+    sys.path.insert(0, str(Path(place).absolute().parent if place.endswith(".py") else Path.cwd()))
     try:
         module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
+    finally:
+        del sys.path[0]
     if not callable(found := getattr(module, function, None)):
         raise ValueError(f"--measure {name}: {place} has no function {function!r}")
     return found

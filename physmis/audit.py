@@ -23,6 +23,8 @@ from physmis.measurements import measurement
 from physmis.preparation import Prepared, prepare, stretch
 
 LEVEL = 0.03  # of the test: so that over many audits of laws that were kept, fewer than 1 in 20 cry wolf
+BROKEN = 0.01  # level of the other test, of how many trajectories cannot be measured
+AS_THEY_ARE = "as they are"  # the data's own coordinates
 FEWEST = 20  # trajectories on either side
 BINS = 20  # of equal mass, at most
 A_BIN = 10  # trajectories a bin wants, at least, on either side
@@ -58,20 +60,20 @@ class Comparison(NamedTuple):
     """A law of values held against the law that they should have, over bins.
 
     p, q : shares of the bins before and after.    low, high : 95 % interval of q - p, each bin by itself.
-    tv : total variation, with its bootstrap interval.    floor : what sampling alone gives, mean and central
-    95 %.    threshold : the total variation that sampling alone exceeds with probability `LEVEL`.
-    carried : how far the mass is from where it should be, in bins: the summed difference of the cumulated
-    shares.    chance : the probability that sampling alone gives a total variation, or a ``carried``, as rare
-    as the rarer of the two is here (p-value).
+    tv : total variation.    floor : what sampling alone gives, mean and central 95 %.
+    excess : ``tv`` above the mean floor, with its bootstrap interval.    carried : how far the mass is from
+    where it should be, in bins: the summed difference of the cumulated shares.    chance : the probability
+    that sampling alone gives a total variation, or a ``carried``, as rare as the rarer of the two is here
+    (p-value).
     """
 
     p: Float[np.ndarray, "bins"]
     q: Float[np.ndarray, "bins"]
     low: Float[np.ndarray, "bins"]
     high: Float[np.ndarray, "bins"]
-    tv: Interval
+    tv: float
     floor: Interval
-    threshold: float
+    excess: Interval
     carried: float
     chance: float
 
@@ -110,7 +112,8 @@ class Report:
     unmeasured, mended : demonstrations and generated trajectories that could not be measured and were left
         out; and those with missing steps that were filled in.
     forecast : None if none was asked for.
-    comparison : of generated trajectories; without them of the demonstrations with a prior; else None.
+    curation : the demonstrations held against the prior; None without one.
+    comparison : the generated trajectories held against the prior, or else the demonstrations; None without.
     """
 
     quantity: str
@@ -121,12 +124,29 @@ class Report:
     unmeasured: tuple[int, int]
     mended: tuple[int, int]
     forecast: Forecast | None
+    curation: Comparison | None
     comparison: Comparison | None
 
     @property
+    def compared(self) -> Comparison | None:
+        """What the verdict is about: the generated trajectories, or without them the curation."""
+        return self.comparison or self.curation
+
+    @property
+    def broken(self) -> bool:
+        """Whether more generated trajectories than demonstrations cannot be measured, beyond chance.
+
+        By Fisher's exact test, at a level of 1 %.
+        """
+        if self.generated is None:
+            return False
+        table = [[self.unmeasured[1], len(self.generated)], [self.unmeasured[0], len(self.values)]]
+        return scipy.stats.fisher_exact(table, alternative="greater").pvalue <= BROKEN
+
+    @property
     def moved(self) -> bool:
-        """Whether a distribution was compared and has moved."""
-        return self.comparison is not None and self.comparison.moved
+        """Whether a distribution was compared and has moved, or generated trajectories are `broken`."""
+        return self.broken or (self.compared is not None and self.compared.moved)
 
     def __str__(self) -> str:
         from physmis.report import text
@@ -167,7 +187,8 @@ def audit(
     ValueError : fewer than 20 trajectories on a side can be measured; shapes that do not fit; the quantity is
         the same for all demonstrations; or what `physmis.measurements.measurement` refuses.
     """
-    name = measure if isinstance(measure, str) else getattr(measure, "__name__", "quantity")
+    name = measure if isinstance(measure, str) else getattr(measure, "__name__", "<lambda>")
+    name = "quantity" if name == "<lambda>" else name
     measure = measurement(measure, dt)
     sides = {"demonstrations": prepare(trajectories, "demonstrations")}
     if generated is not None:
@@ -188,15 +209,18 @@ def audit(
     z, z_generated = finite[0], finite[1] if generated is not None else None
     if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding
         raise ValueError(f"the quantity is {z[0]:g} for all demonstrations; one that varies wanted")
-    rng = np.random.default_rng(seed)
+    # A stream for each, so that the one does not depend on whether the other is asked for.
+    for_forecast, for_curation, for_comparison = np.random.default_rng(seed).spawn(3)
     edges = bin_edges(z, z_generated, prior)
+    curation = None if prior is None else compare(z, None, prior, edges, for_curation)
     comparison = None
-    if generated is not None or prior is not None:
-        comparison = compare(z, z_generated, prior, edges, rng)
+    if generated is not None:
+        comparison = compare(z, z_generated, prior, edges, for_comparison)
     before = law(z, edges) if prior is None else prior_law(prior, edges)
     told = None
     if kernel is not None:
-        told = _forecast(sides["demonstrations"], found[0], measure, kernel, edges, before, rng)
+        own = bin_edges(z, None, prior)
+        told = _forecast(sides["demonstrations"], found[0], measure, kernel, own, edges, before, for_forecast)
     return Report(
         name,
         "the demonstrations" if prior is None else "the prior",
@@ -206,6 +230,7 @@ def audit(
         tuple(len(a) - len(b) for a, b in zip(found, finite, strict=True)) + (0,) * (2 - len(found)),
         tuple(side.mended for side in sides.values()) + (0,) * (2 - len(found)),
         told,
+        curation,
         comparison,
     )
 
@@ -264,8 +289,8 @@ def compare(
     Either is exact, whatever the law of the values, if the trajectories are independent. Two distances are
     looked at: total variation notices peaks and gaps, the difference of the cumulated shares what moves far.
     The rarer of the two decides, and the same choice is made in every draw, so that the test stays exact
-    (Tippett 1931, by permutation). The interval of the total variation is that of a bootstrap on either side,
-    less the shift that resampling brings.
+    (Tippett 1931, by permutation). The interval of the excess is the estimate plus the deviations of a
+    bootstrap on either side from their mean.
     """
     if prior is None:
         ours, theirs = counts(z, edges), counts(generated, edges)
@@ -285,12 +310,13 @@ def compare(
     change = rng.multinomial(m, q, size=DRAWS) / m - again
     low, high = np.percentile(change, [2.5, 97.5], axis=0)
     spread = 0.5 * np.abs(change).sum(axis=1)
-    around = np.percentile(spread - spread.mean(), [2.5, 97.5]) + tv
+    excess = tv - null.mean()
+    around = np.percentile(spread - spread.mean(), [2.5, 97.5]) + excess
     return Comparison(
         p, q, low, high,
-        Interval(float(tv), float(np.clip(around[0], 0, tv)), float(max(around[1], tv))),
+        float(tv),
         Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist()),
-        float(np.quantile(null, 1 - LEVEL)),
+        Interval(float(excess), float(min(around[0], excess)), float(max(around[1], excess))),
         float(carried),
         _chance(np.append(null, tv), np.append(_carried(*drawn), carried)),
     )  # fmt: skip
@@ -314,8 +340,12 @@ def _carried(p, q):
     return np.abs(np.cumsum(p - q, axis=-1)).sum(axis=-1)
 
 
-def _forecast(side: Prepared, values, measure, kernel, edges, before, rng) -> Forecast:
-    """See `Forecast`. ``values`` holds NaN where a trajectory cannot be measured."""
+def _forecast(side: Prepared, values, measure, kernel, own_edges, edges, before, rng) -> Forecast:
+    """See `Forecast`. ``values`` holds NaN where a trajectory cannot be measured.
+
+    Total variations are over ``own_edges``, the bins of the demonstrations, so that they do not depend on
+    what was generated; the law and the bias are over ``edges``.
+    """
     usable = np.flatnonzero(np.isfinite(values))
     lengths = side.lengths[usable]
     few = max(FEWEST, min(SEEN, int(SEEN_STEPS / lengths.mean())))
@@ -333,8 +363,10 @@ def _forecast(side: Prepared, values, measure, kernel, edges, before, rng) -> Fo
         found = np.concatenate(found)
         return np.where(np.isfinite(found), found, LOST)
 
+    noise = int(rng.integers(2**32))  # the same in all coordinates, so that they differ by nothing else
+
     def landed(candidate):
-        there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=int(rng.integers(2**32)))
+        there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=noise)
         kept = (there.z != LOST) & (there.landed != LOST)
         if kept.sum() < FEWEST:
             raise ValueError(
@@ -344,11 +376,11 @@ def _forecast(side: Prepared, values, measure, kernel, edges, before, rng) -> Fo
         return there.z[kept], there.landed[kept]
 
     own = landed(Identity())
-    tv, floor = _paired(*own, edges, rng)
-    coordinates = {"as they are": tv}
+    tv, floor = _paired(*own, own_edges, rng)
+    coordinates = {AS_THEY_ARE: tv}
     for name, candidate in CANDIDATES.items():
         try:
-            coordinates[name] = _paired(*landed(candidate), edges, rng)[0]
+            coordinates[name] = _paired(*landed(candidate), own_edges, rng)[0]
         except ValueError:  # in the coordinates of the data it must go; in others it need not
             continue
     moves = transition(*own, edges)

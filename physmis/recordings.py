@@ -39,7 +39,8 @@ def read(
 
     Parameters
     ----------
-    array : name of another array than "trajectories" or "observations", such as "infos/qpos".
+    array : name of another array than "trajectories" or "observations", such as "infos/qpos"; a `.npy` holds
+        one array, and has no names.
     channels : which channels to take; all if None.
 
     Raises
@@ -77,10 +78,6 @@ def _read(path, array):
     if not path.is_file():  # a pipe would be waited for
         raise UnreadableError(f"{path}: not a file")
     if path.suffix == ".npy":
-        if array is not None:
-            raise UnreadableError(
-                f"{path}: a .npy file holds one array without a name, {array!r} was asked for"
-            )
         with open(path, "rb") as file:
             _check_header(path, file, path.stat().st_size)
             file.seek(0)

@@ -13,87 +13,116 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from physmis import plotting
-from physmis.audit import LEVEL, Report, law
+from physmis.audit import AS_THEY_ARE, LEVEL, Report, law
 
 WORTH = 0.8  # of the forecast drift: other coordinates are recommended if they leave less
 
 
 def verdict(report: Report) -> str:
-    """What was found, in a sentence or two."""
-    c, f = report.comparison, report.forecast
-    if c is None:
-        if f is None:
-            return (
-                f"{_about(report)}: {len(report.values):,} demonstrations, and nothing to hold them against."
-            )
-        if f.tv <= f.floor.high:
-            return (
-                f"{_about(report)}: small errors along the data would move no more of its distribution "
-                f"than chance does (forecast {f.tv:.3f}, chance {f.floor.value:.3f})."
-            )
-        return (
-            f"{_about(report)}: models with small errors along the data are forecast to make "
-            f"{_values(report, f.law - _before(report))}."
+    """What was found, in a few sentences."""
+    c, told = report.compared, []
+    if c is None and report.forecast is None:
+        told.append(
+            f"{_about(report)}: {len(report.values):,} demonstrations, and nothing to hold them against."
         )
+    if c is not None:
+        told.append(_compared(report, c))
+    if report.broken:
+        told.append(
+            f"Of the generated trajectories {_share(report, 1)} could not be measured, of the demonstrations "
+            f"{_share(report, 0)}: more than chance."
+        )
+    if report.comparison is not None and report.curation is not None and report.curation.moved:
+        told.append("The demonstrations themselves are not distributed as the prior says.")
+    if report.generated is None and report.forecast is not None:
+        told.append(_foretold(report))
+    return " ".join(told)
+
+
+def _compared(report, c):
     who = "generated trajectories" if report.generated is not None else "demonstrations"
-    aim = "that of the demonstrations" if report.against == "the demonstrations" else "the prior says"
-    size = f"total variation {c.tv.value:.3f} [{c.tv.low:.3f}, {c.tv.high:.3f}]"
-    chance = (
-        f"sampling alone gives {c.floor.value:.3f}, and more than {c.threshold:.3f} in {LEVEL:.0%} of cases"
+    prior = report.against == "the prior"
+    rare = f"{c.chance:.1%}" if c.chance > 1e-3 else "at most 0.1%"
+    size = (
+        f"total variation {c.tv:.3f}, where sampling alone gives {c.floor.value:.3f}; as rare a change comes "
+        f"by sampling in {rare} of cases (moved means {LEVEL:.0%} or fewer)"
     )
     if c.moved:
+        aim = "the prior says" if prior else "that of the demonstrations"
         return (
-            f"The {_quantity(report)} of the {who} is not distributed as {aim}: {size}; {chance}. "
+            f"The {_quantity(report)} of the {who} is not distributed as {aim}: {size}. "
             f"There are {_values(report, c.q - c.p)}."
         )
+    other = "what the prior says" if prior else "that of the demonstrations"
     return (
-        f"The {_quantity(report)} of the {who} is distributed as {aim}, as far as {_fewest(report):,} "
-        f"trajectories can tell: {size}; {chance}."
+        f"With {_fewest(report):,} trajectories no difference is found between the {_quantity(report)} of "
+        f"the {who} and {other}: {size}."
     )
+
+
+def _foretold(report):
+    f = report.forecast
+    if f.tv <= f.floor.high:
+        return (
+            f"{_about(report)}: small errors of a model would move no more of its distribution than chance "
+            f"does (forecast {f.tv:.3f}, chance {f.floor.value:.3f})."
+        )
+    change = _values(report, f.law - _before(report))
+    return f"{_about(report)}: a model with small errors is forecast to make {change}."
+
+
+def _share(report, side):
+    values = (report.values, report.generated)[side]
+    return f"{report.unmeasured[side] / (report.unmeasured[side] + len(values)):.1%}"
 
 
 def advice(report: Report) -> list[str]:
     """What to do next."""
-    found, f, c = [], report.forecast, report.comparison
-    better = None
-    if f is not None:
-        own = f.coordinates["as they are"]
-        best = min(f.coordinates, key=f.coordinates.get)
-        if own > f.floor.high and f.coordinates[best] < WORTH * own:
-            better = best
-            found.append(
-                f"Before training, try other coordinates: {best} (physmis.coordinates) are forecast to leave "
-                f"{f.coordinates[best]:.3f} of the drift instead of {own:.3f}. Check that single "
-                "trajectories stay valid: a smaller drift is no gain if they do not."
-            )
-    if report.generated is None:
-        found.append("After training, draw some thousands of trajectories and audit them with --generated.")
-        if c is not None and c.moved:
-            found.append("Curate again: the demonstrations themselves are not distributed as you want.")
-    elif c.moved:
+    found, better = [], _better(report)
+    badly_curated = report.curation is not None and report.curation.moved
+    if badly_curated:
+        found.append("Curate again: the demonstrations themselves are not distributed as the prior says.")
+    if report.broken:
+        found.append("Look at single generated trajectories: some of them are no trajectories at all.")
+    if better and (report.generated is None or report.moved):
+        when = "Before training" if report.generated is None else "Train again, and before that"
+        own = report.forecast.coordinates[AS_THEY_ARE]
         found.append(
-            "Train longer, or a larger model, and see whether the drift shrinks: the local errors of the "
-            "model are what moves the distribution."
+            f"{when}, try other coordinates: {better} (physmis.coordinates), with a forecast drift of "
+            f"{report.forecast.coordinates[better]:.3f} instead of {own:.3f}. Check that single trajectories "
+            "stay valid: a smaller drift is no gain if they do not."
         )
-        if better is None:
+    if report.generated is None:
+        found.append("After training, draw some thousands of trajectories and audit them as generated ones.")
+    elif report.moved and not badly_curated:
+        found.append("Train longer, or a larger model, and see whether the drift shrinks.")
+        if not better:
             found.append(
                 "Choose coordinates in which the quantity is linear and its distribution fades out "
                 "(physmis.kernel_coordinates), or tell the model the quantity if you can ask for it."
             )
         found.append("Weights on the demonstrations undo a tilt, not what leaks over the ends of the range.")
-    else:
-        found.append(
-            f"A total variation below {c.threshold:.3f} would go unnoticed with as many trajectories as "
-            "these; with more of them, smaller ones are noticed."
-        )
+    elif not report.moved:
+        found.append("Smaller differences than so few trajectories can tell go unnoticed: draw more of them.")
     found.append("Single trajectories may still be invalid: test walls, residuals and goals beside this.")
     return found
+
+
+def _better(report):
+    """Coordinates whose forecast drift is clearly less than that of the data's own; None without."""
+    f = report.forecast
+    if f is None or f.tv <= f.floor.high:
+        return None
+    best = min(f.coordinates, key=f.coordinates.get)
+    left, noise = f.coordinates[best], f.floor.high - f.floor.value
+    return best if left < WORTH * f.tv and f.tv - left > noise else None
 
 
 def text(report: Report) -> str:
     """The audit for a terminal: verdict, numbers, values, advice."""
     rows = [f"physmis audit of {_quantity(report)}", "", verdict(report), ""]
-    rows += [f"  {name:32s} {value}" for name, value in _numbers(report)]
+    longest = max(len(name) for name, _ in _numbers(report))
+    rows += [f"  {name.ljust(longest)}  {value}" for name, value in _numbers(report)]
     head, body = _table(report)
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     rows += [
@@ -119,8 +148,8 @@ def html(report: Report) -> str:
         "<tr>" + "".join(f"<td>{markup.escape(cell)}</td>" for cell in row) + "</tr>" for row in body
     )
     steps = "".join(f"<li>{markup.escape(line)}</li>" for line in advice(report))
-    state = "none" if report.comparison is None else "moved" if report.moved else "held"
-    word = {"none": "Forecast", "moved": "Moved", "held": "Held"}[state]
+    state = "moved" if report.moved else "held" if report.comparison is not None else "none"
+    word = {"none": "Before training", "moved": "Moved", "held": "No shift found"}[state]
     return _PAGE.format(
         quantity=markup.escape(_quantity(report)),
         state=state,
@@ -141,7 +170,7 @@ def figure(report: Report) -> Figure:
     with plt.style.context(plotting.STYLE):
         fig, (upper, lower) = plt.subplots(2, 1, figsize=(7, 5.6), sharex=True, height_ratios=(1.2, 1))
         edges = _drawn_edges(report)
-        width, c, f = np.diff(edges), report.comparison, report.forecast
+        width, c, f = np.diff(edges), report.compared, report.forecast
         before = _before(report)
         upper.stairs(before / width, edges, fill=True, color="0.85", label=report.against)
         if c is not None:
@@ -192,20 +221,19 @@ def _fewest(report):
 
 
 def _before(report):
-    return report.comparison.p if report.comparison is not None else law(report.values, report.edges)
+    return report.compared.p if report.compared is not None else law(report.values, report.edges)
 
 
 def _drawn_edges(report):
-    """Edges with finite ends: the outermost values, or a bin's width where no value is."""
+    """Edges with finite ends: the outermost values, and a typical bin's width at least."""
     edges = report.edges.copy()
     values = report.values if report.generated is None else np.concatenate([report.values, report.generated])
     inner = edges[1:-1]
-    span = inner[-1] - inner[0] if len(inner) > 1 else np.ptp(values)
-    least = span / max(len(edges), 2)
-    edges[0] = min(values.min(), inner[0] - 1e-3 * least) if len(values) else inner[0] - least
-    edges[-1] = max(values.max(), inner[-1] + 1e-3 * least)
+    span = inner[-1] - inner[0] if len(inner) > 1 else max(np.ptp(values), 1e-12)
+    typical = np.median(np.diff(inner)) if len(inner) > 1 else span
     # One far value must not squeeze all others.
-    edges[0], edges[-1] = max(edges[0], inner[0] - span), min(edges[-1], inner[-1] + span)
+    edges[0] = max(min(values.min(), inner[0] - typical), inner[0] - span)
+    edges[-1] = min(max(values.max(), inner[-1] + typical), inner[-1] + span)
     return edges
 
 
@@ -249,7 +277,7 @@ def _values(report, change):
 
 
 def _numbers(report):
-    c, f = report.comparison, report.forecast
+    c, f = report.compared, report.forecast
     found = [("demonstrations", _counted(len(report.values), report.unmeasured[0], report.mended[0]))]
     if report.generated is not None:
         found.append(
@@ -263,10 +291,14 @@ def _numbers(report):
         found.append(("of generated trajectories", _moments(report.generated)))
     if c is not None:
         found += [
-            ("drift (total variation)", f"{c.tv.value:.3f}, 95 % interval {c.tv.low:.3f} to {c.tv.high:.3f}"),
+            ("drift (total variation)", f"{c.tv:.3f}"),
             (
                 "floor (sampling alone)",
                 f"{c.floor.value:.3f}, 95 % of cases {c.floor.low:.3f} to {c.floor.high:.3f}",
+            ),
+            (
+                "drift above the floor",
+                f"{c.excess.value:.3f}, 95 % interval {c.excess.low:.3f} to {c.excess.high:.3f}",
             ),
             (
                 "chance of as rare a change by sampling",
@@ -275,7 +307,8 @@ def _numbers(report):
         ]
     if f is not None:
         found.append(("forecast drift", f"{f.tv:.3f} (chance: {f.floor.value:.3f})"))
-        found += [(f"forecast, {name}", f"{tv:.3f}") for name, tv in f.coordinates.items()]
+        others = {name: tv for name, tv in f.coordinates.items() if name != AS_THEY_ARE}
+        found += [(f"forecast, {name}", f"{tv:.3f}") for name, tv in others.items()]
     return found
 
 
@@ -294,7 +327,7 @@ def _moments(values):
 
 def _table(report):
     """Head and rows of the table by value."""
-    c, f, before = report.comparison, report.forecast, _before(report)
+    c, f, before = report.compared, report.forecast, _before(report)
     head = [_quantity(report), "share before"]
     if c is not None:
         head += ["share now", "change, 95 % interval"]

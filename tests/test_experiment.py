@@ -174,12 +174,14 @@ def test_cold_store_is_rebuilt_byte_for_byte_in_any_order(store, undisturbed):
     assert len({result.z.tobytes() for result in results}) == 3
 
 
+@pytest.mark.end_to_end
 def test_two_processes_give_the_bytes_of_one(store, undisturbed, two_workers):
     results, computed = run_all(THREE)
     assert computed and [result.experiment for result in results] == THREE
     assert files(store.root) == undisturbed
 
 
+@pytest.mark.end_to_end
 def test_workers_that_outlive_a_call_follow_to_another_store(store, two_workers, monkeypatch):
     run_all([TINY, dataclasses.replace(TINY, seed=1)])
     before = files(store.root)
@@ -239,6 +241,7 @@ def test_bad_training_data_leave_nothing_in_the_store(store):
     assert not any((store.root / kind).exists() for kind in ("model", "samples"))
 
 
+@pytest.mark.end_to_end
 def test_killed_run_starts_again_and_reuses_what_was_complete(store, undisturbed, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -291,6 +291,7 @@ def test_deviations_of_a_planner_keep_the_ends(task, store, monkeypatch):
     )
 
 
+@pytest.mark.end_to_end
 def test_items_run_side_by_side(task, chunk, tmp_path, monkeypatch):
     store = Store(tmp_path / "store")
     store.put(Collection(task, 0).config, arrays=chunk, seconds=0.0, device="cpu")

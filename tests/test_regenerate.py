@@ -108,6 +108,7 @@ def place(tmp_path):
     return Place(tmp_path, {"01_good": START + SAVE + CLAIM + FINISH})
 
 
+@pytest.mark.end_to_end
 def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     done = place.run("--profile", "standard", "--seed", "3", "--device", "cpu", "--save-outputs")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -143,6 +144,7 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     )
 
 
+@pytest.mark.end_to_end
 def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
     bodies = {
         "01_raises": "\n# %%\nx = 1\nraise RuntimeError('no such luck')\n",
@@ -224,6 +226,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.1)
 
 
+@pytest.mark.end_to_end
 def test_control_c_ends_kernels_and_workers(tmp_path):
     place = Place(tmp_path, {"01_slow": START + SLOW})
     workers = place.figures / "smoke" / "workers"
