@@ -1,6 +1,10 @@
+import os
 import re
+import subprocess
+import sys
 import tomllib
 
+import jupytext
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -71,3 +75,27 @@ def test_no_host_or_folder_is_named(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index|--find-links|(^|\s)/\w", text)
     assert not re.search(r"\b[\w-]+\.(com|org|io|net|dev)\b", text)
+
+
+def test_the_first_cells_install_the_package_where_it_is_absent(tmp_path):
+    """As on Colab: from the address of the repository, as a checkout beside the notebook."""
+    cells = [cell for cell in jupytext.read(ROOT / "notebooks" / "01_synthetic_tasks.py").cells]
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    hidden = (
+        "import importlib.util, sys\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'physmis' else found(name)\n"
+    )
+    told = "import physmis, physmis.paths\nprint(physmis.__file__, physmis.paths.IN_CHECKOUT)"
+    environment = os.environ | {
+        "PHYSMIS_REPOSITORY": ROOT.as_uri(),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the other way round: builds with what is installed here
+        "PIP_PREFIX": str(tmp_path / "prefix"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run([sys.executable, "-c", "\n".join([hidden, *code[:2], told])], cwd=tmp_path,
+                          env=environment, capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-2:] == [str(tmp_path / "src" / "physmis" / "physmis" / "__init__.py"), "True"]
