@@ -509,15 +509,15 @@ run.record_claim("C8.05.maze_beyond", *drift.bootstrap(np.mean, [beyond]))
 # **What we see.** *Maze* (grey: what demonstrations have; one seed, all steps, the sampler of notebook 03). Within the
 # range the planner keeps to what it is asked, whatever the separation of start and goal: a rank correlation of 0.94,
 # a bias of -0.3 m, and an excess drift of 0.07, where the untold planner of notebook 03 has 0.11. Beyond the range it
-# does not: asked for 12 m it plans 10.7, and one plan in six is valid instead of six in ten. Nothing forbids 12 m; it
-# was never seen. Asked for 3 m it plans 3.6 m between neighbouring cells, and 4.5 m between cells four moves apart,
+# does not: asked for 12 m it plans 10.6, and one plan in eight is valid instead of six in ten. Nothing forbids 12 m; it
+# was never seen. Asked for 3 m it plans 3.4 m between neighbouring cells, and 4.4 m between cells four moves apart,
 # which are 4 m from each other: there the wish cannot be met.
 #
 # *Pendulum* (one seed, brief). The given state has an energy, the request another: no motion has both. The model
 # follows the request, 0.8 J for each joule asked, wherever it begins, and lets the energy change along the way. It
-# hardly conserves energy even where nothing conflicts: brief training leaves a residual of 0.07 to 0.1. Where request
-# and state differ by more than 1 J, the residual is larger by 0.04, half as much again. Nothing warns whoever asks:
-# a model warns of values outside of its range of training, not of what does not fit together.
+# hardly conserves energy even where nothing conflicts: brief training leaves a residual of 0.06 to 0.1. Where request
+# and state differ by more than 1 J, the residual is larger by 0.04, nearly half as much again. Nothing warns whoever
+# asks: a model warns of values outside of its range of training, not of what does not fit together.
 #
 # ## 4. Change the coordinates
 #
