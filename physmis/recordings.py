@@ -129,7 +129,10 @@ def _npz(path, array):
             (name,) = sizes
         if name not in sizes:
             wanted = f"array {array!r}" if array else "an array 'trajectories' or 'x', or one array only,"
-            raise UnreadableError(f"{path}: {wanted} wanted; there are {', '.join(sorted(sizes)) or 'none'}")
+            raise UnreadableError(
+                f"{path}: {wanted} wanted; there are {', '.join(sorted(sizes)) or 'none'} "
+                "(array, or --array, names one)"
+            )
 
         def one(member):
             info = archive.getinfo(member + ".npy")

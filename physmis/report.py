@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import html as markup
 import io
-from importlib import metadata
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+import physmis
 from physmis import plotting
 from physmis.audit import AS_THEY_ARE, LEVEL, Report, law
 
+MANY = 1000  # demonstrations that a forecast wants
 WORTH = 0.8  # of the forecast drift: other coordinates are recommended if they leave less
 
 
@@ -65,7 +66,7 @@ def _foretold(report):
     if f.tv <= f.floor.high:
         return (
             f"{_about(report)}: small errors of a model would move no more of its distribution than chance "
-            f"does (forecast {f.tv:.3f}, chance {f.floor.value:.3f})."
+            f"does (forecast {f.tv:.3f}, by chance up to {f.floor.high:.3f})."
         )
     change = _values(report, f.law - _before(report))
     return f"{_about(report)}: a model with small errors is forecast to make {change}."
@@ -82,6 +83,11 @@ def advice(report: Report) -> list[str]:
     badly_curated = report.curation is not None and report.curation.moved
     if badly_curated:
         found.append("Curate again: the demonstrations themselves are not distributed as the prior says.")
+    if report.forecast is not None and len(report.values) < MANY:
+        found.append(
+            f"A forecast from fewer than {MANY:,} demonstrations is noisy: repeat it with other seeds, and "
+            "believe what stays."
+        )
     if report.broken:
         found.append("Look at single generated trajectories: some of them are no trajectories at all.")
     if better and (report.generated is None or report.moved):
@@ -161,7 +167,7 @@ def html(report: Report) -> str:
         head=values,
         rows=rows,
         steps=steps,
-        version=metadata.version("physmis"),
+        version=physmis.__version__,
     )
 
 
@@ -306,7 +312,8 @@ def _numbers(report):
             ),
         ]
     if f is not None:
-        found.append(("forecast drift", f"{f.tv:.3f} (chance: {f.floor.value:.3f})"))
+        chance = f"by chance {f.floor.value:.3f}, 95 % of cases {f.floor.low:.3f} to {f.floor.high:.3f}"
+        found.append(("forecast drift", f"{f.tv:.3f} ({chance})"))
         others = {name: tv for name, tv in f.coordinates.items() if name != AS_THEY_ARE}
         found += [(f"forecast, {name}", f"{tv:.3f}") for name, tv in others.items()]
     return found

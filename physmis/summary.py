@@ -21,7 +21,7 @@ def table(profile: str = "standard") -> str:
     contract, manifest = load_contract(), figures.read_manifest(profile)
     head = "figure", "claim", "notebook", "command", "seconds", "value [95 % interval]", "expected", "holds?"
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for figure, promise in contract.figures.items():
+    for figure, promise in sorted(contract.figures.items(), key=lambda item: item[1].notebook):
         for id in promise.claims:
             try:
                 found = manifest["claims"][id]

@@ -1,8 +1,9 @@
 import os
 import re
 import subprocess
-import sys
+import sysconfig
 import tomllib
+import venv
 
 import jupytext
 import pytest
@@ -77,25 +78,26 @@ def test_no_host_or_folder_is_named(name):
     assert not re.search(r"\b[\w-]+\.(com|org|io|net|dev)\b", text)
 
 
+@pytest.mark.end_to_end
 def test_the_first_cells_install_the_package_where_it_is_absent(tmp_path):
     """As on Colab: from the address of the repository, as a checkout beside the notebook."""
-    cells = [cell for cell in jupytext.read(ROOT / "notebooks" / "01_synthetic_tasks.py").cells]
+    cells = jupytext.read(ROOT / "notebooks" / "01_synthetic_tasks.py").cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
-    hidden = (
-        "import importlib.util, sys\n"
-        "found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name: None if name == 'physmis' else found(name)\n"
-    )
-    told = "import physmis, physmis.paths\nprint(physmis.__file__, physmis.paths.IN_CHECKOUT)"
-    environment = os.environ | {
+    # An environment of its own, which sees the packages that are installed here, but no editable ones.
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    here = sysconfig.get_path("purelib")
+    (site / "here.pth").write_text(f"import sys; sys.path.insert(0, {here!r})\n")  # its setuptools is newer
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
         "PHYSMIS_REPOSITORY": ROOT.as_uri(),
         "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the other way round: builds with what is installed here
-        "PIP_PREFIX": str(tmp_path / "prefix"),
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the other way round: build with what is installed here
     }
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run([sys.executable, "-c", "\n".join([hidden, *code[:2], told])], cwd=tmp_path,
-                          env=environment, capture_output=True, text=True, timeout=300)  # fmt: skip
+    told = "import physmis.paths\nprint(physmis.__file__, physmis.paths.IN_CHECKOUT)"
+    done = subprocess.run([python, "-c", "\n".join([*code[:2], told])], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split()[-2:] == [str(tmp_path / "src" / "physmis" / "physmis" / "__init__.py"), "True"]
+    file, in_checkout = done.stdout.split()[-2:]
+    assert (tmp_path / file).resolve() == tmp_path.resolve() / "src" / "physmis" / "physmis" / "__init__.py"
+    assert in_checkout == "True"
