@@ -16,6 +16,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
+REPEATS = 400  # resamples of a bootstrap
+
 
 class Interval(NamedTuple):
     """An estimate and its 95 % interval."""
@@ -115,7 +117,15 @@ def sampling_floor(
     return Interval(float(np.mean(values)), *map(float, np.percentile(values, [2.5, 97.5])))
 
 
-@lru_cache(maxsize=4)  # a notebook asks for the floors of many arms of the same size
+@lru_cache(maxsize=64)  # a notebook asks for the same floor for every arm
+def _tv_floor(levels, n, data):
+    """`sampling_floor` of the total variation over bins that end at these ``levels`` of the prior's cdf."""
+    levels = np.array(levels)
+    p, uniform = np.diff(levels), scipy.stats.uniform()
+    return sampling_floor(lambda u: _tv(p, bin_of(u, levels)), uniform, n, data)
+
+
+@lru_cache(maxsize=4)
 def _drawn_quantiles(n, data, repeats):
     """Quantiles of a training set that samples of it draw, (repeats, n)."""
     rng = np.random.default_rng(0)
@@ -130,15 +140,14 @@ def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def bootstrap(
     statistic: Callable[[Any], Any],
     groups: Sequence[Any],
-    repeats: int = 400,
-    resample: Callable[[Any, np.random.Generator], Any] = resample_rows,
+    repeats: int = REPEATS,
 ) -> Any:
     """Mean of ``statistic`` over ``groups`` (one array a seed), with its bootstrap 95 % interval.
 
     An `Interval`, or a list of them where the statistic is a vector.
 
-    Seeds are resampled, and rows within each seed (or what else ``resample`` does to a seed's group). The
-    interval is the estimate plus the central 95 % of the resamples' deviations, after two corrections.
+    Seeds are resampled, and rows within each seed. The interval is the estimate plus the central 95 % of the
+    resamples' deviations, after two corrections.
     Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
     against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
     their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with
@@ -151,17 +160,25 @@ def bootstrap(
     if len(groups) == 0 or any(len(group) == 0 for group in groups):
         raise ValueError("at least one group wanted, and at least one row in each")
     rng = np.random.default_rng(0)
-    seeds = len(groups)
     each = np.array([statistic(group) for group in groups], dtype=float)
-    between, within = np.empty((2, repeats, *each.shape[1:]))
-    for i in range(repeats):
-        chosen = rng.integers(seeds, size=seeds)
-        drawn = [statistic(resample(groups[k], rng)) for k in chosen]
-        between[i] = each[chosen].mean(axis=0) - each.mean(axis=0)
-        within[i] = np.mean(drawn, axis=0) - each[chosen].mean(axis=0)
+    chosen, drawn = [], []
+    for _ in range(repeats):
+        chosen.append(rng.integers(len(groups), size=len(groups)))
+        drawn.append([statistic(resample_rows(groups[k], rng)) for k in chosen[-1]])
+    return _interval(each, np.array(chosen), np.array(drawn, dtype=float))
+
+
+def _interval(each, chosen, drawn):
+    """The interval of `bootstrap`, from what the statistic gives.
+
+    ``each`` (seeds, ...) of the seeds themselves; ``drawn`` (repeats, seeds, ...) of rows resampled from the
+    seeds ``chosen`` (repeats, seeds).
+    """
+    seeds, value = len(each), each.mean(axis=0)
+    between = each[chosen].mean(axis=1) - value
+    within = drawn.mean(axis=1) - each[chosen].mean(axis=1)
     if seeds > 1:
         between *= scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))
-    value = each.mean(axis=0)
     low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
     ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)
     return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
@@ -184,7 +201,7 @@ class Drift:
     prior: Any
     data: int
 
-    # Worked out when asked for: it takes longer than all the rest.
+    # Worked out when asked for: these take longer than all the rest.
     @cached_property
     def w1(self) -> Interval:
         """Wasserstein-1 distance from the prior."""
@@ -197,6 +214,11 @@ class Drift:
         n = self.values.shape[1]
         quantiles = _midpoints(self.prior, n)
         return sampling_floor(lambda z: _mean_gap(z, quantiles), self.prior, n, self.data)
+
+    @cached_property
+    def ceiling(self) -> float:
+        """`noise_ceiling`: many forecasts are scored against one drift."""
+        return noise_ceiling(self)
 
     @property
     def excess(self) -> Interval:
@@ -260,7 +282,7 @@ def assess(
         p=p,
         q=q,
         tv=bootstrap(tv, list(bins)),
-        tv_floor=sampling_floor(lambda z: tv(bin_of(z, edges)), prior, n, data),
+        tv_floor=_tv_floor(tuple(prior.cdf(edges).tolist()), n, data),
         bins=bins,
         values=np.stack(groups),
         prior=prior,
@@ -367,13 +389,14 @@ def score(forecasts: Float[np.ndarray, "*seeds bins"], drift: Drift) -> Score:
     f, p = _forecasts(forecasts, drift), drift.p
 
     def all_four(f, q):
-        tv, drifted = (0.5 * np.abs(law - q).sum() for law in (f, p))  # laws all, so nothing to check
-        if drifted == 0:
+        tv, drifted = (0.5 * np.abs(law - q).sum(axis=-1) for law in (f, p))  # laws all, so nothing to check
+        if not np.all(drifted > 0):
             raise ValueError("there is no drift to forecast: the observed law is the prior")
-        return drift_correlation(f, q, p), 1 - tv / drifted, tv, wasserstein_binned(f, q, drift.edges)
+        w1 = wasserstein_binned(f, q, drift.edges)
+        return np.stack([drift_correlation(f, q, p), 1 - tv / drifted, tv, w1], axis=-1)
 
     correlation, skilled, tv, w1 = _over_seeds(all_four, f, drift)
-    return Score(correlation, noise_ceiling(drift), skilled, tv, w1)
+    return Score(correlation, drift.ceiling, skilled, tv, w1)
 
 
 def advantage(
@@ -388,7 +411,7 @@ def advantage(
     pairs = np.stack([_forecasts(a, drift), _forecasts(b, drift)], axis=1)
 
     def difference(pair, q):
-        of_a, of_b = drift_correlation(pair, q, drift.p)
+        of_a, of_b = (drift_correlation(pair[..., i, :], q, drift.p) for i in (0, 1))
         return of_a - of_b
 
     return _over_seeds(difference, pairs, drift)
@@ -404,13 +427,10 @@ def _forecasts(forecasts, drift):
 
 
 def _over_seeds(statistic, forecasts, drift):
-    """`bootstrap` of ``statistic`` of a seed's forecast and its observed law."""
-    n = drift.bins.shape[1]
-
-    def resample(pair, rng):
-        f, q = pair
-        return f, rng.multinomial(n, q) / n  # the law of n rows drawn anew
-
-    return bootstrap(
-        lambda pair: statistic(*pair), list(zip(forecasts, drift.q, strict=True)), resample=resample
-    )
+    """`bootstrap` of ``statistic`` of seeds' forecasts and their observed laws (..., bins), all at once."""
+    rng, seeds, n = np.random.default_rng(0), *drift.bins.shape
+    chosen, laws = np.empty((REPEATS, seeds), dtype=int), np.empty((REPEATS, *drift.q.shape))
+    for i in range(REPEATS):
+        chosen[i] = rng.integers(seeds, size=seeds)
+        laws[i] = rng.multinomial(n, drift.q[chosen[i]]) / n  # of n rows drawn anew
+    return _interval(statistic(forecasts, drift.q), chosen, statistic(forecasts[chosen], laws))

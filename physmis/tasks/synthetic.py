@@ -101,16 +101,20 @@ class Sine(Task):
         # Orthonormal columns for each frequency, so that the explained power is a sum of two squares.
         q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # (F, T, 2)
         power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
-        f = grid[np.argmax(power, axis=1)]
-        low, high = f - 0.125, f + 0.125
+        start = grid[np.argmax(power, axis=1)]
+        f, moving = start.copy(), np.arange(len(x))
         for _ in range(10):
-            c, s = np.cos(f[:, None] * t), np.sin(f[:, None] * t)
-            a, b, residual = _project(x, c, s)
+            angle = f[moving, None] * t
+            c, s = np.cos(angle), np.sin(angle)
+            a, b, residual = _project(x[moving], c, s)
             slope = t * (b[:, None] * c - a[:, None] * s)
             # The slope's part outside span(c, s) is the derivative of the projected fit (Kaufman 1975).
             slope = _project(slope, c, s)[2]
             step = np.sum(slope * residual, axis=1) / np.maximum(np.sum(slope**2, axis=1), 1e-30)
-            f = np.clip(f + step, low, high)
+            before = f[moving]
+            f[moving] = np.clip(before + step, start[moving] - 0.125, start[moving] + 0.125)
+            # Near the end each step (almost) squares its error: the next one would be nothing.
+            moving = moving[np.abs(f[moving] - before) > 1e-11]
         a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
         return f, a, b
 
