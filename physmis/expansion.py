@@ -94,7 +94,7 @@ def bias_and_blur(
 
 
 def _root(covariance, size):
-    """Rows r_k, shape (size, size), for which S is the sum of r_k r_k'."""
+    """Rows r_k, one for each eigenvalue of S above 0, for which S is the sum of r_k r_k'."""
     S = np.asarray(covariance, dtype=np.float64)
     if S.ndim == 0:
         if not (np.isfinite(S) and S > 0):
@@ -112,7 +112,8 @@ def _root(covariance, size):
         raise ValueError(
             f"a positive semidefinite covariance wanted; its least eigenvalue is {values[0]:.3g}"
         )
-    return (vectors * np.sqrt(np.maximum(values, 0))).T
+    kept = slice(min(np.sum(values <= 0), len(values) - 1), None)  # they ascend; one stays, even if it is 0
+    return (vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0))).T
 
 
 def expand(

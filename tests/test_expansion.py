@@ -400,3 +400,12 @@ def test_unusable_values_and_edges_are_refused(changed, told):
     usable = {"z": np.zeros(2), "bias": np.zeros(2), "blur": np.ones(2), "edges": np.arange(3)}
     with pytest.raises(ValueError, match=told):
         expand(**usable | changed)
+
+
+def test_directions_without_deviations_change_nothing():
+    x = np.random.default_rng(0).normal(size=(3, 4, 2))
+    assert all((part == 0).all() for part in bias_and_blur(lambda row: (row**2).sum(), x, np.zeros((8, 8))))
+    some = np.diag([1.0, 0, 0, 2, 0, 0, 0, 0])  # of sums of squares: b = tr S, D = 4 x' S x
+    b, D = bias_and_blur(lambda row: (row**2).sum(), x, some)
+    np.testing.assert_allclose(b, 3)
+    np.testing.assert_allclose(D, 4 * (x.reshape(3, 8) ** 2 @ some.diagonal()))
