@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import zipfile
@@ -12,14 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-LARGEST = 8 * 2**30  # bytes of all arrays, as a file says of itself: more is refused before it is read
+from physmis.npy import UnreadableError, check_header, check_size
+
 LARGE, DENSEST = 2**28, 100  # bytes; larger arrays may be no more than so many times as large as in the file
-HEADER = 10_000  # bytes of a `.npy` header, at most: numpy reads no longer ones either
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
-
-
-class UnreadableError(ValueError):
-    """A file holds no trajectories that can be read; the message names it and says what was wanted."""
 
 
 def read(
@@ -79,9 +74,7 @@ def _read(path, array):
         raise UnreadableError(f"{path}: not a file")
     if path.suffix == ".npy":
         with open(path, "rb") as file:
-            _check_header(path, file, path.stat().st_size)
-            file.seek(0)
-            return _whole(path, np.lib.format.read_array(file, allow_pickle=False))
+            return _whole(path, _array(path, file, path.stat().st_size))
     if path.suffix == ".npz":
         return _npz(path, array)
     if path.suffix in (".h5", ".hdf5"):
@@ -89,33 +82,23 @@ def _read(path, array):
     raise UnreadableError(f"{path}: one of {', '.join(SUFFIXES)} or the folder of a Minari data set wanted")
 
 
-def _check_header(path, file, held):
-    """Raise unless a `.npy` header names numbers, no more than `LARGEST` bytes, and all are there."""
-    start = io.BytesIO(file.read(HEADER + 12))  # no more, whatever length the header says it has
-    version = np.lib.format.read_magic(start)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(start)
-    if dtype.hasobject:
-        raise UnreadableError(f"{path}: holds Python objects, which are not read; numbers wanted")
+def _array(path, file, held):
+    """The array of an open `.npy` of ``held`` bytes."""
+    dtype = check_header(path, file, held)
     if not _numbers(dtype):
         raise UnreadableError(f"{path}: holds {dtype}; numbers wanted")
-    if min(shape, default=0) < 0:
-        raise UnreadableError(f"{path}: an array of shape {shape} is promised")
-    size = math.prod(shape) * dtype.itemsize
-    _check_size(path, size)
-    if size > held:
-        raise UnreadableError(f"{path}: an array of {size} bytes is promised, and {held} are there")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _numbers(dtype):
     return np.issubdtype(dtype, np.floating) or np.issubdtype(dtype, np.integer)
 
 
-def _check_size(path, size, held=None):
-    """Raise if ``size`` bytes are too many; or too many for the ``held`` bytes that they are packed in."""
-    if size > LARGEST:
-        raise UnreadableError(f"{path}: {size / 2**30:.1f} GiB; at most {LARGEST / 2**30:.0f} are read")
-    if held is not None and size > LARGE and size > DENSEST * held:
+def _check_density(path, size, held):
+    """Raise if ``size`` bytes are too many, at all or for the ``held`` bytes that they are packed in."""
+    check_size(path, size)
+    if size > LARGE and size > DENSEST * held:
         raise UnreadableError(
             f"{path}: {held} bytes that would become {size}; more than {DENSEST} times as many are not read"
         )
@@ -138,11 +121,9 @@ def _npz(path, array):
             info = archive.getinfo(member + ".npy")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise UnreadableError(f"{path}: packed otherwise than numpy does")
-            _check_size(path, info.file_size, min(info.compress_size, path.stat().st_size))
+            _check_density(path, info.file_size, min(info.compress_size, path.stat().st_size))
             with archive.open(member + ".npy") as file:
-                _check_header(path, file, sizes[member])
-            with archive.open(member + ".npy") as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
+                return _array(path, file, sizes[member])
 
         found = one(name)
         if found.ndim == 2 and "lengths" in sizes:
@@ -176,15 +157,15 @@ def _hdf5(path, array):
             if not all(isinstance(file.get(key, getlink=True), h5py.HardLink) for key in episodes):
                 raise UnreadableError(f"{path}: episodes that are links to elsewhere are not followed")
             nodes = [_dataset(path, h5py, file[key], name) for key in episodes]
-            _check_size(path, sum(map(_expanded, nodes)), path.stat().st_size)
+            _check_density(path, sum(map(_expanded, nodes)), path.stat().st_size)
             return [_shaped(path, name, node, (2,)) for node in nodes]
         node = _dataset(path, h5py, file, name)
-        _check_size(path, _expanded(node), path.stat().st_size)
+        _check_density(path, _expanded(node), path.stat().st_size)
         steps = _shaped(path, name, node, (2, 3))
         if steps.ndim == 3:
             return steps
         marks = [_dataset(path, h5py, file, key) for key in ("terminals", "timeouts") if key in file]
-        _check_size(path, sum(map(_expanded, marks)), path.stat().st_size)
+        _check_density(path, sum(map(_expanded, marks)), path.stat().st_size)
         ends = [mark[()].astype(bool).ravel() for mark in marks]
         if not ends:
             raise UnreadableError(
