@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +116,11 @@ class Experiment:
         if self.treatment:
             x = self.treatment.restore(x)
         return {"x": x, "z": self.task.measure(x), "validity": self.task.validity(x), **of}
+
+    @property
+    def seconds_of_training(self) -> float:
+        """How long training took where it was done, with the making of its data unless collected."""
+        return training(self, Store(), "cpu").meta["seconds"]
 
     @property
     def cost(self) -> float:
@@ -322,8 +329,8 @@ class Result:
 
     @property
     def seconds_of_training(self) -> float:
-        """How long training took where it was done, with the making of its data unless collected."""
-        return Store().fetch(self.experiment.training_config).meta["seconds"]
+        """That of the experiment."""
+        return self.experiment.seconds_of_training
 
     @cached_property
     def model(self) -> GenerativeModel:
@@ -345,22 +352,28 @@ class Item(Protocol):
 def trained(experiment: Experiment, store: Store, device: str) -> GenerativeModel:
     """The experiment's model, trained now if the store does not hold it."""
     model = build(**experiment.model.config()).to(device)
+    return model.from_state(training(experiment, store, device).weights)
+
+
+def training(experiment: Experiment, store: Store, device: str) -> Entry:
+    """The weights and losses of the experiment's model, trained now if the store does not hold it."""
     entry = store.fetch(experiment.training_config)
     if entry is not None:
-        return model.from_state(entry.weights)
+        return entry
+    torch.set_num_threads(1)  # more would change the order of sums, and so the last digits
+    model = build(**experiment.model.config()).to(device)
     begun = time.perf_counter()
     data = experiment.training_set(store)
     given = experiment.treatment.fitting(experiment.task, data) if experiment.treatment else {"x": data.x}
     rng = np.random.default_rng([experiment.seed, FIT])
     model.fit(rng=rng, progress=_reporter(f"train {experiment}"), **given)
-    store.put(
+    return store.put(
         experiment.training_config,
         arrays={"losses": model.losses},
         weights=model.state(),
         seconds=time.perf_counter() - begun,
         device=device,
     )
-    return model
 
 
 def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | Landing | Entry:
@@ -455,15 +468,16 @@ def _told(part: GenerativeModel | Task) -> str:
 def _reporter(label: str) -> Callable[[int, int], None]:
     """A progress callback that appends to the file $PHYSMIS_PROGRESS, about once a second."""
     path = os.environ.get("PHYSMIS_PROGRESS")
-    last = 0.0
+    last = -math.inf
 
     def report(done: int, total: int) -> None:
         nonlocal last
-        now = time.time()
+        now = time.monotonic()  # a clock may be set back
         if path and (now - last >= 1 or done in {0, total}):
             last = now
             event = {"label": label, "done": done, "total": total, "unit": "steps", "time": now}
-            with open(path, "a") as file:
+            # Progress is worth no failure, not that of a full disk either.
+            with contextlib.suppress(OSError), open(path, "a") as file:
                 file.write(json.dumps(event) + "\n")
 
     return report
