@@ -1,8 +1,9 @@
 """The runner's progress lines: what the workers report, told on the terminal or in a log.
 
 Workers append one JSON line per event to the file that `$PHYSMIS_PROGRESS` names, the first with `done` 0:
-`{"label": str, "done": int, "total": int, "unit": str, "time": seconds since the epoch}`. A terminal gets one
-live line; a log gets a line every ten seconds; both keep a line for every label that is done.
+`{"label": str, "done": int, "total": int, "unit": str, "time": seconds}`, by `time.monotonic`: one clock for
+all processes, and never set back. A terminal gets one live line; a log gets a line every ten seconds; both
+keep a line for every label that is done.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ class Display(threading.Thread):
     def __init__(self, name: str, events: Path, copy: Path):
         super().__init__(daemon=True)
         self._name, self._events, self._copy = name, events, copy
-        self._begun = self._last_line = time.time()
+        self._begun = self._last_line = time.monotonic()
         self._offset = 0
         self._tasks: dict[str, _Task] = {}
         self._live = sys.stdout.isatty()
@@ -65,7 +66,7 @@ class Display(threading.Thread):
             self._read()
             if self._live:
                 self._print(self._state(), lasting=False)
-            elif time.time() - self._last_line >= PERIOD:
+            elif time.monotonic() - self._last_line >= PERIOD:
                 self._print(self._state())
         self._read()
         if self._live:
@@ -102,7 +103,7 @@ class Display(threading.Thread):
         return f"cell {sum(cell['execution_count'] is not None for cell in cells)} of {len(cells)} has run"
 
     def _print(self, text: str, lasting: bool = True) -> None:
-        line = f"[{self._name}  {_duration(time.time() - self._begun)}] {text}"
+        line = f"[{self._name}  {_duration(time.monotonic() - self._begun)}] {text}"
         if not self._live:
             print(line, flush=True)
         elif lasting:
@@ -110,7 +111,7 @@ class Display(threading.Thread):
         else:
             print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
         if lasting:
-            self._last_line = time.time()
+            self._last_line = time.monotonic()
 
 
 def _duration(seconds: float) -> str:

@@ -166,9 +166,9 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     outcome = Outcome(source.stem)
     print(f"[{outcome.name}] begins, profile {options.profile}", flush=True)
     copy = paths.figures_root() / options.profile / "notebooks" / f"{outcome.name}.ipynb"
-    copy.parent.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
         before = _manifest_row(options.profile, outcome.name)
         with Display(outcome.name, scratch / "progress", copy):
             _execute(source, copy, options)
@@ -198,10 +198,10 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
     notebook = jupytext.read(source)
     # With the pairing metadata of the source, an editor that saves the copy would write a second .py.
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(notebook, copy)
     sources = [cell.source for cell in notebook.cells]
     values = (options.profile, options.seed, options.device)
     try:
+        nbformat.write(notebook, copy)
         # From its own folder, so that neither the copy's metadata nor a brace in the path gets in the way.
         with contextlib.chdir(copy.parent):
             papermill.execute_notebook(
@@ -215,6 +215,8 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
     except papermill.PapermillExecutionError as error:
         where = _cell(sources.index(error.source), error.source)
         raise NotebookError(f"{where}: {error.ename}: {error.evalue}\n  see {_shown(copy)}") from error
+    except OSError as error:  # of the copy, mostly; of a full disk the system does not say where
+        raise NotebookError(f"{error.strerror or error}: {error.filename or _shown(copy)}") from error
     except Exception as error:
         begun = [told for told, cell in _code_cells(copy) if cell.metadata.papermill.start_time]
         where = begun[-1] if begun else "the start"
