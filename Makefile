@@ -7,7 +7,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 
-.PHONY: help figures workshop test lint bench lock notebooks site clean
+.PHONY: help figures workshop test lint bench lock licences notebooks site clean
 
 help:
 	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
@@ -18,6 +18,7 @@ help:
 	@echo "make notebooks   refresh notebooks/*.ipynb from their .py sources, keeping outputs"
 	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
+	@echo "make licences    list the licences of the pinned dependencies in docs/licences.md"
 	@echo "make clean       remove .venv, caches and smoke figures and the site; the store of results stays"
 
 figures: $(READY)
@@ -51,6 +52,9 @@ lock:
 	  echo "# Made by 'make lock', which keeps these versions; delete the file first to take newer ones."; \
 	  cat requirements.lock; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+licences: $(READY)
+	$(BIN)/python docs/licences.py
 
 $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \

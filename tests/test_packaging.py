@@ -1,9 +1,13 @@
+import contextlib
 import os
 import re
+import runpy
 import subprocess
 import sysconfig
 import tomllib
 import venv
+from email import message_from_string
+from importlib import metadata
 
 import jupytext
 import pytest
@@ -11,11 +15,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from physmis.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch"}
+LICENCES = runpy.run_path(str(ROOT / "docs" / "licences.py"))
 
 
 def ranges(requirements):
@@ -76,6 +82,82 @@ def test_no_host_or_folder_is_named(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index|--find-links|(^|\s)/\w", text)
     assert not re.search(r"\b[\w-]+\.(com|org|io|net|dev)\b", text)
+
+
+def listed():
+    """Package to version, licence and use, in the list of licences."""
+    rows = (ROOT / "docs" / "licences.md").read_text().split("|---|---|---|---|\n")[1].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert len({name for name, *_ in cells}) == len(cells)
+    return {name: rest for name, *rest in cells}
+
+
+def test_the_licence_of_every_locked_package_is_listed():
+    locked = pins("requirements.lock") | pins("requirements-torch.lock")
+    assert {name: version for name, (version, _, _) in listed().items()} == locked, "run `make licences`"
+    licences = {name: licence for name, (_, licence, _) in listed().items()}
+    assert licences.items() >= LICENCES["ELSEWHERE"].items()
+    allowed = LICENCES["PERMISSIVE"] | {"MPL-2.0"}
+    for name, licence in licences.items():
+        assert set(re.split(" AND | OR ", licence)) <= allowed, (name, licence)
+
+
+def test_the_list_of_licences_tells_what_the_packages_tell():
+    """Of packages that are installed as they are locked; it says nothing of others."""
+    compared = 0
+    for name, (version, licence, _) in listed().items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            told = metadata.metadata(name)
+            if Version(told["Version"]).public == version:
+                assert LICENCES["licence"](name, told) == licence, "run `make licences`"
+                compared += 1
+    assert compared
+
+
+def test_the_list_of_licences_tells_who_needs_a_package():
+    needed_by = {name: uses for name, (_, _, uses) in listed().items()}
+    assert {uses for entry in needed_by.values() for uses in entry.split(", ")} <= {
+        "core",
+        *PROJECT["optional-dependencies"],
+    }
+    assert (
+        needed_by["torch"] == needed_by["networkx"] == needed_by["mpmath"] == "core"
+    )  # torch's, and its sympy's
+    assert needed_by["mujoco-core"] == "maze" and needed_by["pluggy"] == "dev"
+
+
+OSI = "Classifier: License :: OSI Approved :: "
+
+
+@pytest.mark.parametrize(
+    "told, licence",
+    [
+        ("License-Expression: MIT OR Apache-2.0\nLicense: GPL", "MIT OR Apache-2.0"),
+        (f"License: MIT License\n{OSI}BSD License", "MIT"),
+        ("License: MIT License\n        \n        Permission is hereby granted", "MIT"),
+        (f"License: UNKNOWN\n{OSI}ISC License (ISCL)", "ISC"),
+        (f"License: Copyright 2020\n        Redistribution\n{OSI}BSD License", "BSD"),
+    ],
+)
+def test_a_licence_is_read_from_metadata(told, licence):
+    assert LICENCES["licence"]("it", message_from_string(told)) == licence
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"License-Expression: GPL-3.0-only\n{OSI}MIT License",
+        "License-Expression: MIT AND AGPL-3.0-or-later",
+        f"License: LGPLv3\n{OSI}MIT License",
+        f"{OSI}GNU General Public License v3 (GPLv3)",
+        f"{OSI}MIT License\nClassifier: License :: Free for non-commercial use",
+        "License: UNKNOWN",
+        "Name: it",
+    ],
+)
+def test_a_licence_that_is_unknown_or_binding_is_refused(told):
+    with pytest.raises(ValueError, match="^it: its metadata say"):
+        LICENCES["licence"]("it", message_from_string(told))
 
 
 @pytest.mark.end_to_end
