@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -77,11 +76,11 @@ def lab(tmp_path):
     """A JupyterLab of its own, and where it answers."""
     folder = tmp_path / "work"
     folder.mkdir()
-    port_file = tmp_path / "runtime"
+    runtime = tmp_path / "runtime"
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
         "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-        "JUPYTER_RUNTIME_DIR": str(port_file),
+        "JUPYTER_RUNTIME_DIR": str(runtime),
         "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "OMP_NUM_THREADS": "1",
@@ -94,18 +93,15 @@ def lab(tmp_path):
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 60
-        while not (told := list(Path(port_file).glob("jpserver-*.json")) if port_file.exists() else []):
-            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[
-                -2000:
-            ]
-            time.sleep(0.2)
-        url = json.loads(told[0].read_text())["url"]
         while True:
             try:
+                (file,) = runtime.glob("jpserver-*.json")
+                url = json.loads(file.read_text())["url"]
                 urllib.request.urlopen(f"{url}api?token=t", timeout=5)
                 break
-            except OSError:
-                assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+            except (OSError, ValueError):  # no file yet, or an empty one, or no answer
+                told = (tmp_path / "log").read_text()[-2000:]
+                assert server.poll() is None and time.monotonic() < deadline, told
                 time.sleep(0.2)
         yield folder, url
     finally:
