@@ -6,8 +6,11 @@ UV      ?= uv
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
+NEWEST  := .venv-newest
+# What `make newest` does not renew. A newer torch may have no build for this machine; KEEP=/dev/null tries it.
+KEEP    ?= requirements-torch.lock
 
-.PHONY: help figures workshop test lint bench lock licences notebooks site clean
+.PHONY: help figures workshop test lint bench lock licences newest notebooks site clean
 
 help:
 	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
@@ -19,7 +22,8 @@ help:
 	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
 	@echo "make licences    list the licences of the pinned dependencies in docs/licences.md"
-	@echo "make clean       remove .venv, caches and smoke figures and the site; the store of results stays"
+	@echo "make newest      run the tests and every notebook with the newest dependencies that pyproject.toml allows"
+	@echo "make clean       remove .venv, .venv-newest, caches and smoke figures and the site; the store of results stays"
 
 figures: $(READY)
 	$(BIN)/python -m physmis.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
@@ -56,6 +60,16 @@ lock:
 licences: $(READY)
 	$(BIN)/python docs/licences.py
 
+# A store of its own, as what the locked versions have made would be read instead of made.
+newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install -q -c $(KEEP) -e '.[audit,dev,maze,site]'
+	$(NEWEST)/bin/pip list
+	@echo "Newer still, and held back by a range:"; $(NEWEST)/bin/pip list --outdated
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/pytest -n 2
+	PHYSMIS_STORE=$(CURDIR)/$(NEWEST)/store $(NEWEST)/bin/python -m physmis.regenerate --profile smoke
+
 $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 		"physmis needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % v[:2])'
@@ -67,6 +81,6 @@ $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop
+	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop
 	rm -rf figures/*/notebooks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -77,11 +77,41 @@ def test_torch_alone_is_pinned_without_a_hash():
         assert "--hash=sha256:" in entry, entry
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-torch.lock", "environment.yml"])
+WORKFLOWS = [path.relative_to(ROOT).as_posix() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-torch.lock", "environment.yml", *WORKFLOWS]
+)
 def test_no_host_or_folder_is_named(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index|--find-links|(^|\s)/\w", text)
     assert not re.search(r"\b[\w-]+\.(com|org|io|net|dev)\b", text)
+
+
+def test_the_makefile_installs_every_extra():
+    recipes = dict(re.findall(r"^(\S+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M))
+    extras = set(PROJECT["optional-dependencies"])
+    assert set(re.findall(r"--extra (\w+)", recipes["lock"])) == extras
+    (newest,) = re.findall(r"-e '\.\[(.*)\]'", recipes["newest"])
+    assert set(newest.split(",")) == extras
+    assert "--require-hashes -r requirements.lock" in recipes["$(READY)"]
+
+
+@pytest.mark.parametrize("name, command", [("ci", ".ci/run"), ("newest", "make newest KEEP=/dev/null")])
+def test_a_workflow_runs_what_runs_here(name, command):
+    assert f".github/workflows/{name}.yml" in WORKFLOWS
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    when = workflow[True]  # YAML reads `on` as true
+    assert ("schedule" in when) == (name == "newest")
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    pythons = job["strategy"]["matrix"]["python"]
+    assert all(python in SpecifierSet(PROJECT["requires-python"]) for python in pythons)
+    assert {"3.11", "3.13"} <= set(pythons)
+    *actions, step = job["steps"]
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action["uses"]) for action in actions)
+    assert step == {"run": command}
 
 
 def listed():
