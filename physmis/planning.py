@@ -11,7 +11,8 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
 from physmis.experiment import Experiment, run
-from physmis.models import GenerativeModel, check_count
+from physmis.models import GenerativeModel
+from physmis.models.checks import check_count
 from physmis.store import Store
 from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
 

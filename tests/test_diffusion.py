@@ -89,8 +89,14 @@ def noise(n, seed=0):
     return torch.randn((n, D, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def fresh(model, y, start, seed):
+    """Noise for each step of the ancestral sampler but the last."""
+    draw = torch.Generator().manual_seed(seed)
+    return [torch.randn(y.shape, generator=draw) for _ in model.times(start)[1:]]
+
+
 def denoise(model, y, start=LEVELS, clamp=None, seed=0):
-    return model.denoise(y, start, torch.Generator().manual_seed(seed), clamp or {})
+    return model.denoise(y, start, fresh(model, y, start, seed), clamp or {})
 
 
 def assert_law(x, mean, cov, slack=0.03):
@@ -278,11 +284,10 @@ def random_model(prediction, sampler, sampler_steps, limit):
 
 def both_ways(model, scheduler, **options):
     y = torch.randn((16, 8, 2), generator=torch.Generator().manual_seed(1))
-    draws = [torch.Generator().manual_seed(2) for _ in range(2)]
     with torch.inference_mode():
-        found = model.denoise(y, LEVELS, draws[0], {})
-        steps = model.sampler_steps
-        expected = reference_samples(scheduler, model.network, y, steps, draws[1], **options)
+        found = denoise(model, y, seed=2)
+        draw, steps = torch.Generator().manual_seed(2), model.sampler_steps
+        expected = reference_samples(scheduler, model.network, y, steps, draw, **options)
     assert found.dtype == expected.dtype == torch.float64
     return found, expected
 
@@ -477,12 +482,12 @@ def test_error_is_the_squared_one_against_its_target(prediction):
     model = build("unet", prediction=prediction)
     for value in (torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.7, dtype=torch.float64)):
         model.network = constant(value)
-        assert float(model.error(x, level, e)) == pytest.approx(
+        assert float(model.loss(x, None, level, e)) == pytest.approx(
             float((target - value).square().mean()), rel=1e-8
         )
         torch.testing.assert_close(model.network.seen, noisy(theta))
     model.network = constant(target)
-    assert float(model.error(x, level, e)) == pytest.approx(0, abs=1e-15)
+    assert float(model.loss(x, None, level, e)) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -493,7 +498,7 @@ def test_error_of_the_exact_network_is_the_posterior_variance(prediction, level)
     c, s = math.cos(angles()[level]), math.sin(angles()[level])
     posterior = cov - c**2 * cov @ torch.linalg.inv(c**2 * cov + s**2 * torch.eye(D)) @ cov
     factor = {"noise": c**2 / s**2, "clean": 1, "velocity": 1 / s**2}[prediction]
-    error = float(model.error(model.network.draw(n, 3), torch.full((n,), level), noise(n, 4)))
+    error = float(model.loss(model.network.draw(n, 3), None, torch.full((n,), level), noise(n, 4)))
     assert error == pytest.approx(factor * float(posterior.trace()) / D, rel=0.04)
 
 
@@ -506,9 +511,9 @@ def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
             return torch.zeros_like(y)
 
     model, draw = build("unet", prediction="noise"), torch.Generator().manual_seed(0)
-    model.network = Recorder()
+    model.network, model.shape = Recorder(), (D, 1)
     told = torch.arange(100.0)[:, None]
-    losses = [float(model.loss(torch.zeros(100, D, 1), told, draw)) for _ in range(100)]
+    losses = [float(model.loss(torch.zeros(100, D, 1), told, *model.draws(100, draw))) for _ in range(100)]
     assert np.mean(losses) == pytest.approx(1, abs=5 * np.sqrt(2 / (100 * 100 * D)))  # of standard noise
     for y, level, condition in seen:
         assert level.tolist() == list(range(LEVELS))  # one of each in a batch of as many as there are
@@ -519,7 +524,7 @@ def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
 
     seen.clear()
     for _ in range(1000):  # the same law when levels do not fit the batch
-        model.loss(torch.zeros(7, D, 1), None, draw)
+        model.loss(torch.zeros(7, D, 1), None, *model.draws(7, draw))
     counts = np.bincount(
         np.concatenate([level.numpy().astype(int) for _, level, _ in seen]), minlength=LEVELS
     )

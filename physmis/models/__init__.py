@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,11 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models.training import Progress, optimise
+from physmis.models.checks import (
+    check_count,
+    check_generator,
+    check_numbers,
+    check_spread,
+    check_trajectories,
+)
+from physmis.models.training import Progress, Supply, full_precision, train
 
-CHUNK = 256  # trajectories that pass through a network at once when sampling: what fits a core's cache
+CHUNK = 256  # trajectories whose noise is drawn together when sampling
+AT_ONCE = {"cpu": CHUNK, "cuda": 64 * CHUNK}  # pass through a network: what fits a core's cache, or a card
 BEYOND = 0.01  # of the range of conditions: how far outside of it none is warned of
-LARGEST = 1e30  # in single precision squares of what is larger overflow early
 Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
 
 
@@ -67,14 +74,28 @@ class GenerativeModel(ABC):
         """A fresh network for trajectories (steps, channels); ``conditional`` if it is told a scalar, too."""
 
     @abstractmethod
+    def draws(self, n: int, draw: torch.Generator) -> tuple[Tensor, ...]:
+        """The random numbers that `loss` asks for with a batch of ``n``: tensors (n, ...) on the CPU."""
+
+    @abstractmethod
     def loss(
-        self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None, draw: torch.Generator
+        self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None, *draws: Tensor
     ) -> Tensor:
         """What training makes small, for a batch of standardised trajectories."""
 
+    def settle(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None) -> None:  # noqa: B027
+        """What is left to do after training, with all of the standardised data."""
+
+    @abstractmethod
+    def noise(self, n: int, draw: torch.Generator, strength: float | None = None) -> tuple[Tensor, ...]:
+        """The random numbers that `generate` asks for, or `round_trip` with a ``strength``.
+
+        Tensors (n, ...) on the CPU.
+        """
+
     @abstractmethod
     def generate(
-        self, n: int, draw: torch.Generator, held: Held, condition: Float[Tensor, "n 1"] | None
+        self, n: int, noise: Sequence[Tensor], held: Held, condition: Float[Tensor, "n 1"] | None
     ) -> Float[Tensor, "n T C"]:
         """``n`` new standardised trajectories."""
 
@@ -83,7 +104,7 @@ class GenerativeModel(ABC):
         self,
         x: Float[Tensor, "n T C"],
         strength: float,
-        draw: torch.Generator,
+        noise: Sequence[Tensor],
         condition: Float[Tensor, "n 1"] | None,
     ) -> Float[Tensor, "n T C"]:
         """`perturb` for standardised trajectories."""
@@ -116,15 +137,12 @@ class GenerativeModel(ABC):
         TypeError : ``rng`` is no `numpy.random.Generator`.
         FloatingPointError : training diverged.
         """
-        before = dict(self.__dict__)
-        try:
-            self._fit(x, rng, condition, weights, progress)
-        except BaseException:
-            self.__dict__ = before
-            raise
+        given = {"x": x, "rng": rng, "condition": condition, "weights": weights}
+        train([self], [given], progress)
         return self
 
-    def _fit(self, x, rng, condition, weights, progress):
+    def prepare(self, x, rng, condition=None, weights=None) -> Supply:
+        """Take up the scale of the data and a fresh network; gives what training draws batches from."""
         check_generator(rng)
         x, given = check_trajectories(x), x
         check_spread(given)
@@ -146,20 +164,11 @@ class GenerativeModel(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             self.network = self.make_network(*self.shape, self.told is not None).to(self.device)
-        x, c = x.to(self.device), self._standardised_condition(condition, len(x))
-        draw = generator(rng)
-
-        def batch_loss():
-            if weights is None:
-                rows = torch.randint(len(x), (self.batch,), generator=draw)
-            else:
-                rows = torch.multinomial(weights, self.batch, replacement=True, generator=draw)
-            rows = rows.to(x.device)
-            return self.loss(x[rows], None if c is None else c[rows], draw)
-
-        self.network, self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
+        told = self._standardised_condition(condition, len(x))
+        return Supply(x.to(self.device), told, weights, generator(rng))
 
     @torch.inference_mode()
+    @full_precision()
     def sample(
         self,
         n: int,
@@ -193,17 +202,28 @@ class GenerativeModel(ABC):
                 raise ValueError(f"clamp names step {place} twice, the second time as {step}")
             held[place] = value
         c = self._standardised_condition(condition, n)
-        draw = generator(rng)
         parts = [
             self.generate(
-                min(CHUNK, n - i),
-                draw,
-                {step: value[i : i + CHUNK] for step, value in held.items()},
-                None if c is None else c[i : i + CHUNK],
+                len(noise[0]),
+                noise,
+                {step: value[rows] for step, value in held.items()},
+                None if c is None else c[rows],
             ).cpu()
-            for i in range(0, n, CHUNK)
+            for rows, noise in self._portions(n, generator(rng))
         ]
         return (torch.cat(parts) * self.scale + self.mean).numpy()
+
+    def _portions(
+        self, n: int, draw: torch.Generator, strength: float | None = None
+    ) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Rows that pass through the network together, and their noise on the model's device.
+
+        It is drawn `CHUNK` rows at a time on every device, so that each trajectory has the same everywhere.
+        """
+        for i in range(0, n, AT_ONCE[self.device]):
+            stop = min(i + AT_ONCE[self.device], n)
+            parts = [self.noise(min(CHUNK, stop - j), draw, strength) for j in range(i, stop, CHUNK)]
+            yield slice(i, stop), [torch.cat(part).to(self.device) for part in zip(*parts, strict=True)]
 
     def _standardised_step(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> Tensor:
         value = np.asarray(value, dtype=np.float32)
@@ -238,6 +258,7 @@ class GenerativeModel(ABC):
         return ((numbers - mean) / scale).float()[:, None].to(self.device)
 
     @torch.inference_mode()
+    @full_precision()
     def perturb(
         self,
         x: Float[np.ndarray, "n T C"],
@@ -269,12 +290,10 @@ class GenerativeModel(ABC):
                 f"trajectories of shape (n, {self.shape[0]}, {self.shape[1]}) wanted, got {tuple(x.shape)}"
             )
         c = self._standardised_condition(condition, len(x))
-        draw = generator(rng)
         parts = []
-        for i in range(0, len(x), CHUNK):
-            part = ((x[i : i + CHUNK] - self.mean) / self.scale).to(self.device)
-            told = None if c is None else c[i : i + CHUNK]
-            parts.append(self.round_trip(part, strength, draw, told).cpu())
+        for rows, noise in self._portions(len(x), generator(rng), strength):
+            part = ((x[rows] - self.mean) / self.scale).to(self.device)
+            parts.append(self.round_trip(part, strength, noise, None if c is None else c[rows]).cpu())
         return (torch.cat(parts) * self.scale + self.mean).numpy()
 
     def config(self) -> dict[str, Any]:
@@ -343,58 +362,6 @@ class GenerativeModel(ABC):
 def embed_condition(width: int) -> nn.Sequential:
     """A small network from a scalar condition (n, 1) to ``width`` numbers."""
     return nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
-
-
-def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
-    """``x`` as a float32 tensor.
-
-    Raises
-    ------
-    ValueError : ``x`` is not of shape (n, T, C) with n >= 1, or holds NaN or infinite values.
-    """
-    x = np.asarray(x)
-    if x.ndim != 3 or x.size == 0:
-        raise ValueError(f"trajectories of shape (n, T, C) wanted, with at least one of them; got {x.shape}")
-    if not np.isfinite(x).all():
-        bad = int(np.argmin(np.isfinite(x).all(axis=(1, 2))))
-        raise ValueError(f"finite trajectories wanted; number {bad} holds NaN or infinite values")
-    if np.abs(x).max() > LARGEST:
-        raise ValueError(f"values within {LARGEST:g} wanted, for single precision; got {np.abs(x).max():g}")
-    return torch.as_tensor(x, dtype=torch.float32)
-
-
-def check_spread(x: Float[np.ndarray, "n T C"]) -> None:
-    """Raises ValueError where a channel varies, but too little about its mean for single precision."""
-    x = np.asarray(x, dtype=np.float64)
-    spread, size = x.std(axis=(0, 1)), np.abs(x.mean(axis=(0, 1)))
-    for channel in np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-5 * size)):
-        raise ValueError(
-            f"channel {channel} varies by {spread[channel]:g} about {size[channel]:g}, too little for single "
-            "precision: take off its mean first"
-        )
-
-
-def check_count(name: str, value: Any) -> int:
-    """``value`` as an int. Raises ValueError unless it is a whole number of at least 1."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
-
-
-def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
-    """``values`` as a float64 tensor. Raises ValueError unless they are ``n`` finite numbers."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != (n,):
-        raise ValueError(f"{what} of shape ({n},) wanted, one number a trajectory; got {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"finite {what} wanted; number {int(np.argmin(np.isfinite(values)))} is not")
-    return torch.from_numpy(values)
-
-
-def check_generator(rng: Any) -> None:
-    """Raises TypeError unless ``rng`` is a `numpy.random.Generator`."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"a numpy Generator wanted, such as np.random.default_rng(0); got {rng!r}")
 
 
 def generator(rng: np.random.Generator) -> torch.Generator:

@@ -8,6 +8,7 @@ velocity c noise - s x (Salimans and Ho 2022). Given y, each of the three tells 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,6 +38,11 @@ def trailing(start: int, steps: int) -> list[int]:
     return (np.round(np.arange(start, 0, -start / steps))[:steps] - 1).astype(int).tolist()
 
 
+def _start(strength: float | None) -> int:
+    """How many levels a round trip of this strength takes away; all for new trajectories."""
+    return LEVELS if strength is None else max(1, round(strength * LEVELS))
+
+
 @dataclass
 class Diffusion(GenerativeModel):
     """What all diffusion models share, whatever their denoising network.
@@ -64,20 +70,13 @@ class Diffusion(GenerativeModel):
         if self.sampler_steps > LEVELS:
             raise ValueError(f"sampler_steps must be at most {LEVELS}, got {self.sampler_steps}")
 
-    def loss(self, x, condition, draw):
+    def draws(self, n, draw):
         # Levels are spread evenly over the batch: less variance than independent draws.
-        share = (torch.arange(len(x)) + torch.rand(len(x), generator=draw)) / len(x)
+        share = (torch.arange(n) + torch.rand(n, generator=draw)) / n
         level = (share * LEVELS).long().clamp(max=LEVELS - 1)
-        noise = torch.randn(x.shape, generator=draw)
-        return self.error(x, level.to(x.device), noise.to(x.device), condition)
+        return level, torch.randn((n, *self.shape), generator=draw)
 
-    def error(
-        self,
-        x: Float[Tensor, "n T C"],
-        level: Tensor,
-        noise: Float[Tensor, "n T C"],
-        condition: Float[Tensor, "n 1"] | None = None,
-    ) -> Tensor:
+    def loss(self, x, condition, level, noise):
         """Mean squared error of the prediction; ``level`` holds whole numbers below LEVELS, shape (n,)."""
         theta = torch.as_tensor(angles(), dtype=x.dtype, device=x.device)[level][:, None, None]
         c, s = theta.cos(), theta.sin()
@@ -102,28 +101,36 @@ class Diffusion(GenerativeModel):
         """What the network predicts in sampling."""
         return self.network(y, level, condition)
 
-    def generate(self, n, draw, held, condition):
-        noise = torch.randn((n, *self.shape), generator=draw).to(self.device)
-        return self.denoise(noise, LEVELS, draw, held, condition)
+    def noise(self, n, draw, strength=None):
+        fresh = len(self.times(_start(strength))) - 1 if self.sampler == "ancestral" else 0
+        return tuple(torch.randn((n, *self.shape), generator=draw) for _ in range(1 + fresh))
 
-    def round_trip(self, x, strength, draw, condition):
-        start = max(1, round(strength * LEVELS))
+    def generate(self, n, noise, held, condition):
+        return self.denoise(noise[0], LEVELS, noise[1:], held, condition)
+
+    def round_trip(self, x, strength, noise, condition):
+        start = _start(strength)
         theta = angles()[start - 1]
-        noise = torch.randn(x.shape, generator=draw).to(self.device)
         held = {step: x[:, step] for step in self.given}
-        return self.denoise(np.cos(theta) * x + np.sin(theta) * noise, start, draw, held, condition)
+        y = np.cos(theta) * x + np.sin(theta) * noise[0]
+        return self.denoise(y, start, noise[1:], held, condition)
+
+    def times(self, start: int) -> list[int]:
+        """The levels that `denoise` visits, from ``start`` - 1 downwards."""
+        return trailing(start, round(self.sampler_steps * start / LEVELS))
 
     def denoise(
         self,
         y: Float[Tensor, "n T C"],
         start: int,
-        draw: torch.Generator,
+        fresh: Sequence[Float[Tensor, "n T C"]],
         held: Held,
         condition: Float[Tensor, "n 1"] | None = None,
     ) -> Float[Tensor, "n T C"]:
         """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``held``.
 
-        Every sampler moves to the next level's c', s' by the clean estimate x and the noise estimate e:
+        ``fresh`` is the noise that the ancestral sampler adds, once between any two of `times`; others want
+        none. Every sampler moves to the next level's c', s' by the clean estimate x and the noise estimate e:
         - ddim (Song et al. 2021): y' = c' x + s' e.
         - ancestral (Ho et al. 2020): y' = c' x + sqrt(s'^2 - v) e + sqrt(v) new noise, v the variance of y'
           given y and x.
@@ -132,9 +139,9 @@ class Diffusion(GenerativeModel):
           nothing (as in Lu et al. 2022, who extrapolate in log(c / s)).
         """
         theta = angles()
-        times = trailing(start, round(self.sampler_steps * start / LEVELS))
+        times = self.times(start)
         last = None
-        for t, then in itertools.zip_longest(times, times[1:]):
+        for t, then, new in itertools.zip_longest(times, times[1:], fresh):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
             level = torch.full((len(y),), float(t), device=y.device)
             out = self.predict(self.show(y, held), level, condition)
@@ -148,8 +155,7 @@ class Diffusion(GenerativeModel):
             c2, s2 = float(np.cos(theta[then])), float(np.sin(theta[then]))
             if self.sampler == "ancestral":
                 variance = (s2 / s) ** 2 * (1 - (c / c2) ** 2)
-                fresh = torch.randn(y.shape, generator=draw).to(y.device)
-                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * fresh
+                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * new
             else:
                 y = c2 * x + s2 * noise
                 if self.sampler == "multistep" and last is not None:

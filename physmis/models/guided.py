@@ -50,9 +50,12 @@ class Guided(UNetDiffusion):
         network.condition = Told(network.condition, self.width)
         return network
 
-    def loss(self, x, condition, draw):
-        untold = torch.rand(condition.shape, generator=draw).to(x.device) < UNTOLD
-        return super().loss(x, condition.masked_fill(untold, torch.nan), draw)
+    def draws(self, n, draw):
+        untold = torch.rand((n, 1), generator=draw) < UNTOLD
+        return untold, *super().draws(n, draw)
+
+    def loss(self, x, condition, untold, level, noise):
+        return super().loss(x, condition.masked_fill(untold, torch.nan), level, noise)
 
     def predict(self, y, level, condition):
         told = super().predict(y, level, condition)

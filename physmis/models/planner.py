@@ -19,7 +19,7 @@ class Planner(UNetDiffusion):
     name: ClassVar[str] = "planner"
     given: ClassVar[tuple[int, ...]] = (0, -1)
 
-    def generate(self, n, draw, held, condition):
+    def generate(self, n, noise, held, condition):
         last = self.shape[0] - 1
         held = {-1 if step == last and -1 in self.given else step: value for step, value in held.items()}
         if missing := [step for step in self.given if step not in held]:
@@ -27,7 +27,7 @@ class Planner(UNetDiffusion):
                 f"model '{self.name}' is given the steps {self.given} of a trajectory: "
                 f"clamp must hold {missing}, too"
             )
-        return super().generate(n, draw, held, condition)
+        return super().generate(n, noise, held, condition)
 
 
 @dataclass

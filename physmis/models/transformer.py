@@ -36,13 +36,11 @@ class Mixture(NamedTuple):
         each = -0.5 * z**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)
         return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
 
-    def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
-        shape, device = self.logits.shape[:-1], self.logits.device
-        level = torch.rand((*shape, 1), generator=generator).to(device)
+    def draw(self, level: Float[Tensor, "*n 1"], noise: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
+        """Draws made of uniform numbers, which choose the components, and of standard normal ones."""
         reached = self.logits.softmax(-1).cumsum(-1)
         k = (reached < level * reached[..., -1:]).sum(-1)[..., None, None]
-        noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
-        k = k.expand(*shape, 1, self.mean.shape[-1])
+        k = k.expand(*noise.shape[:-1], 1, noise.shape[-1])
         return (self.mean.gather(-2, k) + self.scale.gather(-2, k) * noise[..., None, :]).squeeze(-2)
 
 
@@ -147,23 +145,36 @@ class Transformer(GenerativeModel):
             steps, channels, self.width, self.layers, self.heads, self.components, conditional
         )
 
-    def loss(self, x, condition, draw):
+    def draws(self, n, draw):
+        return ()
+
+    def loss(self, x, condition):
         return -self.network(x, condition).log_density(x).mean()
 
-    def generate(self, n, draw, held, condition):
+    def noise(self, n, draw, strength=None):
+        steps, channels = self.shape
+        if strength is None or self.resample == "rest":
+            return tuple(part for _ in range(steps) for part in _numbers(draw, n, channels))
+        return *_numbers(draw, n, steps, channels), torch.rand((n, steps, 1), generator=draw)
+
+    def generate(self, n, noise, held, condition):
         steps, channels = self.shape
         x = torch.empty((n, steps, channels), device=self.device)
         empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
         past = [[empty, empty] for _ in range(self.layers)]
         for t in range(steps):
-            drawn = self.network.next(t, x[:, t - 1] if t else None, past, n, condition).draw(draw)
-            x[:, t] = held.get(t, drawn)
+            mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
+            x[:, t] = held.get(t, mixture.draw(*noise[2 * t : 2 * t + 2]))
         return x
 
-    def round_trip(self, x, strength, draw, condition):
+    def round_trip(self, x, strength, noise, condition):
         if self.resample == "rest":
             kept = x.shape[1] - max(1, round(strength * x.shape[1]))
-            return self.generate(len(x), draw, {t: x[:, t] for t in range(kept)}, condition)
-        drawn = self.network(x, condition).draw(draw)
-        chosen = torch.rand(x.shape[:2], generator=draw).to(x.device) < strength
-        return torch.where(chosen[..., None], drawn, x)
+            return self.generate(len(x), noise, {t: x[:, t] for t in range(kept)}, condition)
+        level, normal, chosen = noise
+        return torch.where(chosen < strength, self.network(x, condition).draw(level, normal), x)
+
+
+def _numbers(draw: torch.Generator, *shape: int) -> tuple[Tensor, Tensor]:
+    """What `Mixture.draw` asks for to make an array of this shape."""
+    return torch.rand((*shape[:-1], 1), generator=draw), torch.randn(shape, generator=draw)

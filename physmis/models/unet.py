@@ -80,6 +80,8 @@ class UNet(nn.Module):
         if self.condition is not None:
             e = e + self.condition(condition)
         h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
+        if self.shrink[0].weight.is_contiguous():  # those of several models, stacked, are not channels last
+            h = h.contiguous()
         skips = []
         for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
             skips.append(block(h, e))

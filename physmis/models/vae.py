@@ -10,6 +10,7 @@ both terms with weight 1: a bound on -log p(x) only so.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import GenerativeModel, check_trajectories, embed_condition
+from physmis.models import GenerativeModel, embed_condition
 from physmis.models.mlp import ResidualMLP
 
 FLOOR = 1e-3  # least standard deviation of the decoder, in units of the data's: densities stay finite
@@ -81,22 +82,17 @@ class VAE(GenerativeModel):
     def make_network(self, steps, channels, conditional):
         return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
 
-    def _fit(self, x, rng, condition, weights, progress):
-        super()._fit(x, rng, condition, weights, progress)
-        x = ((check_trajectories(x) - self.mean) / self.scale).to(self.device)
-        c = self._standardised_condition(condition, len(x))
+    def settle(self, x, condition):
         with torch.no_grad():
-            codes = [
-                self.network.encode(x[i : i + 4096], None if c is None else c[i : i + 4096])[0]
-                for i in range(0, len(x), 4096)
-            ]
+            told = itertools.repeat(None) if condition is None else condition.split(4096)
+            codes = [self.network.encode(*part)[0] for part in zip(x.split(4096), told, strict=False)]
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
         if self.active == 0:
             warnings.warn(
                 f"posterior collapse: none of the {self.codes} codes of the VAE carries anything (largest "
                 f"variance of a mean code {self.network.activity.max():.1e}, {ACTIVE} wanted); harmless only "
                 "where a condition tells all about a trajectory",
-                stacklevel=3,
+                stacklevel=5,
             )
 
     @property
@@ -105,8 +101,11 @@ class VAE(GenerativeModel):
         self._check_trained()
         return int((self.network.activity > ACTIVE).sum())
 
-    def loss(self, x, condition, draw):
-        return self.bound(x, condition, torch.randn((len(x), self.codes), generator=draw).to(x.device)).mean()
+    def draws(self, n, draw):
+        return (torch.randn((n, self.codes), generator=draw),)
+
+    def loss(self, x, condition, noise):
+        return self.bound(x, condition, noise).mean()
 
     def bound(
         self, x: Float[Tensor, "n T C"], condition, noise: Float[Tensor, "n codes"]
@@ -118,21 +117,26 @@ class VAE(GenerativeModel):
         divergence = (mean**2 + scale**2 - 1) / 2 - scale.log()
         return (misfit.sum(dim=(1, 2)) + divergence.sum(dim=1)) / x[0].numel()
 
-    def generate(self, n, draw, held, condition):
+    def noise(self, n, draw, strength=None):
+        codes = 1 if strength is None else 2
+        shapes = [(n, self.codes)] * codes + [(n, *self.shape)]
+        return tuple(torch.randn(shape, generator=draw) for shape in shapes)
+
+    def generate(self, n, noise, held, condition):
         if held:
             raise ValueError(
                 "a VAE makes all time steps at once and cannot hold any of them: leave out clamp"
             )
-        return self.decoded(torch.randn((n, self.codes), generator=draw).to(self.device), draw, condition)
+        return self.decoded(*noise, condition)
 
-    def round_trip(self, x, strength, draw, condition):
+    def round_trip(self, x, strength, noise, condition):
         """Encode, draw a code, move it toward the prior by ``strength`` (1: all the way), and decode."""
+        own, fresh, spread = noise
         mean, scale = self.network.encode(x, condition)
-        own, fresh = (torch.randn(mean.shape, generator=draw).to(x.device) for _ in range(2))
         u = (1 - strength**2) ** 0.5 * (mean + scale * own) + strength * fresh
-        return self.decoded(u, draw, condition)
+        return self.decoded(u, spread, condition)
 
-    def decoded(self, u, draw, condition):
+    def decoded(self, u, noise, condition):
         """A draw from p(x | u)."""
         mean, scale = self.network.decode(u, condition)
-        return mean + scale * torch.randn(mean.shape, generator=draw).to(u.device)
+        return mean + scale * noise

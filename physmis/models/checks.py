@@ -1,0 +1,65 @@
+"""What models accept: each check says what was given and what was wanted."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LARGEST = 1e30  # in single precision squares of what is larger overflow early
+
+
+def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
+    """``x`` as a float32 tensor.
+
+    Raises
+    ------
+    ValueError : ``x`` is not of shape (n, T, C) with n >= 1, or holds NaN or infinite values.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or x.size == 0:
+        raise ValueError(f"trajectories of shape (n, T, C) wanted, with at least one of them; got {x.shape}")
+    if not np.isfinite(x).all():
+        bad = int(np.argmin(np.isfinite(x).all(axis=(1, 2))))
+        raise ValueError(f"finite trajectories wanted; number {bad} holds NaN or infinite values")
+    if np.abs(x).max() > LARGEST:
+        raise ValueError(f"values within {LARGEST:g} wanted, for single precision; got {np.abs(x).max():g}")
+    return torch.as_tensor(x, dtype=torch.float32)
+
+
+def check_spread(x: Float[np.ndarray, "n T C"]) -> None:
+    """Raises ValueError where a channel varies, but too little about its mean for single precision."""
+    x = np.asarray(x, dtype=np.float64)
+    spread, size = x.std(axis=(0, 1)), np.abs(x.mean(axis=(0, 1)))
+    for channel in np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-5 * size)):
+        raise ValueError(
+            f"channel {channel} varies by {spread[channel]:g} about {size[channel]:g}, too little for single "
+            "precision: take off its mean first"
+        )
+
+
+def check_count(name: str, value: Any) -> int:
+    """``value`` as an int. Raises ValueError unless it is a whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
+    """``values`` as a float64 tensor. Raises ValueError unless they are ``n`` finite numbers."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (n,):
+        raise ValueError(f"{what} of shape ({n},) wanted, one number a trajectory; got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"finite {what} wanted; number {int(np.argmin(np.isfinite(values)))} is not")
+    return torch.from_numpy(values)
+
+
+def check_generator(rng: Any) -> None:
+    """Raises TypeError unless ``rng`` is a `numpy.random.Generator`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"a numpy Generator wanted, such as np.random.default_rng(0); got {rng!r}")
