@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
-import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +19,9 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from physmis import kernels
+from physmis.fitting import train_together, trained, training
 from physmis.mitigations import InCoordinates, Treatment
-from physmis.models import GenerativeModel, build
+from physmis.models import GenerativeModel
 from physmis.store import Entry, Store, key
 from physmis.tasks import Batch, Task
 
@@ -74,6 +72,12 @@ class Experiment:
         chunks = [run(chunk, root=store and store.root).arrays["x"] for chunk in collections]
         return self.task.batch(np.concatenate(chunks)[: self.data])
 
+    def fitting(self, store: Store | None = None) -> dict[str, Any]:
+        """The arguments of `physmis.models.GenerativeModel.fit`."""
+        data = self.training_set(store)
+        given = self.treatment.fitting(self.task, data) if self.treatment else {"x": data.x}
+        return {**given, "rng": np.random.default_rng([self.seed, FIT])}
+
     @property
     def training_config(self) -> dict[str, Any]:
         """What a trained model depends on."""
@@ -119,7 +123,10 @@ class Experiment:
 
     @property
     def seconds_of_training(self) -> float:
-        """How long training took where it was done, with the making of its data unless collected."""
+        """How long training took where it was done, with the making of its data unless collected.
+
+        Of models that were trained together each has an equal share.
+        """
         return training(self, Store(), "cpu").meta["seconds"]
 
     @property
@@ -349,33 +356,6 @@ class Item(Protocol):
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]: ...
 
 
-def trained(experiment: Experiment, store: Store, device: str) -> GenerativeModel:
-    """The experiment's model, trained now if the store does not hold it."""
-    model = build(**experiment.model.config()).to(device)
-    return model.from_state(training(experiment, store, device).weights)
-
-
-def training(experiment: Experiment, store: Store, device: str) -> Entry:
-    """The weights and losses of the experiment's model, trained now if the store does not hold it."""
-    entry = store.fetch(experiment.training_config)
-    if entry is not None:
-        return entry
-    torch.set_num_threads(1)  # more would change the order of sums, and so the last digits
-    model = build(**experiment.model.config()).to(device)
-    begun = time.perf_counter()
-    data = experiment.training_set(store)
-    given = experiment.treatment.fitting(experiment.task, data) if experiment.treatment else {"x": data.x}
-    rng = np.random.default_rng([experiment.seed, FIT])
-    model.fit(rng=rng, progress=_reporter(f"train {experiment}"), **given)
-    return store.put(
-        experiment.training_config,
-        arrays={"losses": model.losses},
-        weights=model.state(),
-        seconds=time.perf_counter() - begun,
-        device=device,
-    )
-
-
 def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | Landing | Entry:
     """What an item gives, from the store (at ``root`` if given) where it is there."""
     torch.set_num_threads(1)
@@ -401,15 +381,19 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | L
 
     Whatever the store lacks is spread over processes of one thread each: $PHYSMIS_JOBS of them, or one for
     each core. An enclosing `joblib.parallel_config` moves the work elsewhere. Interrupting loses only what is
-    being computed.
+    being computed. With the device "cuda" this process does what asks a network, and before that trains the
+    networks that are alike together.
     """
     store = Store()
     entries = [store.fetch(item.config) for item in items]
-    _collect_first([item for item, entry in zip(items, entries, strict=True) if entry is None], device)
+    lacking = [item for item, entry in zip(items, entries, strict=True) if entry is None]
+    _collect_first(lacking, device)
+    if device == "cuda":
+        _ask_networks([item for item in lacking if item.trains is not None], store, device)
+        lacking = [item for item in lacking if item.trains is None]
     groups: dict[str, list] = {}  # those that share a model go to one worker, which trains it once
-    for item, entry in zip(items, entries, strict=True):
-        if entry is None:
-            groups.setdefault(key(item.training_config), []).append(item)
+    for item in lacking:
+        groups.setdefault(key(item.training_config), []).append(item)
     # Longest first, so that no core is left with a long one at the end.
     work = sorted(groups.values(), key=lambda group: -group[0].cost)
     # Nothing is queued ahead: if this process is killed, its workers fall idle after the model they are at.
@@ -424,7 +408,13 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | L
         run(item, device, store.root) if entry is None else _result(item, entry)
         for item, entry in zip(items, entries, strict=True)
     ]
-    return results, bool(work)
+    return results, any(entry is None for entry in entries)
+
+
+def _ask_networks(items: Sequence[Item], store: Store, device: str) -> None:
+    """Train what ``items`` need, the models that are alike together; then compute them in turn."""
+    train_together((item.trains for item in items), store, device)
+    _run_group(items, device, store.root)
 
 
 def _collect_first(items: Sequence[Item], device: str) -> None:
@@ -446,7 +436,7 @@ def _jobs(work: int) -> int:
     return min(int(given), max(work, 1))
 
 
-def _run_group(group: list[Item], device: str, root: Path) -> None:
+def _run_group(group: Sequence[Item], device: str, root: Path) -> None:
     """`run` in turn, without sending trajectories back between processes: the store holds them.
 
     ``root`` is passed on because a worker keeps the environment that it was born with.
@@ -463,21 +453,3 @@ def _told(part: GenerativeModel | Task) -> str:
         if (value := getattr(part, field.name)) != field.default
     ]
     return part.name + (f"({', '.join(changed)})" if changed else "")
-
-
-def _reporter(label: str) -> Callable[[int, int], None]:
-    """A progress callback that appends to the file $PHYSMIS_PROGRESS, about once a second."""
-    path = os.environ.get("PHYSMIS_PROGRESS")
-    last = -math.inf
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()  # a clock may be set back
-        if path and (now - last >= 1 or done in {0, total}):
-            last = now
-            event = {"label": label, "done": done, "total": total, "unit": "steps", "time": now}
-            # Progress is worth no failure, not that of a full disk either.
-            with contextlib.suppress(OSError), open(path, "a") as file:
-                file.write(json.dumps(event) + "\n")
-
-    return report
