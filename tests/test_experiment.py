@@ -224,6 +224,16 @@ def test_damaged_model_is_trained_again_with_a_warning(store):
     assert files(store.root) == before
 
 
+def test_the_cost_of_a_damaged_model_is_known_after_it_was_trained_again(store):
+    run(TINY)
+    before = files(store.root)
+    (store.path(TINY.training_config) / "weights.safetensors").unlink()
+    (result,), computed = run_all([TINY])  # which needs the samples only
+    with pytest.warns(UserWarning, match="damaged"):
+        assert result.seconds_of_training > 0
+    assert not computed and files(store.root) == before
+
+
 def test_experiments_that_share_a_model_train_it_once(store):
     finer = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, sampler_steps=8))
     results, _ = run_all([TINY, finer, TINY])
