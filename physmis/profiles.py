@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,28 @@ class Profile:
     samples: int
     models: dict[str, dict[str, Any]]
     stamp: str = ""
+
+    def scaled(self, name: str, share: float) -> Profile:
+        """The same networks with a ``share`` of seeds, data, samples and training steps, and stamped figures.
+
+        No size falls below that of the smoke profile.
+        """
+        smoke = PROFILES["smoke"]
+
+        def part(size, least):
+            return max(round(share * size), least)
+
+        return Profile(
+            name=name,
+            stamp=f"{100 * share:g} % OF {self.name.upper()}",
+            seeds=part(self.seeds, smoke.seeds),
+            data=part(self.data, smoke.data),
+            samples=part(self.samples, smoke.samples),
+            models={
+                model: {**sizes, "steps": part(sizes["steps"], smoke.models[model]["steps"])}
+                for model, sizes in self.models.items()
+            },
+        )
 
 
 PROFILES = {
@@ -124,7 +147,15 @@ PROFILES = {
 
 
 def resolve(name: str) -> Profile:
-    """The profile called ``name``. Raises ValueError naming the accepted ones."""
-    if name not in PROFILES:
+    """The profile called ``name``, such as "full", or "full@0.01" for a hundredth of it (`Profile.scaled`).
+
+    Raises ValueError naming the accepted ones.
+    """
+    base, at, share = name.partition("@")
+    if base not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; accepted: {', '.join(PROFILES)}")
-    return PROFILES[name]
+    if not at:
+        return PROFILES[base]
+    if not (re.fullmatch(r"0\.\d+", share) and float(share)):
+        raise ValueError(f"profile {name!r}: a share between 0 and 1 wanted, such as '{base}@0.01'")
+    return PROFILES[base].scaled(name, float(share))

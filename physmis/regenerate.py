@@ -75,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="regenerate", description="Run the notebooks and write their figures."
     )
     parser.add_argument(
-        "--profile", default="standard", help="smoke, workshop, standard (the default) or full"
+        "--profile",
+        default="standard",
+        help="smoke, workshop, standard (the default) or full; full@0.01 for a hundredth of it",
     )
     parser.add_argument("--only", metavar="NN", help="the number of one notebook, such as 03")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")

@@ -307,6 +307,31 @@ def test_profile_sizes_are_positive_and_build_every_model(name):
         assert {key: config[key] for key in sizes} == sizes
 
 
+def test_a_share_of_a_profile_keeps_its_networks_and_falls_below_smoke_in_nothing():
+    full, smoke = resolve("full"), resolve("smoke")
+    for share in (0.5, 0.01, 0.0001):
+        name = f"full@{share:f}"
+        part = resolve(name)
+        assert part.name == name and part.stamp == f"{100 * share:g} % OF FULL"
+        for field in ("seeds", "data", "samples"):
+            wanted = max(round(share * getattr(full, field)), getattr(smoke, field))
+            assert getattr(part, field) == wanted
+        for model, sizes in part.models.items():
+            steps = max(round(share * full.models[model]["steps"]), smoke.models[model]["steps"])
+            assert sizes == {**full.models[model], "steps": steps}
+    assert full == resolve("full") and not full.stamp
+
+
+@pytest.mark.parametrize(
+    "name", ["full@", "full@0", "full@0.0", "full@1.5", "full@1", "full@nan", "full@0.1/x"]
+)
+def test_a_share_outside_of_0_to_1_is_refused(name):
+    with pytest.raises(ValueError, match=f"'{name}': a share between 0 and 1 wanted, such as 'full@0.01'"):
+        resolve(name)
+    with pytest.raises(ValueError, match="unknown profile 'fulll@0.1'.*accepted"):
+        resolve("fulll@0.1")
+
+
 def test_profiles_grow_in_every_size():
     smoke, workshop, standard, full = (resolve(name) for name in ("smoke", "workshop", "standard", "full"))
     for field in ("seeds", "data", "samples"):
