@@ -273,6 +273,16 @@ def test_bootstrap_resamples_seeds_and_rows(between, within):
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.1)
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_bootstrap_of_few_seeds_is_as_wide_as_the_t_interval_of_their_means(count):
+    rng, ratios = np.random.default_rng(4), []
+    for seeds in rng.normal(size=(20, count)):
+        low, high = stats.t.interval(0.95, count - 1, seeds.mean(), stats.sem(seeds))
+        interval = bootstrap(np.mean, list(seeds[:, None]), repeats=200)
+        ratios.append((interval.high - interval.low) / (high - low))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.07)
+
+
 def test_bootstrap_weighs_seeds_equally_and_is_about_trajectories_as_wholes():
     groups = [np.zeros((10, 2)), np.ones((1000, 2))]
     assert bootstrap(np.mean, groups).value == 0.5
