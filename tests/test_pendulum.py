@@ -6,6 +6,7 @@ import heyoka
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import scipy.stats
 import sympy as sp
 import torch
@@ -188,6 +189,19 @@ def test_start_is_microcanonical():
         lambda s: np.cos(s[:, 0] - s[:, 1]), lambda s: s[:, 2] * s[:, 3],
     ):  # fmt: skip
         assert scipy.stats.ks_2samp(what(ours), what(shell)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("m2", [0.25, 9.0])
+def test_above_all_saddles_the_angle_between_the_rods_follows_an_elliptic_integral(m2):
+    """No angle is shut out there: what is left is the root of m1 + m2 sin(angle)^2, whatever the energy."""
+    task = load("pendulum", m2=m2)
+    a1, a2 = task.start(np.full(20_000, 1.5 * task.saddles[-1]), np.random.default_rng(0))[:, :2].T
+    apart = np.mod(a1 - a2, 2 * np.pi)
+
+    def share(angle):
+        return scipy.special.ellipeinc(angle, -m2) / scipy.special.ellipeinc(2 * np.pi, -m2)
+
+    assert scipy.stats.kstest(apart, share).pvalue > 1e-3
 
 
 def test_law_of_states_stays_the_same_in_time():
