@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from physmis.experiment import Experiment, trained
+from physmis.experiment import AsksModel, Experiment, trained
 from physmis.mitigations import Conditioned
 from physmis.store import Store
 
 
 @dataclass(frozen=True)
-class Compatibility:
+class Compatibility(AsksModel):
     """Trajectories that begin (and end) like some of the training set, asked for values of their own.
 
     Attributes
@@ -39,16 +39,6 @@ class Compatibility:
             raise ValueError(f"finite values to ask for, one or more, wanted, got {self.values}")
 
     @property
-    def trains(self) -> Experiment:
-        """The experiment whose model is needed."""
-        return self.of
-
-    @property
-    def training_config(self) -> dict[str, Any]:
-        """The model that it depends on."""
-        return self.of.training_config
-
-    @property
     def config(self) -> dict[str, Any]:
         """What the trajectories depend on."""
         return {
@@ -68,11 +58,6 @@ class Compatibility:
         asked = np.tile(self.values, len(self.rows))
         x = model.sample(len(asked), np.random.default_rng(self.seed), clamp, asked)
         return {"x": x.reshape(len(self.rows), each, *x.shape[1:])}
-
-    @property
-    def cost(self) -> float:
-        """Relative cost of what must be trained, to start the longest first."""
-        return self.of.cost
 
     def __str__(self) -> str:
         return f"{len(self.rows)} starts asked for {len(self.values)} values each, of {self.of}"

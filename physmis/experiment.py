@@ -356,6 +356,27 @@ class Item(Protocol):
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]: ...
 
 
+class AsksModel:
+    """What an item shares that asks the trained model of an experiment ``of``."""
+
+    of: Experiment
+
+    @property
+    def trains(self) -> Experiment:
+        """The experiment whose model is needed."""
+        return self.of
+
+    @property
+    def training_config(self) -> dict[str, Any]:
+        """The model that it depends on."""
+        return self.of.training_config
+
+    @property
+    def cost(self) -> float:
+        """Relative cost of what must be trained, to start the longest first."""
+        return self.of.cost
+
+
 def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | Landing | Entry:
     """What an item gives, from the store (at ``root`` if given) where it is there."""
     torch.set_num_threads(1)

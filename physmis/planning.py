@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
-from physmis.experiment import Experiment, run
+from physmis.experiment import AsksModel, Experiment, run
 from physmis.models import GenerativeModel
 from physmis.models.checks import check_count
 from physmis.store import Store
@@ -111,7 +111,7 @@ def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.
 
 
 @dataclass(frozen=True)
-class Execution:
+class Execution(AsksModel):
     """The first ``plans`` samples of an experiment, executed; or the demonstrations with the same ends."""
 
     of: Experiment
@@ -128,16 +128,6 @@ class Execution:
                 f"model '{self.of.model.name}' is given no start and goal; "
                 "no demonstrations belong to its samples"
             )
-
-    @property
-    def trains(self) -> Experiment:
-        """The experiment whose model is needed."""
-        return self.of
-
-    @property
-    def training_config(self) -> dict[str, Any]:
-        """The model that it depends on."""
-        return self.of.training_config
 
     @property
     def config(self) -> dict[str, Any]:
@@ -157,11 +147,6 @@ class Execution:
             return execute(self.of.task, made.x[: self.plans])
         data = self.of.training_set(store).x
         return execute(self.of.task, data[made.samples.arrays["row"][: self.plans]])
-
-    @property
-    def cost(self) -> float:
-        """Relative cost of what must be trained, to start the longest first."""
-        return self.of.cost
 
     def __str__(self) -> str:
         return f"{self.plans} executions of {self.of}"
