@@ -4,7 +4,9 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -325,6 +327,25 @@ def test_training_depends_on_its_generator_alone(name):
         states.append(model.state())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not all(torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+def test_threads_that_train_at_once_do_not_share_initial_weights():
+    x = two_modes(20, np.random.default_rng(0))
+
+    def weights(seed):
+        return tiny("mlp", steps=1).fit(x, np.random.default_rng(seed)).state()
+
+    alone = [weights(seed) for seed in range(40)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            together = list(threads.map(weights, range(40)))
+    finally:
+        sys.setswitchinterval(before)
+    for one, other in zip(alone, together, strict=True):
+        for name in one:
+            assert torch.equal(one[name], other[name])
 
 
 @every_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ CHUNK = 256  # trajectories whose noise is drawn together when sampling
 AT_ONCE = {"cpu": CHUNK, "cuda": 64 * CHUNK}  # pass through a network: what fits a core's cache, or a card
 BEYOND = 0.01  # of the range of conditions: how far outside of it none is warned of
 Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
+_INITIALISING = threading.Lock()  # initial weights come from a generator that all threads share
 
 
 @dataclasses.dataclass
@@ -161,7 +163,7 @@ class GenerativeModel(ABC):
             if (weights < 0).any() or not weights.any():
                 given = f"values from {weights.min():g} to {weights.max():g}"
                 raise ValueError(f"weights of 0 or more, not all 0, wanted; got {given}")
-        with torch.random.fork_rng(devices=[]):
+        with _INITIALISING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             self.network = self.make_network(*self.shape, self.told is not None).to(self.device)
         told = self._standardised_condition(condition, len(x))
