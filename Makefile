@@ -49,7 +49,7 @@ site: $(READY)
 	$(BIN)/python -m physmis.site
 
 lock:
-	$(UV) pip compile pyproject.toml --extra audit --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
+	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --quiet \
 		--no-emit-index-url --no-header --no-emit-package torch
 	{ echo "# Every package that CI installs, except torch (see requirements-torch.lock)."; \

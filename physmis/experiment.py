@@ -18,15 +18,16 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from physmis import kernels
-from physmis.fitting import train_together, trained, training
+from physmis import cluster, kernels
+from physmis.fitting import reporter, train_together, trained, training
 from physmis.mitigations import InCoordinates, Treatment
 from physmis.models import GenerativeModel
-from physmis.store import Entry, Store, key
+from physmis.store import Entry, Store, StoreError, key
 from physmis.tasks import Batch, Task
 
 # Independent random streams of one seed.
 DATA, FIT, SAMPLE, KERNEL, FRESH = 0, 1, 2, 3, 4
+PATIENCE = 90.0  # seconds; NFS looks anew at a folder after at most 60
 
 
 @dataclass(frozen=True)
@@ -401,9 +402,10 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | L
     """Results in the order of ``items``, and whether any had to be computed.
 
     Whatever the store lacks is spread over processes of one thread each: $PHYSMIS_JOBS of them, or one for
-    each core. An enclosing `joblib.parallel_config` moves the work elsewhere. Interrupting loses only what is
-    being computed. With the device "cuda" this process does what asks a network, and before that trains the
-    networks that are alike together.
+    each core; or over the workers of the Dask scheduler at $PHYSMIS_SCHEDULER. An enclosing
+    `joblib.parallel_config` moves the work elsewhere, too. Interrupting loses only what is being computed.
+    Workers must share the store: StoreError if what they have made does not turn up in it. With the device
+    "cuda" this process does what asks a network, and before that trains the networks that are alike together.
     """
     store = Store()
     entries = [store.fetch(item.config) for item in items]
@@ -417,16 +419,10 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | L
         groups.setdefault(key(item.training_config), []).append(item)
     # Longest first, so that no core is left with a long one at the end.
     work = sorted(groups.values(), key=lambda group: -group[0].cost)
-    # Nothing is queued ahead: if this process is killed, its workers fall idle after the model they are at.
-    done = joblib.Parallel(n_jobs=_jobs(len(work)), pre_dispatch="n_jobs", return_as="generator_unordered")(
-        joblib.delayed(_run_group)(group, device, store.root) for group in work
-    )
-    for _ in tqdm(
-        done, "models", len(work), unit="model", disable="PHYSMIS_PROGRESS" in os.environ or not work
-    ):
-        pass
+    if work:
+        _spread(work, device, store.root)
     results = [
-        run(item, device, store.root) if entry is None else _result(item, entry)
+        _result(item, _arrived(item, store) if entry is None else entry)
         for item, entry in zip(items, entries, strict=True)
     ]
     return results, any(entry is None for entry in entries)
@@ -436,6 +432,32 @@ def _ask_networks(items: Sequence[Item], store: Store, device: str) -> None:
     """Train what ``items`` need, the models that are alike together; then compute them in turn."""
     train_together((item.trains for item in items), store, device)
     _run_group(items, device, store.root)
+
+
+def _spread(work: list[list[Item]], device: str, root: Path) -> None:
+    """`_run_group` of each group, wherever joblib has its workers."""
+    tell = reporter("in all", "models")
+    tell(0, len(work))
+    with cluster.joined() as queue:
+        done = joblib.Parallel(n_jobs=_jobs(len(work)), pre_dispatch=queue, return_as="generator_unordered")(
+            joblib.delayed(_run_group)(group, device, root) for group in work
+        )
+        shown = tqdm(done, "models", len(work), unit="model", disable="PHYSMIS_PROGRESS" in os.environ)
+        for count, _ in enumerate(shown, start=1):
+            tell(count, len(work))
+
+
+def _arrived(item: Item, store: Store) -> Entry:
+    """The entry that a worker has made. A file system that is shared over a network may show it late."""
+    until = time.monotonic() + PATIENCE
+    while (entry := store.fetch(item.config)) is None:
+        if time.monotonic() > until:
+            raise StoreError(
+                f"{item} is done, but {store.root} does not hold it; workers must have this folder in common "
+                "with this process, and the same version of physmis"
+            )
+        time.sleep(0.1)
+    return entry
 
 
 def _collect_first(items: Sequence[Item], device: str) -> None:
@@ -454,7 +476,7 @@ def _jobs(work: int) -> int:
     given = os.environ.get("PHYSMIS_JOBS") or str(joblib.cpu_count())
     if not given.isdecimal() or int(given) < 1:
         raise ValueError(f"PHYSMIS_JOBS is {given!r}; a number of processes, 1 or more, wanted")
-    return min(int(given), max(work, 1))
+    return min(int(given), work)
 
 
 def _run_group(group: Sequence[Item], device: str, root: Path) -> None:

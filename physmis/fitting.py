@@ -76,7 +76,7 @@ def _train(group: list[Prepared], store: Store, device: str) -> list[Entry]:
     others = f" and {len(group) - 1} more" if len(group) > 1 else ""
     begun = time.perf_counter()
     try:
-        train(models, [one.given for one in group], _reporter(f"train {group[0].experiment}{others}"))
+        train(models, [one.given for one in group], reporter(f"train {group[0].experiment}{others}"))
     except Diverged as error:
         raise FloatingPointError(f"{group[error.model].experiment}: {error}") from error
     share = (time.perf_counter() - begun) / len(group)
@@ -92,7 +92,7 @@ def _train(group: list[Prepared], store: Store, device: str) -> list[Entry]:
     ]
 
 
-def _reporter(label: str) -> Callable[[int, int], None]:
+def reporter(label: str, unit: str = "steps") -> Callable[[int, int], None]:
     """A progress callback that appends to the file $PHYSMIS_PROGRESS, about once a second."""
     path = os.environ.get("PHYSMIS_PROGRESS")
     last = -math.inf
@@ -102,8 +102,8 @@ def _reporter(label: str) -> Callable[[int, int], None]:
         now = time.monotonic()  # a clock may be set back
         if path and (now - last >= 1 or done in {0, total}):
             last = now
-            event = {"label": label, "done": done, "total": total, "unit": "steps", "time": now}
-            # Progress is worth no failure, not that of a full disk either.
+            event = {"label": label, "done": done, "total": total, "unit": unit, "time": now}
+            # Progress is worth no failure: the disk may be full, or the run over that a worker began in.
             with contextlib.suppress(OSError), open(path, "a") as file:
                 file.write(json.dumps(event) + "\n")
 

@@ -1,8 +1,9 @@
 """Run the notebooks with papermill, each from its `.py` source: `python -m physmis.regenerate`.
 
 Executed copies go to `figures/<profile>/notebooks/`. Notebooks run one after another; what fans out inside
-them uses `--jobs` processes. Exit code 0 when every notebook ran and every check of its figures and claims
-passed, 1 otherwise, 130 after Ctrl-C.
+them uses `--jobs` processes, or the workers of a Dask scheduler (`--backend dask --scheduler tcp://...`).
+Exit code 0 when every notebook ran and every check of its figures and claims passed, 1 otherwise, 130 after
+Ctrl-C.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import papermill
 import psutil
 from ipykernel.kernelspec import write_kernel_spec
 
-from . import figures, paths, profiles, store, summary
+from . import cluster, figures, paths, profiles, store, summary
 from .contract import load_contract
 from .display import Display
 
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         with tempfile.TemporaryDirectory() as scratch, _signals():
-            _set_environment(Path(scratch), options.jobs)
+            _set_environment(Path(scratch), options)
             outcomes = [_run(source, options, Path(scratch)) for source in sources]
     except KeyboardInterrupt as interrupt:
         print("\nregenerate: stopped; stages that were complete are in the store", file=sys.stderr)
@@ -81,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", metavar="NN", help="the number of one notebook, such as 03")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
+    parser.add_argument("--backend", metavar="dask", help="who does the work instead of processes here: dask")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://10.0.0.1:8786"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the first training seed (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
     parser.add_argument(
@@ -99,6 +104,7 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
+    _check_backend(options)
     if options.save_outputs and profiles.resolve(options.profile).stamp:
         raise ValueError(
             f"--save-outputs is refused for the {options.profile} profile: its figures are no results"
@@ -112,12 +118,25 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise ValueError(f"the contract and {folder} do not name the same notebooks: {', '.join(unlike)}")
     for path in sources.values():
         _check_parameters(path)
-    if options.only is None:
-        return list(sources.values())
     numbers = {name[:2]: path for name, path in sources.items()}
-    if options.only not in numbers:
+    if options.only is not None and options.only not in numbers:
         raise ValueError(f"--only is {options.only!r}; accepted are {', '.join(numbers)}")
-    return [numbers[options.only]]
+    if options.scheduler is not None:  # last, as it may take a while
+        cluster.check(options.scheduler)
+    return list(sources.values()) if options.only is None else [numbers[options.only]]
+
+
+def _check_backend(options: argparse.Namespace) -> None:
+    if options.backend not in {None, "dask"}:
+        raise ValueError(f"--backend is {options.backend!r}; accepted is dask")
+    if options.backend is None and options.scheduler is not None:
+        raise ValueError("--scheduler is for --backend dask, which was not given")
+    if options.backend is not None and options.scheduler is None:
+        raise ValueError("--backend dask wants --scheduler, an address such as tcp://10.0.0.1:8786")
+    if options.backend is not None and options.jobs is not None:
+        raise ValueError(
+            "--jobs counts processes of this machine; with --backend dask, its workers do the work"
+        )
 
 
 def _check_parameters(source: Path) -> None:
@@ -130,7 +149,7 @@ def _check_parameters(source: Path) -> None:
         raise ValueError(f"{source.name} has the parameters {sorted(names)}; wanted are {sorted(PARAMETERS)}")
 
 
-def _set_environment(scratch: Path, jobs: int | None) -> None:
+def _set_environment(scratch: Path, options: argparse.Namespace) -> None:
     # Kernels inherit this. They use this interpreter, whatever kernels and start-up files the user has.
     write_kernel_spec(scratch / "kernels" / "python3", extra_arguments=["--log-level=ERROR"])
     os.environ["JUPYTER_PATH"] = str(scratch)
@@ -141,8 +160,10 @@ def _set_environment(scratch: Path, jobs: int | None) -> None:
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["PHYSMIS_PROGRESS"] = str(scratch / "progress")
-    if jobs is not None:
-        os.environ["PHYSMIS_JOBS"] = str(jobs)
+    if options.jobs is not None:
+        os.environ["PHYSMIS_JOBS"] = str(options.jobs)
+    if options.scheduler is not None:
+        os.environ["PHYSMIS_SCHEDULER"] = options.scheduler
 
 
 @contextlib.contextmanager

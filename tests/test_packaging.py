@@ -45,7 +45,7 @@ def test_environment_and_project_agree():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge"]
     packages = [item for item in environment["dependencies"] if isinstance(item, str)]
-    assert {"pip": ["-e .[audit,maze]"]} in environment["dependencies"]
+    assert {"pip": ["-e .[audit,cluster,maze]"]} in environment["dependencies"]
     conda = ranges(packages)
     assert conda.pop("pip") == SpecifierSet()
     assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
