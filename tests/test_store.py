@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -253,3 +254,35 @@ def test_two_processes_may_put_the_same_entry(tmp_path):
     x = Store(tmp_path).fetch(CONFIG).arrays["x"]
     assert len(x) == 100_000 and x[0] in (0, 1) and np.all(x == x[0])
     assert list((tmp_path / "unfinished").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["arrays.npz", "weights.safetensors", "meta.json"]))
+)
+def test_an_entry_that_is_copied_file_by_file_is_seen_wholly_or_set_aside(tmp_path, order):
+    put(tmp_path / "from")
+    source, there = (Store(tmp_path / name).path(CONFIG) for name in ("from", "to"))
+    for count in range(3):
+        there.mkdir(parents=True)
+        for name in order[:count]:
+            shutil.copy(source / name, there)
+        with pytest.warns(UserWarning, match="set aside"):
+            assert Store(tmp_path / "to").fetch(CONFIG) is None
+    shutil.copytree(source, there)
+    assert Store(tmp_path / "to").fetch(CONFIG).meta == Store(tmp_path / "from").fetch(CONFIG).meta
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "weights.safetensors"])
+def test_an_entry_that_mixes_files_of_two_machines_is_set_aside(tmp_path, name):
+    put(tmp_path / "one")
+    Store(tmp_path / "other").put(
+        CONFIG,
+        arrays={"x": ARRAYS["x"] + 1e-7},
+        weights={"layer.weight": WEIGHTS["layer.weight"] + 1e-6},
+        seconds=2.0,
+        device="cpu",
+    )
+    one, other = (Store(tmp_path / root).path(CONFIG) for root in ("one", "other"))
+    shutil.copy(other / name, one)
+    with pytest.warns(UserWarning, match=f"{name} does not match its checksum"):
+        assert Store(tmp_path / "one").fetch(CONFIG) is None
