@@ -64,7 +64,7 @@ licences: $(READY)
 newest:
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/pip install -q -c $(KEEP) -e '.[audit,dev,maze,site]'
+	$(NEWEST)/bin/pip install -q -c $(KEEP) -e '.[audit,cluster,dev,maze,site]'
 	$(NEWEST)/bin/pip list
 	@echo "Newer still, and held back by a range:"; $(NEWEST)/bin/pip list --outdated
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/pytest -n 2

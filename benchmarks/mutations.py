@@ -45,8 +45,8 @@ MUTATIONS = (
     Mutation(
         "floor of all seeds pooled",
         "physmis/drift.py",
-        "tv(bin_of(z, edges)), prior, n, data)",
-        "tv(bin_of(z, edges)), prior, n * len(groups), data)",
+        "_tv_floor(tuple(prior.cdf(edges).tolist()), n, data)",
+        "_tv_floor(tuple(prior.cdf(edges).tolist()), n * len(groups), data)",
         ("tests/test_drift.py", "-k", "not covers"),
     ),
     Mutation(
