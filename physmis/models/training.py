@@ -219,10 +219,12 @@ def optimise(
 
 def _check_finite(losses: Float[np.ndarray, "some *models"], before: int, steps: int, rate: float) -> None:
     """Raises `Diverged` where a loss is not finite; ``before`` steps came before the first."""
-    if (bad := np.argwhere(~np.isfinite(losses))).size:
-        step, model = (*bad[0], 0)[:2]
-        raise Diverged(
-            f"training diverged at step {before + step + 1} of {steps}: the loss is {losses[tuple(bad[0])]}. "
-            f"Try a rate below {rate:g}",
-            int(model),
-        )
+    if np.isfinite(losses).all():
+        return
+    bad = np.argwhere(~np.isfinite(losses))[0]
+    step, model = (*bad, 0)[:2]
+    raise Diverged(
+        f"training diverged at step {before + step + 1} of {steps}: the loss is {losses[tuple(bad)]}. "
+        f"Try a rate below {rate:g}",
+        int(model),
+    )
