@@ -20,7 +20,7 @@ import psutil
 
 from physmis import figures, paths
 
-BETWEEN = (3.0, 40.0)  # seconds from the start of an attempt to its end by SIGKILL
+SOONEST = 3.0  # seconds after which a run may be killed
 PERIOD = 30.0  # seconds between two lines of progress
 # All but meta.json and the manifest, which tell of wall times.
 COMPARED = ("store/*/??/*/arrays.npz", "store/*/??/*/weights.safetensors", "figures/smoke/*.npz")
@@ -95,19 +95,22 @@ def _kill(process: subprocess.Popen) -> None:
     psutil.wait_procs(family)
 
 
-def killed(place: Place, numbers: list[str], kills: int, rng: np.random.Generator) -> list[str]:
+def killed(
+    place: Place, numbers: list[str], kills: int, latest: float, rng: np.random.Generator
+) -> list[str]:
     """Kill each notebook's run in turn, ``kills`` times in all, and then let everything come to its end.
 
-    Returns when each kill came. A run that ends before is repeated, to be killed sooner.
+    Each kill comes within ``latest`` seconds. A run that ends before is repeated, to be killed sooner.
+    Returns when they came.
     """
     moments = []
     for i in range(kills):
-        number, longest = numbers[i * len(numbers) // kills], BETWEEN[1]
+        number, longest = numbers[i * len(numbers) // kills], max(SOONEST, latest)
         while True:
-            moment, before = rng.uniform(BETWEEN[0], longest), place.seconds
+            moment, before = rng.uniform(SOONEST, longest), place.seconds
             if not place.run("--jobs", "2", "--only", number, limit=moment):
                 break
-            longest = max(BETWEEN[0], min(longest, place.seconds - before))
+            longest = max(SOONEST, min(longest, place.seconds - before))
         moments.append(f"{number} after {moment:.1f} s")
         print(f"  kill {i + 1} of {kills}: notebook {moments[-1]}, {len(place.contents())} files", flush=True)
     for number in numbers:
@@ -134,11 +137,11 @@ def main() -> int:
         "`--jobs 4`": lambda place: place.run("--jobs", "4", *whole),
         "one by one, the last first": lambda place: [place.run("--only", n) for n in reversed(numbers)],
         f"killed {options.kills} times, each time resumed": lambda place: moments.extend(
-            killed(place, numbers, options.kills, np.random.default_rng(options.seed))
+            killed(place, numbers, options.kills, first.seconds / len(numbers), rng)
         ),
     }
-    root = Path(tempfile.mkdtemp(prefix="soak-"))
-    rows, different, wanted = [], [], None
+    root, rng = Path(tempfile.mkdtemp(prefix="soak-")), np.random.default_rng(options.seed)
+    rows, different, first = [], [], None
     for i, (name, work) in enumerate(ways.items()):
         print(f"[{i + 1} of {len(ways)}] {name}", flush=True)
         place = Place(root / str(i))
@@ -147,11 +150,12 @@ def main() -> int:
         except Failed as error:
             print(f"FAILED {error}\nits files are in {place.folder}", file=sys.stderr)
             return 1
-        found = place.contents()
-        wanted = found if wanted is None else wanted
+        first = first or place
+        found, wanted = place.contents(), first.contents()
         unlike = [path for path in sorted(found | wanted) if found.get(path, 0) != wanted.get(path, 0)]
         different += [f"{name}: {path}" for path in unlike]
-        rows.append(f"| {name} | {len(found | wanted)} | {len(unlike) if i else '-'} | {place.seconds:.0f} |")
+        count = "-" if place is first else len(unlike)
+        rows.append(f"| {name} | {len(found | wanted)} | {count} | {place.seconds:.0f} |")
     text = "\n".join(
         [
             "# Latest soak",

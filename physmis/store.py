@@ -118,7 +118,7 @@ def write(path: Path, data: bytes) -> None:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:  # of a full disk the system does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def versions() -> dict[str, str]:
