@@ -97,7 +97,7 @@ def accepted(expression):
 
 def licence(name, told):
     """SPDX expression of the licence that a package's metadata tell; ValueError unless it is accepted."""
-    said = told["License-Expression"] or _field(told) or _classifiers(told)
+    said = told.get("License-Expression") or _field(told) or _classifiers(told)
     expression = SAID.get(said, said)
     if not accepted(expression):
         raise ValueError(f"{name}: its metadata say {said!r}; docs/licences.py tells what is accepted")
@@ -105,7 +105,7 @@ def licence(name, told):
 
 
 def _field(told):
-    first, *more = (told["License"] or "").strip().split("\n")
+    first, *more = (told.get("License") or "").strip().split("\n")
     whole_text = more and first not in SAID
     return "" if whole_text or first == "UNKNOWN" else first
 

@@ -1,4 +1,3 @@
-import hashlib
 import itertools
 import json
 import multiprocessing
@@ -146,28 +145,6 @@ def test_damaged_entries_are_set_aside_and_rebuilt(tmp_path, damage):
     assert not folder.exists() and len(list((tmp_path / "damaged").iterdir())) == 1
     put(tmp_path)
     assert Store(tmp_path).fetch(CONFIG) is not None
-
-
-class Harm:
-    """What unpickling this runs makes a folder."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-def test_an_entry_with_right_checksums_is_not_unpickled(tmp_path):
-    put(tmp_path)
-    folder = Store(tmp_path).path(CONFIG)
-    np.savez(folder / "arrays.npz", x=np.array([Harm(tmp_path / "harm")], dtype=object))
-    meta = json.loads((folder / "meta.json").read_text())
-    meta["sha256"]["arrays.npz"] = hashlib.sha256((folder / "arrays.npz").read_bytes()).hexdigest()
-    (folder / "meta.json").write_text(json.dumps(meta))
-    with pytest.warns(UserWarning, match="allow_pickle=False"):
-        assert Store(tmp_path).fetch(CONFIG) is None
-    assert not (tmp_path / "harm").exists()
 
 
 def test_swapped_entries_are_noticed(tmp_path):

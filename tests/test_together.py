@@ -4,6 +4,7 @@ import _thread
 import dataclasses
 import json
 import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -302,8 +303,12 @@ def test_interrupted_training_leaves_the_store_as_it_was(store):
         _thread.interrupt_main()
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        train_together(long, store, "cpu")
+    before_this = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process behind may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_together(long, store, "cpu")
+    finally:
+        signal.signal(signal.SIGINT, before_this)
     assert sorted(store.root.rglob("*")) == before
 
 
