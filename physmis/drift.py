@@ -16,6 +16,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
+from physmis import checks
+
 REPEATS = 400  # resamples of a bootstrap
 
 
@@ -41,29 +43,39 @@ def histogram(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> F
     ------
     ValueError : ``z`` is empty or not finite, ``edges`` do not ascend, or a value lies outside of them.
     """
-    z, edges = np.asarray(z, dtype=float), np.asarray(edges, dtype=float)
-    if z.ndim != 1 or z.size == 0:
-        raise ValueError(f"a non-empty vector of values wanted, got shape {z.shape}")
-    if not np.isfinite(z).all():
-        raise ValueError(f"finite values wanted; {np.sum(~np.isfinite(z))} of {z.size} are NaN or infinite")
-    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError("bin edges must ascend strictly, and there must be two at least")
+    bins = bin_of(z, edges)
+    return np.bincount(bins, minlength=len(edges) - 1) / bins.size
+
+
+def bin_of(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Int[np.ndarray, "n"]:
+    """Number of the bin that holds each of ``z``; the last bin includes its upper edge.
+
+    Raises
+    ------
+    ValueError : what `histogram` refuses.
+    """
+    z, edges = checks.values(z), checks.edges(edges)
     if z.min() < edges[0] or z.max() > edges[-1]:
         raise ValueError(
             f"values from {z.min():.4g} to {z.max():.4g} do not fit into "
             f"bins from {edges[0]:.4g} to {edges[-1]:.4g}"
         )
-    return np.bincount(bin_of(z, edges), minlength=edges.size - 1) / z.size
+    return _bin_of(z, edges)
 
 
-def bin_of(z, edges):
-    """Number of the bin that holds each of ``z``; the last bin includes its upper edge."""
+def _bin_of(z, edges):
+    """`bin_of` without checks, for many times."""
     return np.minimum(np.searchsorted(edges, z, side="right") - 1, edges.size - 2)
 
 
 def prior_mass(prior: Any, edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
-    """Probability of each bin under ``prior``, a frozen `scipy.stats` distribution."""
-    return np.diff(prior.cdf(edges))
+    """Probability of each bin under ``prior``, a frozen `scipy.stats` distribution.
+
+    Raises
+    ------
+    ValueError : ``edges`` do not ascend.
+    """
+    return np.diff(prior.cdf(checks.edges(edges)))
 
 
 def total_variation(p: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... bins"]) -> Any:
@@ -73,21 +85,42 @@ def total_variation(p: Float[np.ndarray, "... bins"], q: Float[np.ndarray, "... 
     ------
     ValueError : the two have different bins, or either is not a law (negative, or not summing to 1).
     """
-    p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
-    if p.shape[-1:] != q.shape[-1:]:
-        raise ValueError(f"laws over the same bins wanted, got {p.shape[-1]} and {q.shape[-1]} bins")
-    _check_law("first argument", p)
-    _check_law("second argument", q)
+    p, q = _laws(p, q)
     return 0.5 * np.abs(p - q).sum(axis=-1)
 
 
-def _check_law(name, law):
-    if not (law >= 0).all() or not np.allclose(law.sum(axis=-1), 1):
-        raise ValueError(f"the {name} is not a law: shares must be at least 0 and sum to 1")
+def _laws(*given, least=0.0):
+    """Laws over the same bins, in float64, and of shapes that go together; no share below ``least``."""
+    places = ("first", "second", "third")
+    laws = [_law_given(law, f"{place} argument", least) for place, law in zip(places, given, strict=False)]
+    if len({law.shape[-1] for law in laws}) > 1:
+        bins = " and ".join(str(law.shape[-1]) for law in laws)
+        raise ValueError(f"laws over the same bins wanted, got {bins} bins")
+    shapes = [law.shape for law in laws]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ValueError(f"as many laws wanted in each array, or a single one, got {shapes}") from error
+    return laws
+
+
+def _law_given(given, name, least=0.0):
+    law = np.asarray(checks.real(given, name), dtype=float)
+    if law.size == 0 or law.ndim == 0:
+        raise ValueError(f"the {name} is not a law: shares of one bin at least wanted, got shape {law.shape}")
+    if not (np.isfinite(law) & (law >= least)).all() or not np.allclose(law.sum(axis=-1), 1):
+        raise ValueError(f"the {name} is not a law: shares must be at least {least:g} and sum to 1")
+    return law
 
 
 def wasserstein(z: Float[np.ndarray, "n"], prior: Any) -> float:
-    """Wasserstein-1 distance, in the unit of ``z``, between a sample and the prior's n midpoint quantiles."""
+    """Wasserstein-1 distance, in the unit of ``z``, between a sample and the prior's n midpoint quantiles.
+
+    Raises
+    ------
+    ValueError : ``z`` is empty or not finite.
+    """
+    z = checks.sized(checks.values(z), "values")
     return _mean_gap(z, _midpoints(prior, len(z)))
 
 
@@ -122,7 +155,7 @@ def _tv_floor(levels, n, data):
     """`sampling_floor` of the total variation over bins that end at these ``levels`` of the prior's cdf."""
     levels = np.array(levels)
     p, uniform = np.diff(levels), scipy.stats.uniform()
-    return sampling_floor(lambda u: _tv(p, bin_of(u, levels)), uniform, n, data)
+    return sampling_floor(lambda u: _tv(p, _bin_of(u, levels)), uniform, n, data)
 
 
 @lru_cache(maxsize=4)
@@ -134,7 +167,7 @@ def _drawn_quantiles(n, data, repeats):
 
 def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As many rows of ``group``, drawn with replacement."""
-    return group[rng.integers(len(group), size=len(group))]
+    return np.asarray(group)[rng.integers(len(group), size=len(group))]
 
 
 def bootstrap(
@@ -155,8 +188,9 @@ def bootstrap(
 
     Raises
     ------
-    ValueError : no groups, or an empty one.
+    ValueError : no groups, or an empty one.    TypeError : a group is no sequence of rows.
     """
+    _check_groups(groups)
     if len(groups) == 0 or any(len(group) == 0 for group in groups):
         raise ValueError("at least one group wanted, and at least one row in each")
     rng = np.random.default_rng(0)
@@ -182,6 +216,11 @@ def _interval(each, chosen, drawn):
     low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
     ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)
     return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
+
+
+def _check_groups(groups):
+    if not np.iterable(groups) or not all(map(np.iterable, groups)):
+        raise TypeError(f"a list of groups of rows wanted, one a seed, got {groups!r}")
 
 
 @dataclass(frozen=True)
@@ -264,7 +303,10 @@ def assess(
     Raises
     ------
     ValueError : the seeds have samples of different size, or values or bins that `histogram` refuses.
+    TypeError : a group is no array of numbers.
     """
+    _check_groups(groups)
+    groups, edges = [checks.values(group) for group in groups], checks.edges(edges)
     sizes = {len(group) for group in groups}
     if len(sizes) != 1:
         raise ValueError(f"equally many values from each seed wanted, got {sorted(sizes)}")
@@ -296,7 +338,16 @@ def drift_correlation(
     """Pearson correlation over bins of the forecast drift f - p with the observed drift q - p.
 
     0 where either drift is none to rounding, as that of the forecast f = p, which tells nothing.
+
+    Raises
+    ------
+    ValueError : what `total_variation` refuses, but for negative shares: a drift may be turned round.
     """
+    return _correlation(*_laws(f, q, p, least=-np.inf))
+
+
+def _correlation(f, q, p):
+    """`drift_correlation` without checks, for many times."""
 
     def unit(drift):
         # A difference of two laws sums to 0, so nothing has to be centred.
@@ -331,7 +382,24 @@ def wasserstein_binned(
 
     That is the trapezoid rule for the area between the distribution functions. The mass of an open end bin
     is taken at the outermost finite edge.
+
+    Raises
+    ------
+    ValueError : what `total_variation` refuses; or ``edges`` do not ascend, are not those of as many bins, or
+        all infinite.
     """
+    f, q = _laws(f, q)
+    edges = checks.edges(edges)
+    if len(edges) != f.shape[-1] + 1 or not np.isfinite(edges).any():
+        raise ValueError(
+            f"{f.shape[-1] + 1} edges wanted for {f.shape[-1]} bins, one of them finite, got {edges}"
+        )
+    checks.sized(edges[np.isfinite(edges)], "bin edges")
+    return _gap_over_bins(f, q, edges)
+
+
+def _gap_over_bins(f, q, edges):
+    """`wasserstein_binned` without checks, for many times."""
     finite = edges[np.isfinite(edges)]
     edges = np.clip(edges, finite.min(), finite.max())
     centres = (edges[1:] + edges[:-1]) / 2
@@ -358,7 +426,7 @@ def noise_ceiling(drift: Drift, splits: int = 50) -> float:
     for _ in range(splits):
         for values in rng.permuted(drift.bins, axis=1):
             one, other = (_law(half, len(drift.p)) for half in np.array_split(values, 2))
-            found.append(drift_correlation(one, other, drift.p))
+            found.append(_correlation(one, other, drift.p))
     # The mean is corrected, not each r: the correction has a pole at -1, near which single splits can come.
     r = max(float(np.mean(found)), 0.0)
     return 2 * r / (1 + r)
@@ -392,8 +460,8 @@ def score(forecasts: Float[np.ndarray, "*seeds bins"], drift: Drift) -> Score:
         tv, drifted = (0.5 * np.abs(law - q).sum(axis=-1) for law in (f, p))  # laws all, so nothing to check
         if not np.all(drifted > 0):
             raise ValueError("there is no drift to forecast: the observed law is the prior")
-        w1 = wasserstein_binned(f, q, drift.edges)
-        return np.stack([drift_correlation(f, q, p), 1 - tv / drifted, tv, w1], axis=-1)
+        w1 = _gap_over_bins(f, q, drift.edges)
+        return np.stack([_correlation(f, q, p), 1 - tv / drifted, tv, w1], axis=-1)
 
     correlation, skilled, tv, w1 = _over_seeds(all_four, f, drift)
     return Score(correlation, drift.ceiling, skilled, tv, w1)
@@ -411,7 +479,7 @@ def advantage(
     pairs = np.stack([_forecasts(a, drift), _forecasts(b, drift)], axis=1)
 
     def difference(pair, q):
-        of_a, of_b = (drift_correlation(pair[..., i, :], q, drift.p) for i in (0, 1))
+        of_a, of_b = (_correlation(pair[..., i, :], q, drift.p) for i in (0, 1))
         return of_a - of_b
 
     return _over_seeds(difference, pairs, drift)
@@ -419,10 +487,9 @@ def advantage(
 
 def _forecasts(forecasts, drift):
     """The forecasts, checked, one a seed: (seeds, bins)."""
-    f = np.asarray(forecasts, dtype=float)
+    f = _law_given(forecasts, "forecast")
     if f.shape not in (drift.p.shape, drift.q.shape):
         raise ValueError(f"forecasts of shape {drift.p.shape} or {drift.q.shape} wanted, got {f.shape}")
-    _check_law("forecast", f)
     return np.broadcast_to(f, drift.q.shape)
 
 

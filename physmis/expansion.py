@@ -32,6 +32,8 @@ from scipy.special import ndtr
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
+from physmis import checks
+
 CHUNK = 2**18  # numbers in flight: keeps memory flat however many trajectories are given
 ROUNDING = 1e-6  # of the largest entry: what a covariance computed in float32 may lack in symmetry or sign
 ELSE = "the Monte Carlo route, physmis.kernels.induced_transition, needs no derivatives"
@@ -58,8 +60,8 @@ def bias_and_blur(
     TypeError : ``measure`` fails on tensors, or what it returns carries no gradient.
     ValueError : it returns no scalar, or its derivatives are not finite; ``x`` or ``covariance`` is unusable.
     """
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 3 or x.size == 0 or not np.isfinite(x).all():
+    x = checks.trajectories(x)
+    if len(x) == 0:
         raise ValueError(f"finite trajectories of shape (n, T, C), one at least, wanted, got shape {x.shape}")
     rows = torch.from_numpy(x)
     root = torch.from_numpy(_root(covariance, x[0].size)).reshape(-1, *x.shape[1:])
@@ -95,13 +97,14 @@ def bias_and_blur(
 
 def _root(covariance, size):
     """Rows r_k, one for each eigenvalue of S above 0, for which S is the sum of r_k r_k'."""
-    S = np.asarray(covariance, dtype=np.float64)
+    S = np.asarray(checks.real(covariance, "covariance"), dtype=np.float64)
     if S.ndim == 0:
         if not (np.isfinite(S) and S > 0):
             raise ValueError(f"the scale of the deviations is {S}; a finite number above 0 wanted")
         return S * np.eye(size)
     if S.shape != (size, size) or not np.isfinite(S).all():
         raise ValueError(f"a finite covariance of shape ({size}, {size}) = (T C, T C) wanted, got {S.shape}")
+    checks.sized(S, "covariance", least=1 / checks.LARGEST)
     slack = ROUNDING * np.abs(S).max()
     if np.abs(S - S.T).max() > slack:
         raise ValueError(
@@ -131,17 +134,20 @@ def expand(
     ------
     ValueError : the three are not finite vectors of one size, a blur is negative, or edges do not ascend.
     """
-    z, bias, blur, edges = (np.asarray(values, dtype=float) for values in (z, bias, blur, edges))
+    z, bias, blur = (
+        np.asarray(checks.sized(checks.real(given, "values"), "values"), dtype=float)
+        for given in (z, bias, blur)
+    )
+    edges = checks.edges(edges)
     if z.ndim != 1 or z.size == 0 or not z.shape == bias.shape == blur.shape:
         raise ValueError(
             "non-empty vectors z, bias and blur of one size wanted, "
             f"got shapes {z.shape}, {bias.shape} and {blur.shape}"
         )
-    if not (np.isfinite(z + bias + blur).all() and (blur >= 0).all()):
-        raise ValueError("finite z, bias and blur wanted, and no negative blur")
-    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError("bin edges must ascend strictly, and there must be two at least")
-    edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
+    if not (blur >= 0).all():
+        raise ValueError(f"no negative blur wanted, got {blur.min():g}")
+    with np.errstate(over="ignore"):
+        edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
     total, step = np.zeros(edges.size), max(1, CHUNK // edges.size)
     for i in range(0, z.size, step):
         part = slice(i, i + step)
@@ -163,9 +169,17 @@ def drift_density(
     """q - p = -(b p)' + (D p)'' / 2 at points ``z``, in the inverse unit of z.
 
     ``b``, ``D`` and ``p`` are smooth torch functions of a scalar tensor z: bias, blur and density.
+
+    Raises
+    ------
+    ValueError : ``z`` is no vector of finite values, or the result is not finite at some of them.
     """
+    z = checks.sized(checks.values(z), "values")
 
     def flux(y):
         return b(y) * p(y) - grad(lambda u: D(u) * p(u))(y) / 2
 
-    return -vmap(grad(flux))(torch.as_tensor(np.asarray(z, dtype=np.float64))).numpy()
+    density = -vmap(grad(flux))(torch.tensor(z)).numpy()
+    if not np.isfinite(density).all():
+        raise ValueError("b, D and p with finite derivatives at all z wanted; some are NaN or infinite")
+    return density

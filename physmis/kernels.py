@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from physmis.drift import bin_of, histogram
+from physmis import checks
+from physmis.drift import bin_of
 
 CHUNK = 4096  # trajectories deviated and measured at once: keeps memory flat however many are given
 Trajectories = Float[np.ndarray, "n T C"]
@@ -45,10 +46,13 @@ class IsotropicKernel(Kernel):
     spread: Any = 1.0
 
     def __post_init__(self):
-        check_positive(scale=self.scale, spread=self.spread)
+        checks.positive(scale=self.scale, spread=self.spread)
 
     def deviate(self, x, rng):
-        return x + self.scale * np.asarray(self.spread) * rng.standard_normal(x.shape)
+        x, spread = checks.trajectories(x), checks.real(self.spread, "spread")
+        if spread.shape not in ((), (x.shape[2],)):
+            raise ValueError(f"a spread of shape () or ({x.shape[2]},) wanted, got {spread.shape}")
+        return x + self.scale * spread * rng.standard_normal(x.shape)
 
 
 class References:
@@ -60,12 +64,13 @@ class References:
     """
 
     def __init__(self, data: Trajectories):
-        self.data = np.ascontiguousarray(data, dtype=np.float32)
-        if self.data.ndim != 3 or len(self.data) < 2 or not np.isfinite(self.data).all():
+        data = checks.trajectories(data)
+        if len(data) < 2:
             raise ValueError(
-                "finite trajectories of shape (N, T, C) with N of 2 or more wanted, "
-                f"got shape {np.shape(data)}"
+                f"trajectories of shape (N, T, C) with N of 2 or more wanted, got shape {data.shape}"
             )
+        checks.spread(checks.sized(data, "trajectories", largest=checks.SINGLE))
+        self.data = np.ascontiguousarray(data, dtype=np.float32)
         # In float64, as a channel may vary little about a large value.
         self.spread = np.maximum(self.data.std(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32)
         self._origin = self.data.mean(axis=0, dtype=np.float64)
@@ -89,11 +94,12 @@ class References:
 
     def in_blocks(self, pick: Callable[[torch.Tensor], torch.Tensor], x: Trajectories) -> np.ndarray:
         """``pick`` of the `half_squares` of a few rows of ``x`` at a time, joined: memory stays flat."""
-        x = np.asarray(x, dtype=np.float32)
-        if x.shape[1:] != self.data.shape[1:] or len(x) == 0 or not np.isfinite(x).all():
+        x = checks.trajectories(x)
+        if x.shape[1:] != self.data.shape[1:] or len(x) == 0:
             raise ValueError(
-                f"one finite trajectory or more of shape {self.data.shape[1:]} wanted, got shape {x.shape}"
+                f"one trajectory or more of shape {self.data.shape[1:]} wanted, got shape {x.shape}"
             )
+        x = checks.sized(x, "trajectories", largest=checks.SINGLE).astype(np.float32)
         rows = max(1, 10_000_000 // len(self.data))  # 10 million distances are 40 MiB
         return np.concatenate(
             [pick(self.half_squares(x[i : i + rows])).numpy() for i in range(0, len(x), rows)]
@@ -156,7 +162,7 @@ class ExchangeKernel(Kernel):
     """
 
     def __init__(self, references: Trajectories, width: float):
-        check_positive(width=width)
+        checks.positive(width=width)
         self.references, self.width = References(references), width
 
     def deviate(self, x, rng):
@@ -184,7 +190,7 @@ class TangentKernel(Kernel):
     """
 
     def __init__(self, data: Trajectories, reach: float, share: float = 0.05):
-        check_positive(reach=reach)
+        checks.positive(reach=reach)
         if not 0 < share <= 1:
             raise ValueError(f"share in (0, 1] wanted, got {share}")
         self.references, self.reach = References(data), reach
@@ -196,7 +202,7 @@ class TangentKernel(Kernel):
             near = half.topk(self.count, largest=False).indices
             return near.gather(1, torch.from_numpy(rng.integers(self.count, size=(len(half), 3))))
 
-        data = self.references.data
+        x, data = checks.real(x, "trajectories"), self.references.data
         i, j, k = self.references.in_blocks(pick, x).T
         blur, pull = data[i] - data[j], data[k] - x
         square = self._squares(x - self.centre) * self.reach**2
@@ -221,6 +227,7 @@ class HeldEnds(Kernel):
     kernel: Kernel
 
     def deviate(self, x, rng):
+        x = checks.real(x, "trajectories")
         error = self.kernel.deviate(x, rng) - x
         share = np.linspace(0, 1, x.shape[1])[:, None]
         return x + error - (1 - share) * error[:, :1] - share * error[:, -1:]
@@ -260,9 +267,10 @@ class PilotKernel(Kernel):
     scale: float
 
     def __post_init__(self):
-        check_positive(scale=self.scale)
+        checks.positive(scale=self.scale)
 
     def deviate(self, x, rng):
+        x = checks.real(x, "trajectories")
         return x + self.scale * (self.pilot.perturb(x, self.strength, rng) - x)
 
 
@@ -295,14 +303,17 @@ def induced_transition(
 
     Raises
     ------
-    ValueError : ``measure`` returns another shape than (n,) or values that are not finite, the kernel another
-        shape than it was given, or what `transition` refuses.
+    ValueError : ``x`` holds no trajectories, or some that are not finite; ``measure`` returns another shape
+        than (n,) or values that are not finite, the kernel another shape than it was given; or what
+        `transition` refuses.
     """
-    if len(x) == 0:
-        raise ValueError(f"one trajectory or more wanted, got shape {np.shape(x)}")
+    x = checks.real(x, "trajectories")
+    if x.ndim != 3 or len(x) == 0:
+        raise ValueError(f"one trajectory or more wanted, got shape {x.shape} for (n, T, C)")
     z, landed = [], []
     for i in range(0, len(x), CHUNK):
         part = x[i : i + CHUNK]
+        checks.trajectories(part)
         moved = kernel.deviate(part, rng)
         if np.shape(moved) != np.shape(part):
             raise ValueError(f"the kernel was given shape {np.shape(part)} and returned {np.shape(moved)}")
@@ -321,12 +332,11 @@ def transition(
     ValueError : ``z`` and ``landed`` differ in shape; ``edges`` do not ascend or do not cover the values
         (begin and end them with infinite ones).
     """
-    z, landed, edges = (np.asarray(values, dtype=float) for values in (z, landed, edges))
+    z, landed = (checks.sized(checks.values(values), "values") for values in (z, landed))
+    edges = checks.edges(edges)
     if z.shape != landed.shape:
         raise ValueError(f"as many values after as before wanted, got shapes {landed.shape} and {z.shape}")
     bins = len(edges) - 1
-    for values in (z, landed):
-        histogram(values, edges)  # for its checks
     at, to = bin_of(z, edges), bin_of(landed, edges)
     matrix = np.zeros((bins, bins))
     np.add.at(matrix, (at, to), 1)
@@ -347,9 +357,12 @@ def forecast(
 
     Raises
     ------
-    ValueError : the shapes do not fit, or a row of ``transition`` is not a law, or ``steps`` is below 1.
+    ValueError : the shapes do not fit, or ``p`` holds what is no share, or a row of ``transition`` is not a
+        law, or ``steps`` is below 1.
     """
-    p, transition = np.asarray(p, dtype=float), np.asarray(transition, dtype=float)
+    p, transition = checks.values(p, "shares"), np.asarray(checks.real(transition, "transition"), dtype=float)
+    if not (p >= 0).all():
+        raise ValueError(f"shares of 0 or more wanted, got {p.min():g}")
     if transition.shape != (p.size, p.size):
         raise ValueError(f"a transition of shape ({p.size}, {p.size}) wanted, got {transition.shape}")
     if not ((transition >= 0).all() and np.allclose(transition.sum(axis=1), 1)):
@@ -360,8 +373,13 @@ def forecast(
 
 
 def measured(measure: Measurement, x: Trajectories) -> Float[np.ndarray, "n"]:
-    """``measure(x)`` in float64, after a check of what it returned."""
-    z = np.asarray(measure(x), dtype=float)
+    """``measure(x)`` in float64, after a check of what it returned.
+
+    Raises
+    ------
+    ValueError : another shape than (n,), or NaN or infinite values.    TypeError : other than real numbers.
+    """
+    z = np.asarray(checks.real(measure(x), "the measurement"), dtype=float)
     if z.shape != (len(x),):
         raise ValueError(
             f"the measurement must return shape ({len(x)},) for {len(x)} trajectories, got {z.shape}"
@@ -372,10 +390,3 @@ def measured(measure: Measurement, x: Trajectories) -> Float[np.ndarray, "n"]:
             f"{np.sum(~np.isfinite(z))} of {len(x)} trajectories"
         )
     return z
-
-
-def check_positive(**given: Any) -> None:
-    """Raises ValueError unless every value is finite and positive."""
-    for name, value in given.items():
-        if not (np.isfinite(value).all() and (np.asarray(value) > 0).all()):
-            raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
+from physmis import checks
 from physmis.coordinates import Coordinates, check_invertible
 from physmis.drift import bin_of, total_variation
 from physmis.tasks import Batch, Task
@@ -51,7 +52,7 @@ class Reweighted(Treatment):
     weights: tuple[float, ...]
 
     def __post_init__(self):
-        _check_weights(np.asarray(self.weights, dtype=float))
+        _check_weights(self.weights)
 
     def fitting(self, task, batch):
         edges = task.quantity.bins()
@@ -93,7 +94,8 @@ class InCoordinates(Treatment):
         return {"x": check_invertible(self.coordinates, batch.x)}
 
     def restore(self, y):
-        return self.coordinates.inverse(y).astype(np.float32)
+        x = self.coordinates.inverse(y)
+        return checks.sized(x, "trajectories", largest=checks.SINGLE).astype(np.float32)
 
 
 def inverse_drift_weights(
@@ -109,7 +111,7 @@ def inverse_drift_weights(
         ``q``: no finite weight would do.
     """
     total_variation(p, q)  # for its check of both laws
-    p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
+    p, q = checks.values(p, "shares"), checks.values(q, "shares")
     inside = p > SMALLEST
     if (lost := inside & (q <= SMALLEST)).any():
         raise ValueError(
@@ -197,8 +199,7 @@ def effective_size(weights: Float[np.ndarray, "n"]) -> float:
     ------
     ValueError : a weight is negative or not finite, or all are 0.
     """
-    weights = np.asarray(weights, dtype=float)
-    _check_weights(weights)
+    weights = _check_weights(weights)
     return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
 
 
@@ -209,7 +210,8 @@ def _source(law, p, transition):
 
 
 def _check_transition(p, transition):
-    p, transition = np.asarray(p, dtype=float), np.asarray(transition, dtype=float)
+    p = checks.values(p, "shares")
+    transition = np.asarray(checks.real(transition, "transition"), dtype=float)
     if transition.shape != (p.size, p.size):
         raise ValueError(f"a transition of shape ({p.size}, {p.size}) wanted, got {transition.shape}")
     if not ((transition >= 0).all() and np.allclose(transition.sum(axis=1), 1)):
@@ -218,7 +220,9 @@ def _check_transition(p, transition):
     return p, transition
 
 
-def _check_weights(weights):
+def _check_weights(given):
+    weights = np.asarray(checks.real(given, "weights"), dtype=float)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        told = f"{np.nanmin(weights):g} to {np.nanmax(weights):g}" if weights.size else "none"
+        told = f"{weights.min():g} to {weights.max():g}" if weights.size else "none"
         raise ValueError(f"weights of 0 or more, finite and not all 0, wanted; got {told}")
+    return checks.sized(weights, "weights", least=1 / checks.LARGEST)
