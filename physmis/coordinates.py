@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from physmis import checks
+
 EXACT = 1e-5  # of the range of a channel: how well phi must be undone
 RUNAWAY = 1e6  # where a recursion that diverges is stopped
 # Where a `Warp` between two laws is exact: evenly, and closer to the ends.
@@ -29,11 +31,21 @@ class Coordinates(ABC):
 
     @abstractmethod
     def transform(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """y = phi(x), in float64."""
+        """y = phi(x), in float64.
+
+        Raises
+        ------
+        ValueError, TypeError : ``x`` is not finite, of shape (n, T, C), and of channels that will do.
+        """
 
     @abstractmethod
     def inverse(self, y: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """x with phi(x) = y, in float64; for a finite y that no trajectory has, some finite x."""
+        """x with phi(x) = y, in float64; for a finite y that no trajectory has, some finite x.
+
+        Raises
+        ------
+        ValueError, TypeError : as `transform`, of ``y``.
+        """
 
     def config(self) -> dict[str, Any]:
         """Name and parameters."""
@@ -48,9 +60,9 @@ def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) ->
     ValueError : ``x`` is not of shape (n, T, C) or not finite; or some channel does not come back within 1e-5
         of its range.
     """
-    x = np.asarray(x, dtype=float)
-    if x.ndim != 3 or x.size == 0 or not np.isfinite(x).all():
-        raise ValueError(f"finite trajectories of shape (n, T, C) wanted, got shape {x.shape}")
+    x = checks.trajectories(x)
+    if len(x) == 0:
+        raise ValueError(f"finite trajectories of shape (n, T, C), one at least, wanted, got shape {x.shape}")
     y = coordinates.transform(x)
     back = coordinates.inverse(y) if np.isfinite(y).all() else np.full_like(x, np.inf)
     off = np.abs(back - x).max(axis=(0, 1))
@@ -71,7 +83,7 @@ class Identity(Coordinates):
     name: ClassVar[str] = "identity"
 
     def transform(self, x):
-        return np.array(x, dtype=float)
+        return checks.trajectories(x).copy()
 
     inverse = transform
 
@@ -84,7 +96,7 @@ class NormPower(Coordinates):
     power: float = 0.5
 
     def __post_init__(self):
-        _check_positive(power=self.power)
+        checks.positive(power=self.power)
 
     def transform(self, x):
         return _to_power(x, self.power)
@@ -94,7 +106,7 @@ class NormPower(Coordinates):
 
 
 def _to_power(x, power):
-    x = np.asarray(x, dtype=float)
+    x = checks.trajectories(x)
     norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
     return x * np.where(norm > 0, norm, 1.0) ** (power - 1)
 
@@ -118,7 +130,7 @@ class Filter(Coordinates):
 
     @staticmethod
     def _scaled(x, slope):
-        x = np.asarray(x, dtype=float)
+        x = checks.trajectories(x)
         spectrum = np.fft.rfft(x, axis=1)
         gain = (1.0 + np.arange(spectrum.shape[1])) ** slope
         return np.fft.irfft(spectrum * gain[:, None], n=x.shape[1], axis=1)
@@ -132,14 +144,14 @@ class Increments(Coordinates):
     scale: float = 1.0
 
     def __post_init__(self):
-        _check_positive(scale=self.scale)
+        checks.positive(scale=self.scale)
 
     def transform(self, x):
-        x = np.asarray(x, dtype=float)
+        x = checks.trajectories(x)
         return np.concatenate([x[:, :1], self.scale * np.diff(x, axis=1)], axis=1)
 
     def inverse(self, y):
-        y = np.asarray(y, dtype=float)
+        y = checks.trajectories(y)
         return np.cumsum(np.concatenate([y[:, :1], y[:, 1:] / self.scale], axis=1), axis=1)
 
 
@@ -148,7 +160,8 @@ class Warp(Coordinates):
     """Each value through one monotone curve: a rational-quadratic spline through ``values`` at ``knots``.
 
     Gregory and Delbourgo (1982), with the slopes of the harmonic means of the chords at inner knots and those
-    of the outer chords at the ends, beyond which it goes on as a straight line. It is smooth once.
+    of the outer chords at the ends, beyond which it goes on as a straight line. It is smooth once. Being for
+    values, it takes arrays of any shape.
     """
 
     name: ClassVar[str] = "warp"
@@ -180,7 +193,7 @@ class Warp(Coordinates):
         return knots, values, chords, np.concatenate([chords[:1], inner, chords[-1:]])
 
     def transform(self, x):
-        x = np.asarray(x, dtype=float)
+        x = np.asarray(checks.sized(checks.real(x, "values"), "values"), dtype=float)
         knots, values, chords, slopes = self._pieces()
         k = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(chords) - 1)
         t = np.clip((x - knots[k]) / (knots[k + 1] - knots[k]), 0, 1)
@@ -191,7 +204,7 @@ class Warp(Coordinates):
         return np.where(x > knots[-1], values[-1] + slopes[-1] * (x - knots[-1]), y)
 
     def inverse(self, y):
-        y = np.asarray(y, dtype=float)
+        y = np.asarray(checks.sized(checks.real(y, "values"), "values"), dtype=float)
         knots, values, chords, slopes = self._pieces()
         k = np.clip(np.searchsorted(values, y, side="right") - 1, 0, len(chords) - 1)
         s, d, e = chords[k], slopes[k], slopes[k + 1]
@@ -214,9 +227,11 @@ class FirstAndRest(Coordinates):
     rest: Warp
 
     def transform(self, x):
+        x = checks.trajectories(x)
         return np.concatenate([self.first.transform(x[:, :1]), self.rest.transform(x[:, 1:])], axis=1)
 
     def inverse(self, y):
+        y = checks.trajectories(y)
         return np.concatenate([self.first.inverse(y[:, :1]), self.rest.inverse(y[:, 1:])], axis=1)
 
 
@@ -262,26 +277,28 @@ class Ratios(Coordinates):
                 f"low {self.low}, high {self.high}"
             )
 
-    def _check_one(self, x):
-        if x.shape[-1] != 1:
-            raise ValueError(f"coordinates '{self.name}' are for one channel, got {x.shape[-1]}")
-
     def curve(self, x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        """s(x)."""
+        """s(x).
+
+        Raises
+        ------
+        ValueError, TypeError : ``x`` does not hold finite numbers.
+        """
+        return self._curve(checks.sized(checks.real(x, "values"), "values"))
+
+    def _curve(self, x):
         u = np.clip((x - self.low) / (self.high - self.low), INSIDE, 1 - INSIDE)
         (a, b), (c, d) = self.powers, self.bend
         return u**a * (1 - u) ** b * np.exp(c * u + d * u**2)
 
     def transform(self, x):
-        x = np.asarray(x, dtype=float)
-        self._check_one(x)
-        return np.concatenate([x[:, :1], x[:, 1:] / self.curve(x[:, :-1])], axis=1)
+        x = checks.trajectories(x, channels=1)
+        return np.concatenate([x[:, :1], x[:, 1:] / self._curve(x[:, :-1])], axis=1)
 
     def inverse(self, y):
-        x = np.array(y, dtype=float)
-        self._check_one(x)
+        x = checks.trajectories(y, channels=1).copy()
         for t in range(1, x.shape[1]):
-            x[:, t] = np.clip(x[:, t] * self.curve(x[:, t - 1]), -RUNAWAY, RUNAWAY)
+            x[:, t] = np.clip(x[:, t] * self._curve(x[:, t - 1]), -RUNAWAY, RUNAWAY)
         return x
 
 
@@ -298,7 +315,7 @@ class Innovations(Coordinates):
     gain: float = 1.0
 
     def __post_init__(self):
-        _check_positive(gain=self.gain)
+        checks.positive(gain=self.gain)
         table = np.asarray(self.coefficients, dtype=float)
         if not np.isfinite(table).all():
             raise ValueError("finite coefficients wanted")
@@ -309,16 +326,24 @@ class Innovations(Coordinates):
             )
 
     @staticmethod
-    def features(x: Float[np.ndarray, "... C"]) -> Float[np.ndarray, "... F"]:
+    def _features(x: Float[np.ndarray, "... C"]) -> Float[np.ndarray, "... F"]:
         """1, the channels, and their products in pairs."""
         first, second = np.triu_indices(x.shape[-1])
         return np.concatenate([np.ones_like(x[..., :1]), x, x[..., first] * x[..., second]], axis=-1)
 
     @classmethod
     def of(cls, x: Float[np.ndarray, "n T C"], gain: float | None = None) -> Innovations:
-        """By least squares on data ``x``; with the default gain they vary as much as the first step."""
-        x = np.asarray(x, dtype=float)
-        before, after = (np.concatenate(part) for part in (cls.features(x[:, :-1]), x[:, 1:]))
+        """By least squares on data ``x``; with the default gain they vary as much as the first step.
+
+        Raises
+        ------
+        ValueError : ``x`` is not finite, or not of shape (n, T, C) with n of 1 and T of 2 or more; or,
+            without a gain, first steps are constant, or all steps are as predicted.
+        """
+        x = checks.trajectories(x)
+        if len(x) == 0 or x.shape[1] < 2:
+            raise ValueError(f"one trajectory or more, of 2 steps or more, wanted, got shape {x.shape}")
+        before, after = (np.concatenate(part) for part in (cls._features(x[:, :-1]), x[:, 1:]))
         coefficients = np.linalg.lstsq(before, after, rcond=None)[0]
         if gain is None:
             rest = _above_zero("innovations", _spread(after - before @ coefficients), np.abs(x).max())
@@ -326,15 +351,16 @@ class Innovations(Coordinates):
         return cls(tuple(map(tuple, coefficients.tolist())), gain)
 
     def transform(self, x):
-        x = np.asarray(x, dtype=float)
-        rest = x[:, 1:] - self.features(x[:, :-1]) @ np.asarray(self.coefficients)
+        coefficients = np.asarray(self.coefficients)
+        x = checks.trajectories(x, channels=coefficients.shape[1])
+        rest = x[:, 1:] - self._features(x[:, :-1]) @ coefficients
         return np.concatenate([x[:, :1], self.gain * rest], axis=1)
 
     def inverse(self, y):
-        x = np.array(y, dtype=float)
         coefficients = np.asarray(self.coefficients)
+        x = checks.trajectories(y, channels=coefficients.shape[1]).copy()
         for t in range(1, x.shape[1]):
-            x[:, t] = x[:, t] / self.gain + self.features(x[:, t - 1]) @ coefficients
+            x[:, t] = x[:, t] / self.gain + self._features(x[:, t - 1]) @ coefficients
             np.clip(x[:, t], -RUNAWAY, RUNAWAY, out=x[:, t])  # what runs away stays a number
         return x
 
@@ -351,10 +377,10 @@ class Polar(Coordinates):
     least: float = 0.01
 
     def __post_init__(self):
-        _check_positive(least=self.least)
+        checks.positive(least=self.least)
 
     def transform(self, x):
-        x = np.array(x, dtype=float)
+        x = checks.trajectories(x).copy()
         _check_channels(self.name, x, 2)
         step = np.diff(x[..., :2], axis=1)
         length = np.linalg.norm(step, axis=-1)
@@ -363,7 +389,8 @@ class Polar(Coordinates):
         return x
 
     def inverse(self, y):
-        y = np.array(y, dtype=float)
+        y = checks.trajectories(y).copy()
+        _check_channels(self.name, y, 2)
         # A generated logarithm below that of a rest stands for a rest.
         length = np.maximum(np.exp(np.minimum(y[:, 1:, 0], np.log(RUNAWAY))) - self.least, 0)
         heading = y[:, 1:, 1]
@@ -389,9 +416,12 @@ def family(name: str, x: Float[np.ndarray, "n T C"]) -> Family:
 
     Raises
     ------
-    ValueError : unknown name; or ``x`` is constant where the family needs variation.
+    ValueError : unknown name; ``x`` is not finite, or not of shape (n, T, C) with n of 1 and T of 2 or more;
+        or it is constant where the family needs variation.
     """
-    x = np.asarray(x, dtype=float)
+    x = checks.trajectories(x)
+    if len(x) == 0 or x.shape[1] < 2:
+        raise ValueError(f"one trajectory or more, of 2 steps or more, wanted, got shape {x.shape}")
     if name == "norm power":
         return Family(name, lambda a: NormPower(float(np.exp(a[0]))), 1)
     if name == "filter":
@@ -437,9 +467,3 @@ def _above_zero(what, value, size):
     if not value > 1e-12 * size:
         raise ValueError(f"{what} that vary wanted; these are constant")
     return value
-
-
-def _check_positive(**given):
-    for name, value in given.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
+from physmis import checks
 from physmis.coordinates import INSIDE, Coordinates, Family, Ratios, check_invertible
 from physmis.kernels import Kernel, Measurement, measured
 
@@ -63,7 +64,9 @@ class KernelCoordinates(Coordinates):
         ValueError : what `physmis.coordinates.check_invertible` refuses; or the measurement is constant on
             ``x``, or not finite on it or where deviations land.
         """
-        x = np.asarray(x, dtype=float)
+        x = checks.trajectories(x)
+        if len(x) == 0:
+            raise ValueError(f"one trajectory or more wanted, got shape {x.shape}")
         z = measured(measure, x)
         if np.ptp(z) == 0:
             raise ValueError(f"the measurement is {z[0]:g} for all trajectories; one that varies wanted")
@@ -174,11 +177,10 @@ def learn_ratios(
     ValueError : trajectories of several channels, of fewer steps than a window, not finite, or beyond low and
         high; the measurement is constant; or nothing was found.
     """
-    x = torch.as_tensor(np.asarray(x), dtype=torch.float64)
+    x = checks.real(x, "trajectories")
     if x.ndim != 3 or not len(x) or x.shape[1] < WINDOW or x.shape[2] != 1:
-        raise ValueError(f"trajectories of shape (n, T >= {WINDOW}, 1) wanted, got {tuple(x.shape)}")
-    if not x.isfinite().all():
-        raise ValueError("finite trajectories wanted; some hold NaN or infinite values")
+        raise ValueError(f"trajectories of shape (n, T >= {WINDOW}, 1) wanted, got {x.shape}")
+    x = torch.tensor(checks.trajectories(x))
     if x.min() < low or x.max() > high:
         raise ValueError(f"values within {low:g} and {high:g} wanted, got {x.min():g} to {x.max():g}")
     measure = torch.func.vmap(measure)

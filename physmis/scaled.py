@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from physmis import checks
 from physmis.coordinates import SMALLEST, Coordinates, Warp
 from physmis.tasks.pendulum import Pendulum
 
@@ -49,15 +50,20 @@ class Scaled(Coordinates):
 
     @abstractmethod
     def size(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """What grows in proportion when trajectories are enlarged."""
+        """What grows in proportion when trajectories are enlarged.
+
+        Raises
+        ------
+        ValueError, TypeError : as `transform`.
+        """
 
     def transform(self, x):
-        x = np.asarray(x, dtype=float)
+        x = checks.trajectories(x)
         size = np.maximum(self.size(x), SMALLEST)  # of what has none, the limit
         return _times(x, self.curve.transform(size) / size)
 
     def inverse(self, y):
-        y = np.asarray(y, dtype=float)
+        y = checks.trajectories(y)
         size = np.maximum(self.size(y), SMALLEST)
         return _times(y, self.curve.inverse(size) / size)
 
@@ -69,7 +75,7 @@ class NormWarp(Scaled):
     name: ClassVar[str] = "norm warp"
 
     def size(self, x):
-        return np.sqrt((x**2).sum(axis=(1, 2)))
+        return np.sqrt((checks.trajectories(x) ** 2).sum(axis=(1, 2)))
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class LengthWarp(Scaled):
     name: ClassVar[str] = "length warp"
 
     def size(self, x):
-        return np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).sum(axis=1)
+        return np.linalg.norm(np.diff(checks.trajectories(x)[..., :2], axis=1), axis=-1).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class EnergyWarp(Scaled):
         }
 
     def size(self, x):
-        a1, a2, w1, w2 = np.moveaxis(x, -1, 0)
+        a1, a2, w1, w2 = np.moveaxis(checks.trajectories(x, channels=4), -1, 0)
         p = self.pendulum
         swing = p.g * ((p.m1 + p.m2) * p.l1 * a1**2 + p.m2 * p.l2 * a2**2) / 2
         return np.sqrt((p.kinetic(1.0, w1, w2) + swing).mean(axis=1))
@@ -144,7 +150,7 @@ class EnergyWarp(Scaled):
         return _times(states, self.curve.transform(self._energy(states)) / size)
 
     def inverse(self, y):
-        y = np.asarray(y, dtype=float)
+        y = checks.trajectories(y, channels=4)
         size = np.maximum(self.size(y), SMALLEST)
         wanted = np.maximum(self.curve.inverse(size), SMALLEST)
         direction = _times(y, 1 / size)
