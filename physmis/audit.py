@@ -15,6 +15,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
+from physmis import checks
 from physmis.coordinates import Filter, Identity, Increments
 from physmis.drift import Interval, bin_of
 from physmis.kernel_coordinates import KernelCoordinates
@@ -44,11 +45,9 @@ class Errors(Kernel):
     """The errors that an audit expects of a model: along the data, and then a little in all directions."""
 
     def __init__(self, y: Trajectories):
-        spread = y.std(axis=(0, 1))
-        self.parts = (
-            TangentKernel(y, reach=0.1),
-            IsotropicKernel(SCALE, np.maximum(spread, 1e-9 * spread.max())),
-        )
+        tangent = TangentKernel(y, reach=0.1)
+        spread = checks.real(y, "trajectories").std(axis=(0, 1))
+        self.parts = (tangent, IsotropicKernel(SCALE, np.maximum(spread, 1e-9 * spread.max())))
 
     def deviate(self, x, rng):
         for part in self.parts:
@@ -244,34 +243,58 @@ def bin_edges(
     together, so that it does not matter to the bins which side a value is from: without that the test of
     `compare` would not be exact. These lie midway between values, so that rounding carries none over an edge.
     Few values make few bins.
+
+    Raises
+    ------
+    ValueError : ``z`` or ``generated`` are no vectors of finite values.
     """
-    smaller = len(z) if generated is None else min(len(z), len(generated))
+    given = [checks.real(some, "values") for some in (z, generated) if some is not None]
+    for some in given:
+        checks.values(some)
+    smaller = min(map(len, given))
     shares = np.linspace(0, 1, int(np.clip(smaller // A_BIN, 2, BINS)) + 1)
     if prior is not None:
         inner = prior.ppf(shares)
         return np.unique(np.concatenate([[-np.inf], inner, [np.inf]]))
-    pooled = z if generated is None else np.concatenate([z, generated])
+    pooled = np.concatenate(given)
     distinct = np.unique(pooled)
     at = np.searchsorted(distinct, np.quantile(pooled, shares[1:-1], method="nearest"))
     at = np.unique(np.maximum(at, 1))
+    at = at[at < len(distinct)]  # none where all values are equal
     midway = distinct[at - 1] / 2 + distinct[at] / 2
     inner = np.where(midway > distinct[at - 1], midway, distinct[at])
     return np.concatenate([[-np.inf], inner, [np.inf]])
 
 
 def law(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
-    """Share of the values in each bin, which holds its lower edge."""
+    """Share of the values in each bin, which holds its lower edge.
+
+    Raises
+    ------
+    ValueError : what `physmis.drift.histogram` refuses.
+    """
     return counts(z, edges) / len(z)
 
 
 def prior_law(prior: Any, edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
-    """Probability of each bin under ``prior``, continuous or discrete; it holds its lower edge."""
+    """Probability of each bin under ``prior``, continuous or discrete; it holds its lower edge.
+
+    Raises
+    ------
+    ValueError : ``edges`` do not ascend.
+    """
+    edges = checks.edges(edges)
     below = np.where(np.isfinite(edges), np.nextafter(edges, -np.inf), edges)
     return np.diff(prior.cdf(below))
 
 
 def counts(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Int[np.ndarray, "bins"]:
-    """Values in each bin, which holds its lower edge."""
+    """Values in each bin, which holds its lower edge.
+
+    Raises
+    ------
+    ValueError : what `physmis.drift.histogram` refuses.
+    """
     return np.bincount(bin_of(z, edges), minlength=len(edges) - 1)
 
 
@@ -291,6 +314,10 @@ def compare(
     The rarer of the two decides, and the same choice is made in every draw, so that the test stays exact
     (Tippett 1931, by permutation). The interval of the excess is the estimate plus the deviations of a
     bootstrap on either side from their mean.
+
+    Raises
+    ------
+    ValueError : what `counts` refuses.
     """
     if prior is None:
         ours, theirs = counts(z, edges), counts(generated, edges)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from physmis import checks
 from physmis.kernels import Measurement, Trajectories
 
 PART = 2**18  # time steps measured at once: keeps memory flat
@@ -75,7 +76,7 @@ class Prepared:
 
 
 def _checked(z, n):
-    z = np.asarray(z, dtype=float)
+    z = np.asarray(checks.real(z, "the measurement"), dtype=float)
     if z.shape != (n,):
         raise ValueError(f"the measurement must return shape ({n},) for {n} trajectories, got {z.shape}")
     return z
@@ -108,7 +109,7 @@ def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories
             blocks = [given]
     else:
         try:
-            given = [np.asarray(x) for x in given]
+            given = [np.asanyarray(x) for x in given]
         except ValueError as error:
             raise ValueError(f"{name}: rows of numbers of equal length wanted in each; {error}") from error
         for i, x in enumerate(given):
@@ -133,6 +134,8 @@ def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories
 def _check_numbers(x, name):
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
         raise TypeError(f"{name}: real numbers wanted, got {x.dtype}")
+    if np.ma.is_masked(x):
+        raise TypeError(f"{name}: NaN where a step is missing wanted, got a mask; that is x.filled(np.nan)")
     if x.shape[-1] == 0:
         raise ValueError(f"{name}: one channel or more wanted, got shape {x.shape}")
     if np.isinf(x).any():
@@ -149,9 +152,19 @@ def _filled(x):
 
 
 def stretch(x: Trajectories, steps: int) -> Trajectories:
-    """Trajectories at ``steps`` moments, evenly spaced from the first step to the last, linear in between."""
+    """Trajectories at ``steps`` moments, evenly spaced from the first step to the last, linear in between.
+
+    Raises
+    ------
+    ValueError : ``x`` is not of shape (n, T, C) or not finite, or has one step where more are wanted.
+    """
+    x = checks.sized(checks.real(x, "trajectories"), "trajectories")
+    if x.ndim != 3 or 0 in x.shape[1:]:
+        raise ValueError(f"trajectories of shape (n, T, C) wanted, got shape {x.shape}")
     if x.shape[1] == steps:
         return x
+    if x.shape[1] < 2:
+        raise ValueError(f"2 steps or more wanted, to be stretched to {steps}, got shape {x.shape}")
     at = np.linspace(0, x.shape[1] - 1, steps)
     left = np.minimum(at.astype(int), x.shape[1] - 2)
     share = (at - left)[:, None]
