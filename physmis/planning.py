@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
+from physmis import checks
 from physmis.experiment import AsksModel, Experiment, run
 from physmis.models import GenerativeModel
 from physmis.models.checks import check_count
@@ -19,6 +20,7 @@ from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
 # Of the tracker; with these the demonstrations are followed within a centimetre. (With the demonstrator's own
 # gains the ball overshoots at every turn and travels a metre too far.)
 GAIN, DAMP = 10.0, 4.0
+FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo begins anew
 
 
 def plan(
@@ -45,7 +47,7 @@ def plan(
         )
     clamp = {}
     for step, name, position in ((0, "start", start), (-1, "goal", goal)):
-        place = np.asarray(position, dtype=float)
+        place = np.asarray(checks.real(position, name), dtype=float)
         if place.shape != (2,) or not np.isfinite(place).all():
             raise ValueError(f"{name} must be a finite position (x, y), got {position!r}")
         if (depth := float(layout(task.maze).depth(place[None])[0])) > 0:
@@ -82,9 +84,9 @@ def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.
 
     Raises
     ------
-    ValueError : what `PointMaze.check` refuses.
+    ValueError : what `PointMaze.check` refuses, or positions beyond 1e6 m.
     """
-    paths = task.check(plans)[..., :2]
+    paths = checks.sized(task.check(plans)[..., :2], "positions", largest=FARTHEST)
     environment = make_environment(task.maze)
     stride = task.stride
     x = np.empty((*paths.shape[:2], 4), dtype=np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import savgol_filter
 
+from physmis import checks
 from physmis.tasks.maze import PointMaze, layout
 
 WINDOW, ORDER = 9, 3  # steps and degree of the filter: at 0.06 s a step it halves what swings in 0.4 s
@@ -29,8 +30,18 @@ class Parts(NamedTuple):
 
 
 def smooth(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T 2"]:
-    """Positions after a local cubic fit over 9 steps (Savitzky and Golay 1964): lines stay straight."""
-    return savgol_filter(np.asarray(x, dtype=float)[..., :2], WINDOW, ORDER, axis=1, mode="interp")
+    """Positions after a local cubic fit over 9 steps (Savitzky and Golay 1964): lines stay straight.
+
+    Raises
+    ------
+    ValueError : ``x`` is not finite, or not of shape (n, T, C) with n of 1, T of 9 and C of 2 or more.
+    """
+    x = checks.trajectories(x)
+    if len(x) == 0 or x.shape[1] < WINDOW or x.shape[2] < 2:
+        raise ValueError(
+            f"one trajectory or more, of {WINDOW} steps and 2 channels or more, wanted, got shape {x.shape}"
+        )
+    return savgol_filter(x[..., :2], WINDOW, ORDER, axis=1, mode="interp")
 
 
 def split(task: PointMaze, x: Float[np.ndarray, "n T C"]) -> Parts:
@@ -53,8 +64,12 @@ def visited(task: PointMaze, path: Float[np.ndarray, "n T 2"]):
 
     A path along the border of two cells enters neither anew, so that it does not count as going to and fro.
     Who leaves through a wall is counted as having gone the shortest way round.
+
+    Raises
+    ------
+    ValueError : ``path`` is not finite, or not of shape (n, T, 2).
     """
-    plan = layout(task.maze)
+    path, plan = checks.trajectories(path, channels=2), layout(task.maze)
     cells = plan.cell_of(path)
     entered = (cells >= 0) & (np.abs(path - plan.centres[cells]).max(axis=-1) < INSIDE)
     entered[:, 0] = True

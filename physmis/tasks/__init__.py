@@ -12,6 +12,8 @@ from jaxtyping import Float
 from scipy.stats import uniform
 from torch import Tensor
 
+from physmis import checks
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -86,15 +88,30 @@ class Task(ABC):
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
-        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``."""
+        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``.
+
+        Raises
+        ------
+        ValueError : ``z`` is no vector of finite values, or some are beyond those that the task knows.
+        """
 
     @abstractmethod
     def measure(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Recover the quantity m(x) from any trajectories, valid or not."""
+        """Recover the quantity m(x) from any trajectories, valid or not.
+
+        Raises
+        ------
+        ValueError, TypeError : what `check` refuses.
+        """
 
     @abstractmethod
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Residual of the generating rule for each trajectory; 0 is a perfect one."""
+        """Residual of the generating rule for each trajectory; 0 is a perfect one.
+
+        Raises
+        ------
+        ValueError, TypeError : what `check` refuses.
+        """
 
     def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
         """`measure` of one trajectory in torch, for `physmis.expansion`: same value, right derivatives.
@@ -128,9 +145,10 @@ class Task(ABC):
 
         Raises
         ------
-        ValueError : the shape is not (n, steps, channels), or a value is not finite.
+        ValueError : the shape is not (n, steps, channels), a value is not finite, or the unit is such that
+            squares of all values overflow or vanish.    TypeError : they are no real numbers.
         """
-        x = np.asarray(x, dtype=np.float64)
+        x = np.asarray(checks.real(x, f"task '{self.name}'"), dtype=np.float64)
         wanted = (self.steps, len(self.channels))
         if x.ndim != 3 or x.shape[1:] != wanted:
             raise ValueError(
@@ -143,7 +161,20 @@ class Task(ABC):
                 f"task '{self.name}': {bad.sum()} of {len(x)} trajectories hold NaN or infinite values "
                 f"(the first is number {int(np.argmax(bad))}); finite values wanted"
             )
-        return x
+        return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
+
+    def check_values(
+        self, z: Float[np.ndarray, "n"], low: float, high: float = checks.LARGEST
+    ) -> Float[np.ndarray, "n"]:
+        """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
+        z = checks.values(z, f"values of the {self.quantity.name}")
+        if z.min() < low or z.max() > high:
+            unit = f" {self.quantity.unit}".rstrip()
+            raise ValueError(
+                f"task '{self.name}': {self.quantity.name} from {low:g} to {high:g}{unit} wanted, "
+                f"got values from {z.min():g} to {z.max():g}"
+            )
+        return z
 
 
 def uniform_prior(low: float, high: float, *, within: tuple[float, float]) -> Any:

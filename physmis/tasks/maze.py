@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.sparse import csgraph, csr_matrix
 
+from physmis import checks
 from physmis.tasks import Batch, Channel, Quantity, Task, check_steps, uniform_prior
 
 # name here -> id of the environment, name of its map
@@ -48,18 +49,28 @@ class Layout:
     clearance: Float[np.ndarray, "raster_rows raster_columns"]
 
     def cell_of(self, points: Float[np.ndarray, "*n 2"]) -> Int[np.ndarray, "*n"]:
-        """Number of the cell at each point, -1 in a wall or outside of the maze."""
+        """Number of the cell at each point, -1 in a wall or outside of the maze.
+
+        Raises
+        ------
+        ValueError, TypeError : the points are not two finite numbers each, in metres.
+        """
         numbers = np.full(self.free.shape, -1)
         numbers[tuple(self.cells.T)] = np.arange(len(self.cells))
-        row, column = np.moveaxis(np.floor(self._rows_and_columns(points)).astype(int), -1, 0)
         rows, columns = self.free.shape
+        at = np.floor(self._rows_and_columns(points)).clip(-1, max(rows, columns))
+        row, column = np.moveaxis(at.astype(int), -1, 0)
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         return np.where(inside, numbers[row.clip(0, rows - 1), column.clip(0, columns - 1)], -1)
 
     def depth(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n"]:
         """How far the ball's centre is beyond where the ball touches a wall; 0 where it touches none.
 
-        Looked up on a raster of 0.01 m, which is also about the error.
+        Looked up on a raster of 0.01 m, which is also about the error; outside of the maze, at its border.
+
+        Raises
+        ------
+        ValueError, TypeError : as `cell_of`.
         """
         at = self._rows_and_columns(points) / RASTER - 0.5
         clear = ndimage.map_coordinates(self.clearance, np.moveaxis(at, -1, 0), order=1, mode="nearest")
@@ -73,6 +84,9 @@ class Layout:
         return way[::-1]
 
     def _rows_and_columns(self, points):
+        points = checks.sized(checks.real(points, "points"), "points")
+        if points.shape[-1:] != (2,):
+            raise ValueError(f"points (x, y) of shape (..., 2) wanted, got shape {points.shape}")
         rows, columns = self.free.shape
         return np.stack([rows / 2 - points[..., 1], points[..., 0] + columns / 2], axis=-1)
 
@@ -212,8 +226,18 @@ class PointMaze(Task):
         return self.batch(np.concatenate(x)[:n])
 
     def batch(self, x: Float[np.ndarray, "n T 4"]) -> Batch:
-        """Positions and velocities as recorded, as this task's trajectories and their travel distance."""
-        return Batch(x[..., : len(self.channels)], self.distance(x))
+        """Positions and velocities as recorded, as this task's trajectories and their travel distance.
+
+        Raises
+        ------
+        ValueError, TypeError : what `check` refuses.
+        """
+        x = checks.real(x, "recordings")
+        if x.ndim != 3:
+            raise ValueError(f"recordings of shape (n, T, 4) wanted, got shape {x.shape}")
+        x = x[..., : len(self.channels)]
+        self.check(x)
+        return Batch(x, self.distance(x))
 
     def measure(self, x):
         """Length of the polygon through the positions, in metres."""
@@ -221,8 +245,13 @@ class PointMaze(Task):
 
     @staticmethod
     def distance(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Length of the polygon through the first two channels."""
-        return np.linalg.norm(np.diff(np.asarray(x, dtype=float)[..., :2], axis=1), axis=-1).sum(axis=1)
+        """Length of the polygon through the first two channels.
+
+        Raises
+        ------
+        ValueError, TypeError : ``x`` is not finite, or not of shape (n, T, C) with C of 2 or more.
+        """
+        return np.linalg.norm(np.diff(_positions(x), axis=1), axis=-1).sum(axis=1)
 
     def differentiable(self, x):
         """`measure` in torch. Its derivatives do not exist where two positions in a row are equal."""
@@ -238,11 +267,18 @@ class PointMaze(Task):
         return np.maximum(self.wall_depth(x), self.overreach(x))
 
     def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """How deep the ball goes into a wall, at worst, at the positions and half way between them."""
-        plan = layout(self.maze)
+        """How deep the ball goes into a wall, at worst, at the positions and half way between them.
+
+        Raises
+        ------
+        ValueError, TypeError : as `distance`.
+        """
+        x, plan = checks.real(x, "trajectories"), layout(self.maze)
+        if x.ndim != 3:
+            raise ValueError(f"trajectories of shape (n, T, C) wanted, got shape {x.shape}")
         deepest = []
         for i in range(0, max(len(x), 1), CHUNK):
-            path = np.asarray(x[i : i + CHUNK], dtype=float)[..., :2]
+            path = _positions(x[i : i + CHUNK])
             path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
             deepest.append(plan.depth(path).max(axis=1))
         return np.concatenate(deepest)
@@ -252,8 +288,21 @@ class PointMaze(Task):
 
         The speed limit bounds the way from one step to the next. The largest acceleration (full force and
         damping at the speed limit, against the mass) bounds the second difference, from two steps to a third.
+
+        Raises
+        ------
+        ValueError, TypeError : as `distance`; or fewer than three steps.
         """
-        path, dt = np.asarray(x, dtype=float)[..., :2], self.interval
+        path, dt = _positions(x), self.interval
+        if path.shape[1] < 3:
+            raise ValueError(f"trajectories of 3 steps or more wanted, got {path.shape[1]}")
         bounds = ((SPEED + STRONGEST * STEP) * dt, STRONGEST * dt**2)
         over = [np.abs(np.diff(path, n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]
         return np.maximum(np.max([part.max(axis=(1, 2)) for part in over], axis=0), 0.0)
+
+
+def _positions(x):
+    x = checks.trajectories(x)
+    if x.shape[2] < 2:
+        raise ValueError(f"trajectories with positions (x, y) wanted, got shape {x.shape}")
+    return x[..., :2]

@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.integrate import solve_ivp
 
+from physmis import checks
 from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
 
 CHUNK = 1000  # motions integrated together: they share their steps in time
 ACCURACY = 1e-11  # relative and absolute, of each step of the integration, root mean square over a chunk
 COORDINATES = ("angles", "bobs")
+FASTEST = 1e4  # radians that a rod turns in a trajectory; more would take the integrator minutes
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,14 @@ class Pendulum(Task):
 
         Raises
         ------
-        ValueError : an energy is not finite, or below that of hanging at rest.
+        ValueError : no vector of energies, or one that is not finite, or below that of hanging at rest.
         """
-        energy = np.asarray(energy, dtype=float)
-        if not (bad := np.isfinite(energy) & (energy >= 0)).all():
+        energy = np.asarray(checks.real(energy, "energies"), dtype=float)
+        if energy.ndim != 1:
+            raise ValueError(f"a vector of energies wanted, got shape {energy.shape}")
+        if not (bad := (energy >= 0) & (energy <= checks.LARGEST)).all():
             raise ValueError(
-                f"energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~bad][0]} J"
+                f"finite energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~bad][0]} J"
             )
         # Neither angle can be larger than if all the energy had gone to lift its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
@@ -141,7 +145,17 @@ class Pendulum(Task):
         """States of the motions that begin in ``start``, by DOP853 (Hairer, Norsett and Wanner 1993).
 
         Motions are integrated in chunks of `CHUNK`; those of a chunk share the steps of the integrator.
+
+        Raises
+        ------
+        ValueError : ``start`` is not finite or not of shape (n, 4); or a rod would turn by more than 1e4
+            radians.
         """
+        start = np.asarray(checks.sized(checks.real(start, "states"), "states"), dtype=float)
+        if start.ndim != 2 or start.shape[1] != 4:
+            raise ValueError(f"states of shape (n, 4) wanted, got shape {start.shape}")
+        if (quickest := np.abs(start[:, 2:]).max(initial=0.0) * self.duration) > FASTEST:
+            raise ValueError(f"rods that turn by {FASTEST:g} radians at most wanted, got {quickest:g}")
         motions = np.empty((len(start), self.steps, 4))
         for i in range(0, len(start), CHUNK):
             part = start[i : i + CHUNK]
@@ -193,13 +207,23 @@ class Pendulum(Task):
         return (a * w1**2 + 2 * b * w1 * w2 + d * w2**2) / 2
 
     def energy(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
-        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J."""
-        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
+        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J.
+
+        Raises
+        ------
+        ValueError, TypeError : the states are not four finite numbers each.
+        """
+        a1, a2, w1, w2 = _four(states)
         return self.kinetic(np.cos(a1 - a2), w1, w2) + self.potential(np.cos(a1), np.cos(a2))
 
-    def encode(self, states: Float[np.ndarray, "n T 4"]) -> Float[np.ndarray, "n T C"]:
-        """States as this task's channels."""
-        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
+    def encode(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "... C"]:
+        """States as this task's channels.
+
+        Raises
+        ------
+        ValueError, TypeError : as `energy`.
+        """
+        a1, a2, w1, w2 = _four(states)
         s1, c1, s2, c2 = np.sin(a1), np.cos(a1), np.sin(a2), np.cos(a2)
         if self.coordinates == "angles":
             return np.stack([s1, c1, s2, c2, w1, w2], axis=-1)
@@ -281,6 +305,13 @@ class Pendulum(Task):
         """Whether a rod passes the upright, up to the last step, (n,)."""
         turns = np.floor((self.decode(x)[..., :2] + np.pi) / (2 * np.pi))
         return (turns != turns[:, :1]).any(axis=(1, 2))
+
+
+def _four(states):
+    states = checks.sized(checks.real(states, "states"), "states")
+    if states.shape[-1:] != (4,):
+        raise ValueError(f"states of shape (..., 4) wanted, got shape {states.shape}")
+    return np.moveaxis(states, -1, 0)
 
 
 def _direction(sine, cosine):

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from physmis import checks
 from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
 
 CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
@@ -43,6 +44,7 @@ class Sine(Task):
         return Quantity("frequency", "f", "cycles/window", prior)
 
     def generate(self, z, rng):
+        z = self.check_values(z, 0.0, self.steps / 2)  # what is quicker looks like something slower
         phase = rng.uniform(0, 2 * np.pi, len(z))
         t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
@@ -95,6 +97,9 @@ class Sine(Task):
         a and b are linear given w, so the residual is a function of w alone (variable projection; Golub and
         Pereyra 1973). A grid finds the global minimum of that function, Gauss-Newton steps polish it.
         """
+        # By powers of two, so that it costs no digit: what is tiny must not reach the floors below.
+        scale = np.frexp(np.abs(x).max(axis=1))[1]
+        x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
         grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
         basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)  # (T, F, 2)
@@ -116,7 +121,7 @@ class Sine(Task):
             # Near the end each step (almost) squares its error: the next one would be nothing.
             moving = moving[np.abs(f[moving] - before) > 1e-11]
         a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
-        return f, a, b
+        return f, np.ldexp(a, scale), np.ldexp(b, scale)
 
 
 def _project(y, c, s):
@@ -151,13 +156,18 @@ class Cone(Task):
         return Quantity("amplitude", "a", "", uniform_prior(0.0, self.high, within=(0.0, np.inf)))
 
     def curve(self, phase):
-        """c(phase), shape (n, T), each row of Euclidean norm 1."""
+        """c(phase), shape (n, T), each row of Euclidean norm 1, of n finite phases in radians."""
+        phase = checks.sized(checks.values(phase, "phases"), "phases")
+        return self._curve(phase)
+
+    def _curve(self, phase):
         angle = 2 * np.pi * np.arange(self.steps) / self.steps + phase[:, None]
         wave = sum(np.sin(k * angle) / k for k in (1, 2, 3))
         return wave / np.sqrt(self.steps / 2 * (1 + 1 / 4 + 1 / 9))
 
     def generate(self, z, rng):
-        return (z[:, None] * self.curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
+        z = self.check_values(z, 0.0)
+        return (z[:, None] * self._curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
 
     def measure(self, x):
         return np.linalg.norm(self.check(x)[..., 0], axis=1)
@@ -172,18 +182,18 @@ class Cone(Task):
         apex every short vector is close to the cone: there the distance says little.
         """
         grid = 2 * np.pi * np.arange(64) / 64
-        template = self.curve(grid).T
+        template = self._curve(grid).T
         step = grid[1] / 4
 
         def distance(part):
             phase = grid[np.argmax(part @ template, axis=1)]
             for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
                 d = step * scale
-                left, mid, right = (np.sum(part * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+                left, mid, right = (np.sum(part * self._curve(phase + k * d), axis=1) for k in (-1, 0, 1))
                 bend = np.minimum(left - 2 * mid + right, -1e-30)
                 phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
-            match = np.maximum(np.sum(part * self.curve(phase), axis=1), 0)
-            return np.linalg.norm(part - match[:, None] * self.curve(phase), axis=1)
+            match = np.maximum(np.sum(part * self._curve(phase), axis=1), 0)
+            return np.linalg.norm(part - match[:, None] * self._curve(phase), axis=1)
 
         return in_chunks(distance, self.check(x)[..., 0])
 
@@ -212,6 +222,7 @@ class Logistic(Task):
         return Quantity("growth rate", "r", "", uniform_prior(self.low, self.high, within=(0.0, 4.0)))
 
     def generate(self, z, rng):
+        z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away
         x = np.empty((self.steps, len(z)))
         x[0] = rng.random(len(z))
         for t in range(1, self.steps):
