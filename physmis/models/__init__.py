@@ -15,13 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models.checks import (
-    check_count,
-    check_generator,
-    check_numbers,
-    check_spread,
-    check_trajectories,
-)
+from physmis import checks
+from physmis.models.checks import check_count, check_generator, check_numbers, check_trajectories
 from physmis.models.training import Progress, Supply, full_precision, train
 
 CHUNK = 256  # trajectories whose noise is drawn together when sampling
@@ -134,9 +129,10 @@ class GenerativeModel(ABC):
         Raises
         ------
         ValueError : ``x`` has the wrong shape, holds NaN or infinite values, or has a channel that varies too
-            little about its mean for single precision; ``condition`` or ``weights`` are not one finite number
-            for each trajectory; weights are negative or all 0; the horizon does not suit the network.
-        TypeError : ``rng`` is no `numpy.random.Generator`.
+            little, or too little about its mean, for single precision; ``condition`` or ``weights`` are not
+            one finite number for each trajectory; conditions differ, but by less than can be told apart;
+            weights are negative or all 0; the horizon does not suit the network.
+        TypeError : ``rng`` is no `numpy.random.Generator`, or an array holds no real numbers.
         FloatingPointError : training diverged.
         """
         given = {"x": x, "rng": rng, "condition": condition, "weights": weights}
@@ -147,7 +143,7 @@ class GenerativeModel(ABC):
         """Take up the scale of the data and a fresh network; gives what training draws batches from."""
         check_generator(rng)
         x, given = check_trajectories(x), x
-        check_spread(given)
+        checks.spread(checks.real(given, "trajectories"))
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
         x = (x - self.mean) / self.scale
@@ -157,9 +153,13 @@ class GenerativeModel(ABC):
         if condition is not None:
             numbers = check_numbers("condition", condition, len(x))
             spread = numbers.std(correction=0).clamp(min=1e-12)
+            if spread == 1e-12 and numbers.min() < numbers.max():
+                told = f"{numbers.min():g} to {numbers.max():g}"
+                raise ValueError(f"conditions that vary by 1e-12 or more wanted, got {told}")
             self.told = torch.stack([numbers.mean(), spread, numbers.min(), numbers.max()])
         if weights is not None:
             weights = check_numbers("weights", weights, len(x))
+            checks.sized(weights.numpy(), "weights", least=1 / checks.LARGEST)
             if (weights < 0).any() or not weights.any():
                 given = f"values from {weights.min():g} to {weights.max():g}"
                 raise ValueError(f"weights of 0 or more, not all 0, wanted; got {given}")
@@ -192,7 +192,8 @@ class GenerativeModel(ABC):
         ------
         ValueError : ``n`` is below 1; ``clamp`` names a step beyond the horizon, or one twice, or its values
             have another shape or are not finite, or the model cannot hold steps; ``condition`` is missing,
-            or given to a model trained without one, or is not one finite number for each trajectory.
+            or given to a model trained without one, or is not one finite number for each trajectory; or what
+            is asked for is so far from what was learned that the model makes no numbers of it.
         RuntimeError : the model is not trained.
         """
         self._check_trained()
@@ -213,7 +214,7 @@ class GenerativeModel(ABC):
             ).cpu()
             for rows, noise in self._portions(n, generator(rng))
         ]
-        return (torch.cat(parts) * self.scale + self.mean).numpy()
+        return self._in_units(parts)
 
     def _portions(
         self, n: int, draw: torch.Generator, strength: float | None = None
@@ -228,7 +229,7 @@ class GenerativeModel(ABC):
             yield slice(i, stop), [torch.cat(part).to(self.device) for part in zip(*parts, strict=True)]
 
     def _standardised_step(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> Tensor:
-        value = np.asarray(value, dtype=np.float32)
+        value = checks.real(value, "clamp")
         if not isinstance(step, Integral) or step not in range(-self.shape[0], self.shape[0]):
             raise ValueError(f"clamp wants steps from {-self.shape[0]} to {self.shape[0] - 1}, got {step!r}")
         if value.shape != (n, self.shape[1]):
@@ -240,6 +241,7 @@ class GenerativeModel(ABC):
             raise ValueError(
                 f"finite values wanted in clamp; those for step {step} hold NaN or infinite ones"
             )
+        value = checks.sized(value, "values in clamp", largest=checks.SINGLE).astype(np.float32)
         return ((torch.from_numpy(value) - self.mean) / self.scale).to(self.device)
 
     def _standardised_condition(self, condition: Any, n: int) -> Float[Tensor, "n 1"] | None:
@@ -280,7 +282,8 @@ class GenerativeModel(ABC):
         Raises
         ------
         ValueError : ``strength`` is not in (0, 1], or ``x`` does not have the shape that was trained on, or
-            ``condition`` is refused as by `sample`.
+            ``condition`` is refused as by `sample`; or what is given is so far from what was learned that the
+            model makes no numbers of it.
         RuntimeError : the model is not trained.
         """
         self._check_trained()
@@ -296,7 +299,16 @@ class GenerativeModel(ABC):
         for rows, noise in self._portions(len(x), generator(rng), strength):
             part = ((x[rows] - self.mean) / self.scale).to(self.device)
             parts.append(self.round_trip(part, strength, noise, None if c is None else c[rows]).cpu())
-        return (torch.cat(parts) * self.scale + self.mean).numpy()
+        return self._in_units(parts)
+
+    def _in_units(self, parts: list[Tensor]) -> Float[np.ndarray, "n T C"]:
+        x = (torch.cat(parts) * self.scale + self.mean).numpy()
+        if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
+            raise ValueError(
+                f"model '{self.name}' makes NaN or infinite values in {bad} of {len(x)} trajectories: "
+                "what it is given is too far from what it was trained with"
+            )
+        return x
 
     def config(self) -> dict[str, Any]:
         """Name and hyperparameters: what identifies the model in the store."""

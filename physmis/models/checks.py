@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LARGEST = 1e30  # in single precision squares of what is larger overflow early
+from physmis import checks
 
 
 def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
@@ -19,27 +19,16 @@ def check_trajectories(x: Float[np.ndarray, "n T C"]) -> Tensor:
     Raises
     ------
     ValueError : ``x`` is not of shape (n, T, C) with n >= 1, or holds NaN or infinite values.
+    TypeError : it holds other things than real numbers.
     """
-    x = np.asarray(x)
+    x = checks.real(x, "trajectories")
     if x.ndim != 3 or x.size == 0:
         raise ValueError(f"trajectories of shape (n, T, C) wanted, with at least one of them; got {x.shape}")
     if not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x).all(axis=(1, 2))))
         raise ValueError(f"finite trajectories wanted; number {bad} holds NaN or infinite values")
-    if np.abs(x).max() > LARGEST:
-        raise ValueError(f"values within {LARGEST:g} wanted, for single precision; got {np.abs(x).max():g}")
+    checks.sized(x, "trajectories", largest=checks.SINGLE)
     return torch.as_tensor(x, dtype=torch.float32)
-
-
-def check_spread(x: Float[np.ndarray, "n T C"]) -> None:
-    """Raises ValueError where a channel varies, but too little about its mean for single precision."""
-    x = np.asarray(x, dtype=np.float64)
-    spread, size = x.std(axis=(0, 1)), np.abs(x.mean(axis=(0, 1)))
-    for channel in np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-5 * size)):
-        raise ValueError(
-            f"channel {channel} varies by {spread[channel]:g} about {size[channel]:g}, too little for single "
-            "precision: take off its mean first"
-        )
 
 
 def check_count(name: str, value: Any) -> int:
@@ -50,13 +39,13 @@ def check_count(name: str, value: Any) -> int:
 
 
 def check_numbers(what: str, values: Any, n: int) -> Float[Tensor, "n"]:
-    """``values`` as a float64 tensor. Raises ValueError unless they are ``n`` finite numbers."""
-    values = np.asarray(values, dtype=np.float64)
+    """``values`` as a float64 tensor. Raises ValueError or TypeError unless they are ``n`` finite numbers."""
+    values = np.asarray(checks.real(values, what), dtype=np.float64)
     if values.shape != (n,):
         raise ValueError(f"{what} of shape ({n},) wanted, one number a trajectory; got {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"finite {what} wanted; number {int(np.argmin(np.isfinite(values)))} is not")
-    return torch.from_numpy(values)
+    return torch.from_numpy(checks.sized(values, what))
 
 
 def check_generator(rng: Any) -> None:
