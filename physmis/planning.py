@@ -13,7 +13,7 @@ from scipy.interpolate import make_interp_spline
 from physmis import checks
 from physmis.experiment import AsksModel, Experiment, run
 from physmis.models import GenerativeModel
-from physmis.models.checks import check_count
+from physmis.models.arguments import check_count
 from physmis.store import Store
 from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
 

@@ -80,9 +80,9 @@ LEFT_OUT = {
     "rows of anything: what they must be, the statistic says": ["drift.bootstrap", "drift.resample_rows"],
     "checks what a measurement returns": ["kernels.measured"],
     "take a name, or a whole number": [
-        *("models.check_count", "tasks.maze.PointMaze.generate", "tasks.maze.PointMaze.collect"),
-        "tasks.maze.PointMaze.sample",
+        *("tasks.maze.PointMaze.generate", "tasks.maze.PointMaze.collect", "tasks.maze.PointMaze.sample"),
     ],
+    "the beginning and the end of `fit`": ["models.GenerativeModel.prepare", "models.GenerativeModel.settle"],
 }
 fixed = settings(deadline=None, derandomize=True, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)

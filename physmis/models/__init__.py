@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis import checks
-from physmis.models.checks import check_count, check_generator, check_numbers, check_trajectories
+from physmis.models.arguments import check_count, check_generator, check_numbers, check_trajectories
 from physmis.models.training import Progress, Supply, full_precision, train
 
 CHUNK = 256  # trajectories whose noise is drawn together when sampling
