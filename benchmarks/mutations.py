@@ -206,8 +206,8 @@ MUTATIONS = (
     Mutation(
         "prediction from what was not yet undone",
         "physmis/coordinates.py",
-        "self.features(x[:, t - 1]) @ coefficients",
-        "self.features(np.asarray(y)[:, t - 1]) @ coefficients",
+        "self._features(x[:, t - 1]) @ coefficients",
+        "self._features(np.asarray(y)[:, t - 1]) @ coefficients",
         ("tests/test_coordinates.py",),
     ),
     Mutation(
@@ -220,8 +220,8 @@ MUTATIONS = (
     Mutation(
         "bins of the demonstrations alone",
         "physmis/audit.py",
-        "pooled = z if generated is None else np.concatenate([z, generated])",
-        "pooled = z",
+        "pooled = np.concatenate(given)",
+        "pooled = given[0]",
         ("tests/test_audit.py", "-k", "not covers and not rarely and not noticed"),
     ),
     Mutation(
