@@ -20,8 +20,8 @@ from scipy.stats import linregress, t
 
 from benchmarks.__main__ import describe_machine
 from benchmarks.kernels import peak_memory
-from physmis.drift import Interval
 from physmis.experiment import Experiment, run, run_all, trained
+from physmis.intervals import Interval
 from physmis.models import build
 from physmis.profiles import resolve
 from physmis.store import Store

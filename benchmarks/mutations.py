@@ -58,7 +58,7 @@ MUTATIONS = (
     ),
     Mutation(
         "few seeds taken for many",
-        "physmis/drift.py",
+        "physmis/intervals.py",
         "scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))",
         "scipy.stats.t.ppf(0.975, seeds - 1) / 1.96",
         ("tests/test_drift.py", "-k", "not covers"),

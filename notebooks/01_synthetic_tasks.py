@@ -53,7 +53,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import physmis
-from physmis import drift, plotting, tasks
+from physmis import drift, intervals, plotting, tasks
 from physmis.experiment import Experiment
 from physmis.forecasts import assess, excess_of_valid
 from physmis.models import build
@@ -283,7 +283,7 @@ for name, d in found.items():
 
 # %%
 for name, group in base.items():
-    run.record_claim(f"C1.01.{name}_valid", *drift.bootstrap(np.mean, [result.valid for result in group]))
+    run.record_claim(f"C1.01.{name}_valid", *intervals.bootstrap(np.mean, [result.valid for result in group]))
 for name in base:
     run.record_claim(f"C1.01.{name}_drift", *found[name].excess)
 for name in ("cone", "logistic"):
@@ -332,7 +332,7 @@ plt.show()
 # %%
 by_budget = done["budget"]
 budget_drift = {steps: assess(group) for steps, group in by_budget.items()}
-budget_valid = [drift.bootstrap(np.mean, [r.valid for r in group]) for group in by_budget.values()]
+budget_valid = [intervals.bootstrap(np.mean, [r.valid for r in group]) for group in by_budget.values()]
 
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.4))
 plotting.plot_intervals(
@@ -412,14 +412,14 @@ plt.show()
 
 # %%
 for kind, group in by_kind.items():
-    valid = drift.bootstrap(np.mean, [result.valid for result in group])
+    valid = intervals.bootstrap(np.mean, [result.valid for result in group])
     print(f"{kind:9s} excess drift {kind_drift[kind].excess}, valid {valid}")
 change = finer_drift.tv.value - kind_drift["velocity"].tv.value
 print(f"twice the denoising steps change the total variation by {change:+.3f}")
 run.record_claim("C1.01.prediction_matters", *kind_drift["clean"].minus(kind_drift["velocity"]))
 same = [0.5 * np.abs(a - b).sum() for a, b in zip(finer_drift.q, kind_drift["velocity"].q, strict=True)]
 run.record_claim(
-    "C1.01.sampler_steps_hardly_matter", *drift.bootstrap(np.mean, [np.array([tv]) for tv in same])
+    "C1.01.sampler_steps_hardly_matter", *intervals.bootstrap(np.mean, [np.array([tv]) for tv in same])
 )
 
 # %% [markdown]
@@ -461,7 +461,7 @@ plt.show()
 
 # %%
 for name, group in by_range.items():
-    valid = drift.bootstrap(np.mean, [result.valid for result in group])
+    valid = intervals.bootstrap(np.mean, [result.valid for result in group])
     print(f"{name:12s} excess drift {range_drift[name].excess}, valid {valid}")
 run.record_claim("C1.01.chaos_matters", *range_drift["chaos"].minus(range_drift["fixed point"]))
 
@@ -533,7 +533,7 @@ plt.show()
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(12, 3.8))
 valid = {
-    pair: drift.bootstrap(np.mean, [result.valid for result in group]) for pair, group in by_class.items()
+    pair: intervals.bootstrap(np.mean, [result.valid for result in group]) for pair, group in by_class.items()
 }
 for i, model in enumerate(classes):
     at = np.arange(3) + 0.18 * (i - 1.5)

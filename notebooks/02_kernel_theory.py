@@ -56,8 +56,9 @@ import seaborn as sns
 from scipy.stats import spearmanr
 
 import physmis
-from physmis import drift, expansion, kernels, plotting, tasks
-from physmis.experiment import Deviation, Experiment
+from physmis import drift, expansion, intervals, kernels, plotting, tasks
+from physmis.deviations import Deviation
+from physmis.experiment import Experiment
 from physmis.forecasts import (
     assess,
     blurred,
@@ -216,8 +217,8 @@ def worst_blur(rows):
 
 tenths = np.arange(count) * 10 // count
 rows = [np.stack([tenths, *variances], axis=1)]
-run.record_claim("C3.02.expansion", *drift.bootstrap(lambda r: worst_blur(r)[0], rows))
-run.record_claim("C3.02.expansion_off_tip", *drift.bootstrap(lambda r: worst_blur(r)[1], rows))
+run.record_claim("C3.02.expansion", *intervals.bootstrap(lambda r: worst_blur(r)[0], rows))
+run.record_claim("C3.02.expansion_off_tip", *intervals.bootstrap(lambda r: worst_blur(r)[1], rows))
 
 # %% [markdown]
 # **What we see.** The blur of all three comes out, and so does the bias of the logistic map and, beyond the lowest
@@ -920,7 +921,7 @@ for kernel in ("tangent", "round trip", "isotropic"):
 both = list(zip(errors["logistic", "tangent"], errors["logistic", "round trip"], strict=True))
 for part, name in enumerate(("bias", "spread")):
     alike = [np.array([np.corrcoef(one[part], other[part])[0, 1]]) for one, other in both]
-    run.record_claim(f"C3.02.logistic_{name}_by_value", *drift.bootstrap(np.mean, alike))
+    run.record_claim(f"C3.02.logistic_{name}_by_value", *intervals.bootstrap(np.mean, alike))
 
 # %% [markdown]
 # **What we see.** On the logistic map the tangent kernel's bias has the sign and about the size of the model's above

@@ -56,8 +56,9 @@ from matplotlib.collections import LineCollection
 from scipy.special import i0e, i1e
 
 import physmis
-from physmis import drift, plotting, tasks, travel
-from physmis.experiment import Collection, Deviation, Experiment
+from physmis import drift, intervals, plotting, tasks, travel
+from physmis.deviations import Deviation
+from physmis.experiment import Collection, Experiment
 from physmis.forecasts import (
     assess,
     blur_of_size,
@@ -267,7 +268,7 @@ plt.show()
 # %%
 def over_seeds(statistic, *name):
     """Mean over seeds of a statistic of a result, with its interval."""
-    return drift.bootstrap(
+    return intervals.bootstrap(
         np.mean, [np.asarray(statistic(result), dtype=float) for result in seeds_of(*name)]
     )
 
@@ -341,7 +342,7 @@ print(
     "change of the mean travel distance [m], planned and executed, share of plans longer than their demonstration"
 )
 for name in variants:
-    after = drift.bootstrap(np.mean, [values - demonstrations.z.mean() for values in driven[name].values])
+    after = intervals.bootstrap(np.mean, [values - demonstrations.z.mean() for values in driven[name].values])
     told = over_seeds(longer, *name) if name[0] == "planner" else ""
     print(f"{LABELS[name[0]]:15s} {name[1]:24s} {changed[name]!s:26s} {after!s:26s} {told}")
 for name in main:
@@ -414,7 +415,7 @@ def change_of_parts(result):
 
 
 parts = {
-    name: drift.bootstrap(lambda rows: rows.mean(axis=0), [change_of_parts(r) for r in seeds_of(*name)])
+    name: intervals.bootstrap(lambda rows: rows.mean(axis=0), [change_of_parts(r) for r in seeds_of(*name)])
     for name in variants
 }
 fig, ax = plt.subplots(figsize=(9, 3.6))
@@ -629,7 +630,9 @@ ratios = {}
 for what, statistic in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
     for title in list(effort)[1:]:
         pairs = [np.stack(pair, axis=1) for pair in zip(effort[title], effort["curated intent"], strict=True)]
-        ratios[title, what] = drift.bootstrap(lambda rows, f=statistic: f(rows[:, 0]) / f(rows[:, 1]), pairs)
+        ratios[title, what] = intervals.bootstrap(
+            lambda rows, f=statistic: f(rows[:, 0]) / f(rows[:, 1]), pairs
+        )
         print(f"{title:15s} {what:5s} of the effort, against the intent: {ratios[title, what]}")
 lengths = np.concatenate([task.distance(done["intent", s].arrays["x"]) for s in run.seeds])
 slope, offset = np.polyfit(lengths, np.concatenate(effort["curated intent"]), 1)

@@ -54,8 +54,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import physmis
-from physmis import drift, expansion, plotting, tasks
-from physmis.experiment import Deviation, Experiment
+from physmis import drift, expansion, intervals, plotting, tasks
+from physmis.deviations import Deviation
+from physmis.experiment import Experiment
 from physmis.forecasts import (
     assess,
     blur_of_size,
@@ -252,7 +253,7 @@ def seeds_of(name):
 
 def over_seeds(statistic, name):
     """Mean over seeds of a statistic of a result, with its interval."""
-    return drift.bootstrap(np.mean, [np.asarray(statistic(r), dtype=float) for r in seeds_of(name)])
+    return intervals.bootstrap(np.mean, [np.asarray(statistic(r), dtype=float) for r in seeds_of(name)])
 
 
 observed = {name: assess(seeds_of(name)) for name in MODELS}
@@ -372,7 +373,7 @@ def worst_of_common(residuals):
 pairs = [np.stack([worst_of_common(part) for part in both], axis=1)
          for both in zip(residuals["U-Net, a sixth, bobs"], residuals["U-Net, a sixth of the training"], strict=True)]  # fmt: skip
 run.record_claim(
-    "C7.04.bobs_less_valid", *drift.bootstrap(lambda rows: np.subtract(*np.median(rows, axis=0)), pairs)
+    "C7.04.bobs_less_valid", *intervals.bootstrap(lambda rows: np.subtract(*np.median(rows, axis=0)), pairs)
 )
 
 # %% [markdown]
@@ -589,7 +590,7 @@ for name in main:
     made = seeds_of(name)
     goes = [task.over_the_top(r.x).astype(float) for r in made]
     same = [task.over_the_top(task.generate(np.maximum(r.z, 0), rng)).astype(float) for r in made]
-    share, expected = drift.bootstrap(np.mean, goes), drift.bootstrap(np.mean, same)
+    share, expected = intervals.bootstrap(np.mean, goes), intervals.bootstrap(np.mean, same)
     print(f"{name:32s} {share}; real motions of the recovered energies {expected}")
     run.record_claim(f"C7.04.{CLASS[name]}_over_the_top", *(value / intended for value in share))
     rates = np.array([rate_by_energy(r.z, g) for r, g in zip(made, goes, strict=True)])

@@ -53,11 +53,12 @@ import numpy as np
 import scipy.stats
 
 import physmis
-from physmis import drift, plotting, tasks
+from physmis import drift, intervals, plotting, tasks
 from physmis.compatibility import Compatibility
 from physmis.coordinates import Chain, Filter, FirstAndRest, Identity, Increments, Innovations, Polar, Warp
-from physmis.coordinates import family as family_of
-from physmis.experiment import Collection, Deviation, Experiment
+from physmis.deviations import Deviation
+from physmis.experiment import Collection, Experiment
+from physmis.families import family as family_of
 from physmis.forecasts import assess, matched_scale, residual
 from physmis.kernel_coordinates import KernelCoordinates, learn_ratios, rank
 from physmis.kernels import IsotropicKernel, Kernel, TangentKernel
@@ -130,7 +131,7 @@ def compute(arms):
 
 def valid_share(results):
     """Share of valid trajectories, with its interval."""
-    return drift.bootstrap(np.mean, [r.valid.astype(float) for r in results])
+    return intervals.bootstrap(np.mean, [r.valid.astype(float) for r in results])
 
 
 def halved(before, after):
@@ -141,13 +142,13 @@ def halved(before, after):
         was, remains = (np.bincount(bins, minlength=len(law)) / len(bins) for bins in rows.T)
         return (drift.total_variation(law, was) - floor) / 2 - (drift.total_variation(law, remains) - floor)
 
-    return drift.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
+    return intervals.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
 
 
 def change_of_validity(before, after):
     """Share of valid trajectories after less before."""
     pairs = [np.stack([a.valid, b.valid], axis=1).astype(float) for a, b in zip(before, after, strict=True)]
-    return drift.bootstrap(lambda rows: rows[:, 1].mean() - rows[:, 0].mean(), pairs)
+    return intervals.bootstrap(lambda rows: rows[:, 1].mean() - rows[:, 0].mean(), pairs)
 
 
 KIND = {name: "planner" if name == "maze" else "unet" for name in TASKS}
@@ -393,7 +394,7 @@ for name in TASKS:
         scipy.stats.rankdata([r.samples.arrays["requested"], r.z], axis=1).T
         for r in done[name, "conditioned"]
     ]
-    follows = drift.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
+    follows = intervals.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
     run.record_claim(f"C8.05.{name}_conditioned_follows", *follows)
     run.record_claim(
         f"C8.05.{name}_conditioned_helps", *seen[name, "untreated"].minus(seen[name, "conditioned"])
@@ -501,9 +502,9 @@ costs = []
 for begin in starts:
     residuals, apart = motion_valid[begin], np.abs(energies - begin)
     costs.append(residuals[:, apart > 1].mean(axis=1) - residuals[:, apart <= 0.5].mean(axis=1))
-run.record_claim("C8.05.pendulum_conflict", *drift.bootstrap(np.mean, [np.concatenate(costs)]))
+run.record_claim("C8.05.pendulum_conflict", *intervals.bootstrap(np.mean, [np.concatenate(costs)]))
 beyond = np.concatenate([(plans[a] - wishes)[:, wishes > 10].ravel() for a in plans])
-run.record_claim("C8.05.maze_beyond", *drift.bootstrap(np.mean, [beyond]))
+run.record_claim("C8.05.maze_beyond", *intervals.bootstrap(np.mean, [beyond]))
 
 # %% [markdown]
 # **What we see.** *Maze* (grey: what demonstrations have; one seed, all steps, the sampler of notebook 03). Within the
@@ -817,7 +818,7 @@ seen |= {arm: assess(done[arm]) for arm in again}
 table(again)
 for arm in again:
     middle = TASKS[arm[0]].quantity.prior.mean()
-    off = drift.bootstrap(np.mean, [r.z - middle for r in done[arm]])
+    off = intervals.bootstrap(np.mean, [r.z - middle for r in done[arm]])
     print(f"{arm[0]:9s} {arm[1]:36s} mean less that of the prior: {off} {TASKS[arm[0]].quantity.unit}")
 for name in ("maze", "pendulum"):
     before, after = (seen[name, f"{arm}, ancestral"] for arm in (BASE[name], "in coordinates"))

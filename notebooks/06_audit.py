@@ -47,7 +47,6 @@ import tempfile
 from pathlib import Path
 
 import gymnasium
-import joblib
 import matplotlib.pyplot as plt
 import mujoco
 import numpy as np
@@ -55,9 +54,10 @@ import scipy.stats
 import torch
 
 import physmis
-from physmis import drift, plotting, workshop
+from physmis import intervals, plotting, workshop
 from physmis.audit import CANDIDATES, DRAWS, LEVEL, audit, bin_edges, compare, law
 from physmis.coordinates import Identity
+from physmis.fan_out import fan_out
 from physmis.measurements import path_length
 from physmis.models import build
 from physmis.store import Store
@@ -162,7 +162,7 @@ def made(name, seed):
 
 
 arms = [(name, seed) for name in COORDINATES for seed in run.seeds]
-found = joblib.Parallel(n_jobs=min(len(arms), joblib.cpu_count()))(joblib.delayed(made)(*arm) for arm in arms)
+found = fan_out(made, arms, "model")
 run.cold |= any(trained for _, trained in found)
 new = {
     name: [x_new for (arm, _), (x_new, _) in zip(arms, found, strict=True) if arm == name]
@@ -193,9 +193,9 @@ print(
 )
 drifts, shares, chances = {}, {}, {}
 for name, runs in new.items():
-    drifts[name] = drift.bootstrap(excess, [path_length(paths) for paths in runs])
-    shares[name] = drift.bootstrap(np.mean, [valid(paths).astype(float) for paths in runs])
-    of_valid = drift.bootstrap(excess, [path_length(paths[valid(paths)]) for paths in runs])
+    drifts[name] = intervals.bootstrap(excess, [path_length(paths) for paths in runs])
+    shares[name] = intervals.bootstrap(np.mean, [valid(paths).astype(float) for paths in runs])
+    of_valid = intervals.bootstrap(excess, [path_length(paths[valid(paths)]) for paths in runs])
     after = [audit(x, "path_length", kernel=None, generated=paths, seed=SEED) for paths in runs]
     chances[name] = [report.comparison.chance for report in after]
     print(f"{name:26s} {before.forecast.coordinates[name]:<9.3f} {drifts[name]!s:22s} {of_valid!s:22s} "
@@ -232,7 +232,7 @@ run.save_figure(
     data={"edges": edges, "p": p, "forecast": told} | {k.split(",")[0]: v for k, v in laws.items()},
 )
 plt.show()
-agreement = drift.bootstrap(
+agreement = intervals.bootstrap(
     lambda rows: np.corrcoef(law(rows, edges) - p, before.forecast.law - p)[0, 1],
     [path_length(paths) for paths in new["as they are"]],
 )
@@ -245,7 +245,7 @@ pairs = [
     for a, b in zip(new["as they are"], new[best], strict=True)
 ]
 run.record_claim(
-    "C10.06.advice", *drift.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
+    "C10.06.advice", *intervals.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
 )
 
 # %% [markdown]

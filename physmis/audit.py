@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 
 from physmis import checks
 from physmis.coordinates import Filter, Identity, Increments
-from physmis.drift import Interval, bin_of
+from physmis.drift import bin_of
+from physmis.intervals import Interval
 from physmis.kernel_coordinates import KernelCoordinates
 from physmis.kernels import IsotropicKernel, Kernel, Measurement, TangentKernel, Trajectories, transition
 from physmis.measurements import measurement

@@ -122,3 +122,16 @@ def spread(x: Float[np.ndarray, "n T C"]) -> None:
             f"channel {channel} varies by {varies[channel]:g} about {size[channel]:g}, too little for single "
             "precision: take off its mean first, or take a smaller unit"
         )
+
+
+def channels(name: str, x: Float[np.ndarray, "... C"], least: int) -> None:
+    """Raises ValueError unless trajectories have ``least`` channels, which the coordinates ``name`` want."""
+    if x.shape[-1] < least:
+        raise ValueError(f"coordinates '{name}' are for {least} channels or more, got {x.shape[-1]}")
+
+
+def varying(what: str, size: float, largest: float) -> float:
+    """``size``, how much something varies. Raises ValueError if beside the ``largest`` value it is none."""
+    if not size > 1e-12 * largest:
+        raise ValueError(f"{what} that vary wanted; these are constant")
+    return size

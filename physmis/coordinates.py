@@ -1,15 +1,15 @@
-"""Invertible changes of coordinates y = phi(x) for trajectories, in families with a few parameters.
+"""Invertible changes of coordinates y = phi(x) for trajectories.
 
-A model trained on y and mapped back makes other errors in x than one trained on x.
+A model trained on y and mapped back makes other errors in x than one trained on x. Those with numbers to
+choose are in `physmis.families`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -346,8 +346,8 @@ class Innovations(Coordinates):
         before, after = (np.concatenate(part) for part in (cls._features(x[:, :-1]), x[:, 1:]))
         coefficients = np.linalg.lstsq(before, after, rcond=None)[0]
         if gain is None:
-            rest = _above_zero("innovations", _spread(after - before @ coefficients), np.abs(x).max())
-            gain = _above_zero("first steps", _spread(x[:, 0]), np.abs(x).max()) / rest
+            rest = checks.varying("innovations", spread(after - before @ coefficients), np.abs(x).max())
+            gain = checks.varying("first steps", spread(x[:, 0]), np.abs(x).max()) / rest
         return cls(tuple(map(tuple, coefficients.tolist())), gain)
 
     def transform(self, x):
@@ -381,7 +381,7 @@ class Polar(Coordinates):
 
     def transform(self, x):
         x = checks.trajectories(x).copy()
-        _check_channels(self.name, x, 2)
+        checks.channels(self.name, x, 2)
         step = np.diff(x[..., :2], axis=1)
         length = np.linalg.norm(step, axis=-1)
         heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
@@ -390,7 +390,7 @@ class Polar(Coordinates):
 
     def inverse(self, y):
         y = checks.trajectories(y).copy()
-        _check_channels(self.name, y, 2)
+        checks.channels(self.name, y, 2)
         # A generated logarithm below that of a rest stands for a rest.
         length = np.maximum(np.exp(np.minimum(y[:, 1:, 0], np.log(RUNAWAY))) - self.least, 0)
         heading = y[:, 1:, 1]
@@ -399,71 +399,6 @@ class Polar(Coordinates):
         return y
 
 
-class Family(NamedTuple):
-    """Coordinates that depend on a few numbers without bounds; all of them 0 is where a search begins."""
-
-    name: str
-    make: Callable[[Float[np.ndarray, "numbers"]], Coordinates]
-    numbers: int
-
-
-def family(name: str, x: Float[np.ndarray, "n T C"]) -> Family:
-    """The family called ``name``, for data such as ``x``.
-
-    "norm power" (begins at power 1), "filter" (at slope 0), "increments" (at the scale at which they vary as
-    much as the first step), "polar" (at a hundredth of the longest step), "warp" (eight pieces between the
-    quantiles of all values; begins at the identity).
-
-    Raises
-    ------
-    ValueError : unknown name; ``x`` is not finite, or not of shape (n, T, C) with n of 1 and T of 2 or more;
-        or it is constant where the family needs variation.
-    """
-    x = checks.trajectories(x)
-    if len(x) == 0 or x.shape[1] < 2:
-        raise ValueError(f"one trajectory or more, of 2 steps or more, wanted, got shape {x.shape}")
-    if name == "norm power":
-        return Family(name, lambda a: NormPower(float(np.exp(a[0]))), 1)
-    if name == "filter":
-        return Family(name, lambda a: Filter(float(a[0])), 1)
-    if name == "increments":
-        largest = np.abs(x).max()
-        first = _above_zero("first steps", _spread(x[:, 0]), largest)
-        ratio = first / _above_zero("steps", _spread(np.diff(x, axis=1)), largest)
-        return Family(name, lambda a: Increments(float(ratio * np.exp(a[0]))), 1)
-    if name == "polar":
-        _check_channels("polar", x, 2)
-        longest = np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).max()
-        least = _above_zero("positions", longest, np.abs(x).max()) / 100
-        return Family(name, lambda a: Polar(float(least * np.exp(a[0]))), 1)
-    if name == "warp":
-        knots = np.unique(np.quantile(x, np.linspace(0, 1, 9)))
-        if len(knots) < 3:
-            raise ValueError("a warp wants data of at least three different values")
-        pieces = np.diff(knots)
-
-        def make(a):
-            values = knots[0] + np.concatenate([[0.0], np.cumsum(pieces * np.exp(a))])
-            return Warp(tuple(knots.tolist()), tuple(values.tolist()))
-
-        return Family(name, make, len(pieces))
-    raise ValueError(f"unknown family {name!r}; accepted: {', '.join(FAMILIES)}")
-
-
-FAMILIES = ("norm power", "filter", "increments", "polar", "warp")
-
-
-def _spread(x):
+def spread(x: Float[np.ndarray, "... C"]) -> float:
     """Standard deviation about the mean of each channel, over all channels."""
     return float(np.sqrt(x.var(axis=tuple(range(x.ndim - 1))).mean()))
-
-
-def _check_channels(name, x, least):
-    if x.shape[-1] < least:
-        raise ValueError(f"coordinates '{name}' are for {least} channels or more, got {x.shape[-1]}")
-
-
-def _above_zero(what, value, size):
-    if not value > 1e-12 * size:
-        raise ValueError(f"{what} that vary wanted; these are constant")
-    return value

@@ -17,23 +17,7 @@ import scipy.stats
 from jaxtyping import Float, Int
 
 from physmis import checks
-
-REPEATS = 400  # resamples of a bootstrap
-
-
-class Interval(NamedTuple):
-    """An estimate and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-    def shifted(self, by: float) -> Interval:
-        """The same interval with a constant added."""
-        return Interval(*(float(end + by) for end in self))
+from physmis.intervals import REPEATS, Interval, bootstrap, check_groups, interval
 
 
 def histogram(z: Float[np.ndarray, "n"], edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "bins"]:
@@ -165,64 +149,6 @@ def _drawn_quantiles(n, data, repeats):
     return np.stack([rng.choice(rng.random(data), n) for _ in range(repeats)])
 
 
-def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many rows of ``group``, drawn with replacement."""
-    return np.asarray(group)[rng.integers(len(group), size=len(group))]
-
-
-def bootstrap(
-    statistic: Callable[[Any], Any],
-    groups: Sequence[Any],
-    repeats: int = REPEATS,
-) -> Any:
-    """Mean of ``statistic`` over ``groups`` (one array a seed), with its bootstrap 95 % interval.
-
-    An `Interval`, or a list of them where the statistic is a vector.
-
-    Seeds are resampled, and rows within each seed. The interval is the estimate plus the central 95 % of the
-    resamples' deviations, after two corrections.
-    Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
-    against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
-    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with
-    S - 1 degrees of freedom, which for means gives the width of the t interval.
-
-    Raises
-    ------
-    ValueError : no groups, or an empty one.    TypeError : a group is no sequence of rows.
-    """
-    _check_groups(groups)
-    if len(groups) == 0 or any(len(group) == 0 for group in groups):
-        raise ValueError("at least one group wanted, and at least one row in each")
-    rng = np.random.default_rng(0)
-    each = np.array([statistic(group) for group in groups], dtype=float)
-    chosen, drawn = [], []
-    for _ in range(repeats):
-        chosen.append(rng.integers(len(groups), size=len(groups)))
-        drawn.append([statistic(resample_rows(groups[k], rng)) for k in chosen[-1]])
-    return _interval(each, np.array(chosen), np.array(drawn, dtype=float))
-
-
-def _interval(each, chosen, drawn):
-    """The interval of `bootstrap`, from what the statistic gives.
-
-    ``each`` (seeds, ...) of the seeds themselves; ``drawn`` (repeats, seeds, ...) of rows resampled from the
-    seeds ``chosen`` (repeats, seeds).
-    """
-    seeds, value = len(each), each.mean(axis=0)
-    between = each[chosen].mean(axis=1) - value
-    within = drawn.mean(axis=1) - each[chosen].mean(axis=1)
-    if seeds > 1:
-        between *= scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))
-    low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
-    ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)
-    return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
-
-
-def _check_groups(groups):
-    if not np.iterable(groups) or not all(map(np.iterable, groups)):
-        raise TypeError(f"a list of groups of rows wanted, one a seed, got {groups!r}")
-
-
 @dataclass(frozen=True)
 class Drift:
     """What `assess` finds: laws over bins, distances and the floors beneath them.
@@ -305,7 +231,7 @@ def assess(
     ValueError : the seeds have samples of different size, or values or bins that `histogram` refuses.
     TypeError : a group is no array of numbers.
     """
-    _check_groups(groups)
+    check_groups(groups)
     groups, edges = [checks.values(group) for group in groups], checks.edges(edges)
     sizes = {len(group) for group in groups}
     if len(sizes) != 1:
@@ -500,4 +426,4 @@ def _over_seeds(statistic, forecasts, drift):
     for i in range(REPEATS):
         chosen[i] = rng.integers(seeds, size=seeds)
         laws[i] = rng.multinomial(n, drift.q[chosen[i]]) / n  # of n rows drawn anew
-    return _interval(statistic(forecasts, drift.q), chosen, statistic(forecasts[chosen], laws))
+    return interval(statistic(forecasts, drift.q), chosen, statistic(forecasts[chosen], laws))

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import joblib
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import tqdm
 
-from physmis import cluster, kernels
-from physmis.fitting import reporter, train_together, trained, training
+from physmis.fan_out import fan_out
+from physmis.fitting import train_together, trained, training
 from physmis.mitigations import InCoordinates, Treatment
 from physmis.models import GenerativeModel
 from physmis.store import Entry, Store, StoreError, key
@@ -135,101 +131,18 @@ class Experiment:
         """Relative cost of training, to start the longest first."""
         return self.model.cost
 
+    def result(self, entry: Entry) -> Result:
+        """What was stored, by name."""
+        return Result(self, entry)
+
     def __str__(self) -> str:
         treated = f", {self.treatment.name}" if self.treatment else ""
-        return f"{_told(self.model)} on {_told(self.task)}{treated}, seed {self.seed}"
+        return f"{told(self.model)} on {told(self.task)}{treated}, seed {self.seed}"
 
 
 @lru_cache(maxsize=2)  # several kernels in a row ask for the same one
 def _generated(task: Task, n: int, seed: int, stream: int) -> Batch:
     return task.sample(n, np.random.default_rng([seed, stream]))
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """Where a kernel lands trajectories of an experiment's training set.
-
-    Attributes
-    ----------
-    of : the experiment whose training set is taken: its first trajectories (where they are collected: some at
-        random), as many as the experiment draws samples.
-    kernel : a name in `KERNELS`.
-    parameters : the kernel's parameters, beside data and model.
-    model : the experiment whose trained model the kernel asks; None where it asks none.
-    """
-
-    of: Experiment
-    kernel: str
-    parameters: Mapping[str, float]
-    model: Experiment | None = None
-
-    def __post_init__(self):
-        if self.kernel not in KERNELS:
-            raise ValueError(f"unknown kernel {self.kernel!r}; accepted: {', '.join(KERNELS)}")
-        signature = inspect.signature(KERNELS[self.kernel])
-        try:
-            signature.bind(None, None, None, **self.parameters)
-        except TypeError as error:
-            accepted = ", ".join(list(signature.parameters)[3:])
-            raise ValueError(f"kernel {self.kernel!r}: {error}; accepted: {accepted}") from error
-        if (self.model is not None) != (self.kernel in ASK_A_MODEL):
-            given = "asks no model, but one was" if self.model else "asks a trained model, and none was"
-            raise ValueError(f"kernel {self.kernel!r} {given} given; {' and '.join(ASK_A_MODEL)} ask one")
-
-    @property
-    def trains(self) -> Experiment | None:
-        """The experiment whose model is needed, if any."""
-        return self.model
-
-    @property
-    def training_config(self) -> dict[str, Any]:
-        """The model that it depends on; its own config where there is none."""
-        return self.config if self.model is None else self.model.training_config
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What the landing places depend on."""
-        model = None
-        if self.model is not None:
-            sampling = self.model.config["sampling"]
-            model = {"of": self.model.training_config, "sampling": sampling}
-        return {
-            "kind": "deviation",
-            "task": self.of.task.config(),
-            "data": self.of.data,
-            "seed": self.of.seed,
-            "n": self.of.samples,
-            "kernel": self.kernel,
-            "parameters": dict(self.parameters),
-            "model": model,
-            **({"given": list(self.of.model.given)} if self.of.model.given else {}),
-        }
-
-    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
-        """Arrays ``z`` and ``landed``, the quantity before and after, and ``validity`` after."""
-        data = self.of.training_set(store).x
-        model = None if self.model is None else trained(self.model, store, device)
-
-        def fresh():
-            return self.of.fresh_set(store).x
-
-        kernel = KERNELS[self.kernel](data, fresh, model, **self.parameters)
-        if self.of.model.given:
-            kernel = kernels.HeldEnds(kernel)
-        task, rows = self.of.task, slice(self.of.samples)
-        if task.chunk:  # seeds share the data, so let them at least take others of it
-            rows = np.random.default_rng([self.of.seed, KERNEL, 0]).permutation(len(data))[rows]
-        x = data[rows]
-        moved = kernel.deviate(x, np.random.default_rng([self.of.seed, KERNEL]))
-        return {"z": task.measure(x), "landed": task.measure(moved), "validity": task.validity(moved)}
-
-    @property
-    def cost(self) -> float:
-        """Relative cost of what must be trained, to start the longest first."""
-        return 0.0 if self.model is None else self.model.cost
-
-    def __str__(self) -> str:
-        return f"{self.kernel} kernel on {_told(self.of.task)}, seed {self.of.seed}"
 
 
 @dataclass(frozen=True)
@@ -258,52 +171,12 @@ class Collection:
         """What `physmis.tasks.Task.collect` gives."""
         return self.task.collect(self.number)
 
+    def result(self, entry: Entry) -> Entry:
+        """The entry itself."""
+        return entry
+
     def __str__(self) -> str:
-        return f"demonstrations of {_told(self.task)}, chunk {self.number}"
-
-
-# How each kernel is made from the training set, as many fresh trajectories, and a trained model.
-KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
-    "isotropic": lambda data, fresh, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
-    "neighbour": lambda data, fresh, model, width=0.0, deviation=0.0: kernels.NeighbourKernel(
-        data, width, deviation
-    ),
-    "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh(), width),
-    "tangent": lambda data, fresh, model, reach, share=0.05: kernels.TangentKernel(data, reach, share),
-    "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
-    "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),
-}
-ASK_A_MODEL = ("pilot", "round_trip")
-
-
-@dataclass(frozen=True)
-class Landing:
-    """What a `Deviation` gave: the quantity ``z`` before, ``landed`` after, and ``validity`` after."""
-
-    deviation: Deviation
-    arrays: Entry
-
-    @property
-    def z(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["z"]
-
-    @property
-    def landed(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["landed"]
-
-    @property
-    def validity(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["validity"]
-
-    @property
-    def transition(self) -> kernels.Transition:
-        """The induced transition over the bins of the task's quantity."""
-        return kernels.transition(self.z, self.landed, self.deviation.of.task.quantity.bins())
-
-    @property
-    def key(self) -> str:
-        """Address in the store."""
-        return key(self.deviation.config)
+        return f"demonstrations of {told(self.task)}, chunk {self.number}"
 
 
 @dataclass(frozen=True)
@@ -356,6 +229,8 @@ class Item(Protocol):
 
     def compute(self, store: Store, device: str) -> dict[str, np.ndarray]: ...
 
+    def result(self, entry: Entry) -> Any: ...
+
 
 class AsksModel:
     """What an item shares that asks the trained model of an experiment ``of``."""
@@ -377,8 +252,12 @@ class AsksModel:
         """Relative cost of what must be trained, to start the longest first."""
         return self.of.cost
 
+    def result(self, entry: Entry) -> Entry:
+        """The entry itself."""
+        return entry
 
-def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | Landing | Entry:
+
+def run(item: Item, device: str = "cpu", root: Path | None = None) -> Any:
     """What an item gives, from the store (at ``root`` if given) where it is there."""
     torch.set_num_threads(1)
     store = Store(root)
@@ -390,15 +269,10 @@ def run(item: Item, device: str = "cpu", root: Path | None = None) -> Result | L
         arrays = item.compute(store, device)
         seconds = time.perf_counter() - begun
         entry = store.put(item.config, arrays=arrays, seconds=seconds, device=device)
-    return _result(item, entry)
+    return item.result(entry)
 
 
-def _result(item: Item, entry: Entry) -> Result | Landing | Entry:
-    kinds = {Experiment: Result, Deviation: Landing}
-    return kinds[type(item)](item, entry) if type(item) in kinds else entry
-
-
-def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | Landing | Entry], bool]:
+def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Any], bool]:
     """Results in the order of ``items``, and whether any had to be computed.
 
     Whatever the store lacks is spread over processes of one thread each: $PHYSMIS_JOBS of them, or one for
@@ -419,10 +293,9 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Result | L
         groups.setdefault(key(item.training_config), []).append(item)
     # Longest first, so that no core is left with a long one at the end.
     work = sorted(groups.values(), key=lambda group: -group[0].cost)
-    if work:
-        _spread(work, device, store.root)
+    fan_out(_run_group, [(group, device, store.root) for group in work], "model")
     results = [
-        _result(item, _arrived(item, store) if entry is None else entry)
+        item.result(_arrived(item, store) if entry is None else entry)
         for item, entry in zip(items, entries, strict=True)
     ]
     return results, any(entry is None for entry in entries)
@@ -432,19 +305,6 @@ def _ask_networks(items: Sequence[Item], store: Store, device: str) -> None:
     """Train what ``items`` need, the models that are alike together; then compute them in turn."""
     train_together((item.trains for item in items), store, device)
     _run_group(items, device, store.root)
-
-
-def _spread(work: list[list[Item]], device: str, root: Path) -> None:
-    """`_run_group` of each group, wherever joblib has its workers."""
-    tell = reporter("in all", "models")
-    tell(0, len(work))
-    with cluster.joined() as queue:
-        done = joblib.Parallel(n_jobs=_jobs(len(work)), pre_dispatch=queue, return_as="generator_unordered")(
-            joblib.delayed(_run_group)(group, device, root) for group in work
-        )
-        shown = tqdm(done, "models", len(work), unit="model", disable="PHYSMIS_PROGRESS" in os.environ)
-        for count, _ in enumerate(shown, start=1):
-            tell(count, len(work))
 
 
 def _arrived(item: Item, store: Store) -> Entry:
@@ -471,14 +331,6 @@ def _collect_first(items: Sequence[Item], device: str) -> None:
         run_all(list(needed.values()), device)
 
 
-def _jobs(work: int) -> int:
-    """How many processes: $PHYSMIS_JOBS or one a core, but no more than there is work for."""
-    given = os.environ.get("PHYSMIS_JOBS") or str(joblib.cpu_count())
-    if not given.isdecimal() or int(given) < 1:
-        raise ValueError(f"PHYSMIS_JOBS is {given!r}; a number of processes, 1 or more, wanted")
-    return min(int(given), work)
-
-
 def _run_group(group: Sequence[Item], device: str, root: Path) -> None:
     """`run` in turn, without sending trajectories back between processes: the store holds them.
 
@@ -488,7 +340,7 @@ def _run_group(group: Sequence[Item], device: str, root: Path) -> None:
         run(item, device, root)
 
 
-def _told(part: GenerativeModel | Task) -> str:
+def told(part: GenerativeModel | Task) -> str:
     """Name of a model or task, with the parameters that differ from their defaults."""
     changed = [
         f"{field.name}={value}"

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
 
-from physmis import drift, expansion, kernels
-from physmis.experiment import Deviation, Experiment, Landing, Result
+from physmis import drift, expansion, intervals, kernels
+from physmis.deviations import Deviation, Landing
+from physmis.experiment import Experiment, Result
 from physmis.tasks import Quantity
 
 PILOT_LANDINGS = 2048  # fewer than of the others: a forecast by a pilot should be cheap
@@ -28,14 +29,14 @@ def assess(results: Sequence[Result]) -> drift.Drift:
     return drift.assess([r.z for r in results], quantity.prior, quantity.bins(), experiment.data)
 
 
-def excess_of_valid(results: Sequence[Result]) -> drift.Interval:
+def excess_of_valid(results: Sequence[Result]) -> intervals.Interval:
     """Excess drift of the valid trajectories alone, equally many from each seed.
 
     With fewer than 100 from some seed it is the interval from -1 to 1: nothing is known.
     """
     n = min(result.valid.sum() for result in results)
     if n < FEWEST:
-        return drift.Interval(0.0, -1.0, 1.0)
+        return intervals.Interval(0.0, -1.0, 1.0)
     experiment = results[0].experiment
     quantity = experiment.task.quantity
     values = [result.z[result.valid][:n] for result in results]

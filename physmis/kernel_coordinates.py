@@ -16,7 +16,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from physmis import checks
-from physmis.coordinates import INSIDE, Coordinates, Family, Ratios, check_invertible
+from physmis.coordinates import INSIDE, Coordinates, Ratios, check_invertible
+from physmis.families import Family
 from physmis.kernels import Kernel, Measurement, measured
 
 BINS = 40  # of equal mass in the data, and an eighth of them beyond each end

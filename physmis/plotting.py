@@ -14,7 +14,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.signal import find_peaks
 
-from physmis.drift import Interval, histogram
+from physmis.drift import histogram
+from physmis.intervals import Interval
 from physmis.tasks import Batch, Task
 
 STYLE = str(files("physmis") / "physmis.mplstyle")

@@ -11,6 +11,7 @@ from physmis import (
     coordinates,
     drift,
     expansion,
+    families,
     kernel_coordinates,
     kernels,
     measurements,
@@ -154,10 +155,8 @@ def measurement(function):
 
 
 def in_families(x):
-    families = [coordinates.family(name, x) for name in coordinates.FAMILIES]
-    return [
-        found.make(np.full(found.numbers, 0.1)).transform(new().normal(size=(2, 3, 2))) for found in families
-    ]
+    made = [families.family(name, x) for name in families.FAMILIES]
+    return [found.make(np.full(found.numbers, 0.1)).transform(new().normal(size=(2, 3, 2))) for found in made]
 
 
 def energies(name):
@@ -264,14 +263,14 @@ CASES = {
     ),
     "coordinates.Ratios.curve": Case(coordinates.Ratios((1.0, 0.5)).curve, paths(), any_shape=("x",)),
     "coordinates.Innovations.of": Case(coordinates.Innovations.of, paths(n=20)),
-    "coordinates.family": Case(in_families, paths()),
+    "families.family": Case(in_families, paths()),
     "scaled.NormWarp.size": Case(scaled.NormWarp(*SIZES).size, paths()),
     "scaled.LengthWarp.size": Case(scaled.LengthWarp(*SIZES).size, paths()),
     "scaled.EnergyWarp.size": Case(ENERGY.size, paths(channels=4)),
     "kernel_coordinates.KernelCoordinates.of": Case(moved, paths()),
     "kernel_coordinates.KernelCoordinates.fit": Case(
         lambda x: kernel_coordinates.KernelCoordinates.fit(
-            x, length, lambda y: ISOTROPIC, coordinates.family("filter", x), evaluations=2
+            x, length, lambda y: ISOTROPIC, families.family("filter", x), evaluations=2
         ),
         paths(),
     ),

@@ -150,6 +150,9 @@ class Elsewhere:
     def compute(self, store, device):
         return {}
 
+    def result(self, entry):
+        return entry
+
 
 def test_a_store_that_is_not_shared_is_told(store, two, monkeypatch):
     monkeypatch.setenv("PHYSMIS_SCHEDULER", two.address)

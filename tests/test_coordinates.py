@@ -19,8 +19,8 @@ from physmis.coordinates import (
     Ratios,
     Warp,
     check_invertible,
-    family,
 )
+from physmis.families import family
 from physmis.tasks import load
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)

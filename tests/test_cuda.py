@@ -9,7 +9,8 @@ from test_together import SEEDS, every_case, given, samples, three, walks
 
 from benchmarks import gpu
 from physmis import figures, models
-from physmis.experiment import Deviation, run_all
+from physmis.deviations import Deviation
+from physmis.experiment import run_all
 from physmis.models import build
 from physmis.models.training import train
 from physmis.store import Store

@@ -33,10 +33,10 @@ ALLOWED = {
     ("physmis/__main__.py", "importlib.import_module"): "the user names a module of theirs in --measure",
     ("physmis/__main__.py", "importlib.util.spec_from_file_location"): "or a file of theirs",
     ("physmis/workshop.py", "importlib.import_module"): "one of the package's own modules, by a table",
-    ("physmis/experiment.py", "joblib.Parallel"): OWN_PROCESSES,
+    ("physmis/fan_out.py", "joblib.Parallel"): OWN_PROCESSES,
     ("physmis/cluster.py", "cloudpickle"): "what a cluster's workers are to do, packed by this process",
     ("physmis/cluster.py", "pickle"): "and unpacked by them, as all that Dask sends them",
-    ("notebooks/06_audit.py", "joblib.Parallel"): OWN_PROCESSES,
+    ("benchmarks/cost.py", "multiprocessing"): OWN_PROCESSES,
     ("benchmarks/kernels.py", "multiprocessing"): OWN_PROCESSES,
 }
 

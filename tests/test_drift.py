@@ -11,10 +11,8 @@ from scipy.integrate import quad
 
 from physmis.drift import (
     Drift,
-    Interval,
     advantage,
     assess,
-    bootstrap,
     drift_correlation,
     histogram,
     noise_ceiling,
@@ -26,6 +24,7 @@ from physmis.drift import (
     wasserstein,
     wasserstein_binned,
 )
+from physmis.intervals import Interval, bootstrap
 
 fixed = settings(deadline=None, derandomize=True, max_examples=100)
 UNIT = stats.uniform(0, 1)

@@ -13,7 +13,8 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from physmis import kernels
-from physmis.experiment import FRESH, KERNEL, Deviation, Experiment, run, run_all
+from physmis.deviations import Deviation
+from physmis.experiment import FRESH, KERNEL, Experiment, run, run_all
 from physmis.models import build
 from physmis.profiles import PROFILES, resolve
 from physmis.store import Store, key

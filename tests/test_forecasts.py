@@ -7,7 +7,8 @@ import pytest
 
 import physmis
 from physmis import drift, forecasts
-from physmis.experiment import Deviation, Experiment, Landing, Result, run
+from physmis.deviations import Deviation, Landing
+from physmis.experiment import Experiment, Result, run
 from physmis.models import build
 from physmis.store import Entry
 from physmis.tasks import load

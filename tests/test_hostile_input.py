@@ -34,6 +34,8 @@ from physmis import (
     coordinates,
     drift,
     expansion,
+    families,
+    intervals,
     kernels,
     measurements,
     mitigations,
@@ -42,7 +44,8 @@ from physmis import (
 )
 
 MODULES = (
-    *("audit", "coordinates", "drift", "expansion", "forecasts", "kernel_coordinates", "kernels"),
+    *("audit", "coordinates", "drift", "expansion", "families", "forecasts", "intervals"),
+    *("kernel_coordinates", "kernels"),
     *("measurements", "mitigations", "models", "planning", "preparation", "scaled", "tasks"),
     *("tasks.demonstrations", "tasks.maze", "tasks.pendulum", "tasks.synthetic", "travel"),
 )
@@ -76,8 +79,12 @@ LEFT_OUT = {
         *("kernels.References.standardised", "kernels.References.half_squares"),
         *("preparation.Prepared.taken", "tasks.synthetic.in_chunks", "tasks.demonstrations.stratum"),
         *("tasks.demonstrations.pick", "tasks.demonstrations.Driver.drive"),
+        *("coordinates.spread", "intervals.check_groups", "intervals.interval"),
     ],
-    "rows of anything: what they must be, the statistic says": ["drift.bootstrap", "drift.resample_rows"],
+    "rows of anything: what they must be, the statistic says": [
+        "intervals.bootstrap",
+        "intervals.resample_rows",
+    ],
     "checks what a measurement returns": ["kernels.measured"],
     "take a name, or a whole number": [
         *("tasks.maze.PointMaze.generate", "tasks.maze.PointMaze.collect", "tasks.maze.PointMaze.sample"),
@@ -302,7 +309,7 @@ NONE = [0.0] * 3
         (lambda: drift.total_variation([0, 1, 0], [0, 0, 1]), 1),
         (lambda: drift.drift_correlation(*[np.full(4, 0.25)] * 3), 0),
         (lambda: drift.wasserstein_binned([1, 0, 0, 0], [0, 0, 0, 1], EDGES), 0.75),
-        (lambda: drift.bootstrap(np.mean, [SAME, SAME], repeats=20), [0.3] * 3),
+        (lambda: intervals.bootstrap(np.mean, [SAME, SAME], repeats=20), [0.3] * 3),
         (lambda: drift.assess([SAME, SAME], PRIOR, EDGES, 8).tv, [0.75] * 3),
         (lambda: kernels.transition(SAME, SAME, EDGES).matrix, np.eye(4)),
         (lambda: kernels.transition(SAME, SAME, EDGES).bias, [np.nan, 0, np.nan, np.nan]),
@@ -345,7 +352,7 @@ def test_what_does_not_vary_has_known_answers(found, expected):
     [
         (lambda: audit.audit(np.full((30, 5, 1), 2.0), "path_length"), "quantity is 0 for all"),
         (lambda: coordinates.Innovations.of(STILL), "constant"),
-        (lambda: coordinates.family("increments", STILL), "constant"),
+        (lambda: families.family("increments", STILL), "constant"),
         (lambda: drift.skill([1.0, 0.0], [0.5, 0.5], [0.5, 0.5]), "no drift"),
     ],
 )
@@ -355,7 +362,7 @@ def test_what_must_vary_is_refused_if_it_does_not(make, told):
 
 
 def test_groups_of_a_bootstrap_may_be_lists():
-    assert drift.bootstrap(np.mean, [[1, 2], [3]]) == drift.bootstrap(
+    assert intervals.bootstrap(np.mean, [[1, 2], [3]]) == intervals.bootstrap(
         np.mean, [np.array([1, 2]), np.array([3])]
     )
 

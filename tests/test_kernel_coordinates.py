@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from physmis import drift
-from physmis.coordinates import Coordinates, Identity, Increments, NormPower, family
+from physmis.coordinates import Coordinates, Identity, Increments, NormPower
+from physmis.families import family
 from physmis.kernel_coordinates import KernelCoordinates, learn_ratios, rank
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physmis.experiment import Collection, Deviation, Experiment, run, run_all
+from physmis.deviations import Deviation
+from physmis.experiment import Collection, Experiment, run, run_all
 from physmis.kernels import HeldEnds, IsotropicKernel
 from physmis.models import build
 from physmis.planning import Execution, execute, plan

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from physmis import experiment, fitting, models
-from physmis.experiment import Deviation, Experiment, run_all
+from physmis.deviations import Deviation
+from physmis.experiment import Experiment, run_all
 from physmis.fitting import train_together
 from physmis.mitigations import Conditioned, Reweighted
 from physmis.models import GenerativeModel, build
