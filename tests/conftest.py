@@ -2,6 +2,9 @@ import os
 import shutil
 
 import pytest
+import torch
+
+from physmis.store import Store
 
 # What Chromium would otherwise ask of the network on its own account.
 QUIET = [
@@ -32,3 +35,21 @@ def browser():
             (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Sums in one order, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty store that `run` and `run_all` use, with one process, and a file of progress beside it."""
+    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PHYSMIS_JOBS", "1")
+    monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
+    return Store(tmp_path / "store")

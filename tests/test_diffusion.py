@@ -14,19 +14,13 @@ from physmis.models.diffusion import LEVELS, PREDICTIONS, SAMPLERS, angles, trai
 from physmis.models.training import AVERAGE, move_average
 from physmis.models.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 D = 4  # time steps of the Gaussian data
 WEIGHT = 0.25  # share of the rarer of the two modes
 MODE = np.sin(2 * np.pi * np.arange(8) / 8)
 THEIRS = dict(zip(PREDICTIONS, ("epsilon", "sample", "v_prediction"), strict=True))
 COSINE = {"num_train_timesteps": LEVELS, "beta_schedule": "squaredcos_cap_v2"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from physmis.deviations import Deviation
 from physmis.experiment import FRESH, KERNEL, Experiment, run, run_all
 from physmis.models import build
 from physmis.profiles import PROFILES, resolve
-from physmis.store import Store, key
+from physmis.store import key
 from physmis.tasks import load
 
 BASE = Experiment(
@@ -40,15 +40,6 @@ from test_experiment import THREE
 if __name__ == "__main__":
     run_all(THREE)
 """
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """An empty store that `run` and `run_all` use, with one process."""
-    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PHYSMIS_JOBS", "1")
-    monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from physmis.models import build
 from physmis.store import Entry
 from physmis.tasks import load
 
+pytestmark = pytest.mark.usefixtures("store")
+
 SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6), 500, 64, 0)
 
 
@@ -27,12 +29,6 @@ def result(z, validity, seed=0, data=500):
 def landing(z, landed, validity=None):
     deviation = Deviation(SINE, "isotropic", {"scale": 0.1})
     return Landing(deviation, entry(z=z, landed=landed, validity=validity))
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path))
-    monkeypatch.setenv("PHYSMIS_JOBS", "1")
 
 
 @pytest.fixture

@@ -23,15 +23,11 @@ from physmis.models import build
 from physmis.store import Store, key
 from physmis.tasks import load
 
+pytestmark = pytest.mark.usefixtures("store")
+
 fixed = settings(deadline=None, derandomize=True, max_examples=40)
 CONE = load("cone", steps=8)
 PLAIN = Experiment(CONE, build("unet", width=8, steps=4, batch=16, sampler_steps=2), 200, 40, 0)
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path))
-    monkeypatch.setenv("PHYSMIS_JOBS", "1")
 
 
 def laws(n):

@@ -25,7 +25,10 @@ from physmis.models.training import optimise
 from physmis.models.transformer import Mixture
 from physmis.models.vae import ACTIVE
 
-pytestmark = pytest.mark.filterwarnings("ignore:posterior collapse")  # a few steps of training teach little
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:posterior collapse"),  # a few steps of training teach little
+]
 
 NAMES = ("unet", "transformer", "vae", "mlp")
 WEIGHT = 0.25  # share of the rarer of the two modes
@@ -54,14 +57,6 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 def trained_alone(name):
     return pytest.mark.parametrize("trained", [name], indirect=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tiny(name, **changes):

@@ -27,7 +27,10 @@ from physmis.models.training import Diverged, full_precision, train
 from physmis.store import Store
 from physmis.tasks import load
 
-pytestmark = pytest.mark.filterwarnings("ignore:posterior collapse")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:posterior collapse"),
+]
 
 STEPS, CHANNELS, SIZES = 16, 2, (300, 350, 400)
 UNET = {"width": 8, "batch": 32, "steps": 30, "sampler_steps": 8}
@@ -45,14 +48,6 @@ CASES = {
     "mlp": ("mlp", {**SMALL, "depth": 1, "sampler": "ancestral"}, False, False),
 }
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def walks(n, seed):
@@ -234,14 +229,6 @@ UNLIKE = [
     dataclasses.replace(BASE, task=load("cone", steps=12)),
     dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, width=8)),
 ]
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PHYSMIS_JOBS", "1")
-    monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
-    return Store(tmp_path / "store")
 
 
 def begun():

@@ -70,7 +70,7 @@ class Task(ABC):
     ----------------
     name : the name that `load` takes.
     channels : one `Channel` for each of the C channels.
-    tolerance : largest `validity` residual of a trajectory that still counts as valid. It is fixed with the
+    tolerance : a trajectory whose `validity` residual is below it counts as valid. It is fixed with the
         task, before any model is trained: 5 % of the scale of the state.
     chunk : how many trajectories `collect` gives at a time; 0 for tasks that `generate` them.
     """
