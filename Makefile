@@ -81,6 +81,6 @@ $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop
+	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop 'figures/'*@*
 	rm -rf figures/*/notebooks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

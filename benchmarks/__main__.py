@@ -1,5 +1,6 @@
 """Measure, print the table, and write it to `latest.md` beside this file."""
 
+import argparse
 import os
 from importlib import metadata
 from pathlib import Path
@@ -53,4 +54,5 @@ def describe_machine() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     main()

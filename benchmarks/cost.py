@@ -5,6 +5,7 @@ Writes `cost.md` and `cost.png` beside this file, in about five minutes.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import tempfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
@@ -167,8 +169,10 @@ def check(base: Cost, exponents: Laws) -> list[tuple[Size, float, float]]:
     for models in CHECKED:
         size = replace(BASE, models=models)
         get_reusable_executor().shutdown(wait=True)  # each sweep starts its own processes
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ |= {"PHYSMIS_STORE": folder, "PHYSMIS_JOBS": "2"}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            patch.dict(os.environ, PHYSMIS_STORE=folder, PHYSMIS_JOBS="2"),
+        ):
             begun = time.perf_counter()
             run_all(size.experiments())
             seconds = time.perf_counter() - begun
@@ -291,4 +295,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__.split("\n")[0]).parse_args()
     main()

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.timing import short
 from physmis import drift, figures, store
+from physmis.fitting import TOGETHER
 from physmis.models import AT_ONCE, build
 from physmis.models.training import train
 from physmis.plotting import NAMES
@@ -26,7 +27,8 @@ from physmis.profiles import Profile, resolve
 from physmis.tasks import load
 
 PROFILES = {"cuda": ("standard", "full"), "cpu": ("smoke",)}
-COUNTS = {"cuda": (1, 2, 4, 8, 16, 32, 64), "cpu": (1, 2)}  # models trained together
+# Models trained together: on a card as many as `physmis.fitting` does.
+COUNTS = {"cuda": (1, 2, 4, 8, 16, TOGETHER), "cpu": (1, 2)}
 STEPS = {"cuda": (20, 120), "cpu": (1, 3)}  # two short trainings, whose difference is timed
 SAMPLES = {"cuda": AT_ONCE["cuda"], "cpu": 16}
 REPEATS, AIM = 3, 8.0

@@ -21,6 +21,7 @@ import psutil
 from physmis import figures, paths
 
 SOONEST = 3.0  # seconds after which a run may be killed
+TRIES = 20  # runs that end before they are killed
 PERIOD = 30.0  # seconds between two lines of progress
 # All but meta.json and the manifest, which tell of wall times.
 COMPARED = ("store/*/??/*/arrays.npz", "store/*/??/*/weights.safetensors", "figures/smoke/*.npz")
@@ -106,11 +107,13 @@ def killed(
     moments = []
     for i in range(kills):
         number, longest = numbers[i * len(numbers) // kills], max(SOONEST, latest)
-        while True:
+        for _ in range(TRIES):
             moment, before = rng.uniform(SOONEST, longest), place.seconds
             if not place.run("--jobs", "2", "--only", number, limit=moment):
                 break
             longest = max(SOONEST, min(longest, place.seconds - before))
+        else:
+            raise Failed(f"notebook {number} ended {TRIES} times before it was killed")
         moments.append(f"{number} after {moment:.1f} s")
         print(f"  kill {i + 1} of {kills}: notebook {moments[-1]}, {len(place.contents())} files", flush=True)
     for number in numbers:

@@ -1,6 +1,13 @@
-"""The U-Net against the same network in `diffusers`: training steps, and sampling."""
+"""The U-Net against the same network in `diffusers`: training steps, and sampling.
 
+And against the one-dimensional U-Net of denoising-diffusion-pytorch, where that is installed.
+"""
+
+import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
+from importlib.metadata import version
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,6 +21,8 @@ from physmis.models.unet import UNet, UNetDiffusion
 
 STEPS, CHANNELS, WIDTH, BATCH, SAMPLES, SAMPLER_STEPS = 32, 1, 16, 128, 1024, 20
 REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat
+SECOND = "denoising_diffusion_pytorch"
+SECOND_WIDTH = 8  # of its U-Net: the multiple of 4 at which its weights are closest in number to ours
 
 
 def run() -> tuple[list[Row], list[str]]:
@@ -27,6 +36,15 @@ def run() -> tuple[list[Row], list[str]]:
         training(peer, torch.randn(BATCH, CHANNELS, STEPS), level, return_dict=False),
     )
     rows = [compare(f"U-Net: training step, batch {BATCH}", "steps", TRAINING_STEPS, *calls, REPEATS)]
+
+    notes = [f"Weights: {size:,} in both networks."]
+    if (second := second_network()) is not None:
+        inputs = torch.randn(BATCH, CHANNELS, STEPS)
+        calls = training(ours, inputs.transpose(1, 2), level.float()), training(second, inputs, level)
+        peer = f"{SECOND.replace('_', '-')} {version(SECOND)}"
+        name = f"U-Net: training step, beside {peer}"
+        rows.append(compare(name, "steps", TRAINING_STEPS, *calls, REPEATS))
+        notes.append(f"{peer}: a U-Net of other layers, {weights(second):,} weights.")
 
     # Weights change nothing in the work, so one step of training will do.
     model = UNetDiffusion(width=WIDTH, steps=1, sampler="ddim", sampler_steps=SAMPLER_STEPS)
@@ -46,7 +64,7 @@ def run() -> tuple[list[Row], list[str]]:
     )
     tried = ", ".join(f"{1000 * s:.0f} ms with {n:,} at once" for n, s in seconds.items())
     return rows, [
-        f"Weights: {size:,} in both networks.",
+        *notes,
         f"Sampling by the peer: {tried}; the faster is shown.",
     ]
 
@@ -66,6 +84,19 @@ def peer_network(width: int, channels: int = CHANNELS) -> UNet1DModel:
         use_timestep_embedding=True,
         act_fn="silu",
     )
+
+
+def second_network() -> torch.nn.Module | None:
+    """The one-dimensional U-Net of denoising-diffusion-pytorch, at three resolutions, if there is one."""
+    spec = PathFinder.find_spec(SECOND)
+    if spec is None:
+        return None
+    # Without what the package imports beside this network: torchvision, which not every build of torch loads.
+    package = sys.modules[SECOND] = ModuleType(SECOND)
+    package.__path__ = list(spec.submodule_search_locations)
+    from denoising_diffusion_pytorch.denoising_diffusion_pytorch_1d import Unet1D
+
+    return Unet1D(SECOND_WIDTH, dim_mults=(1, 2, 4), channels=CHANNELS)
 
 
 def weights(network: torch.nn.Module) -> int:

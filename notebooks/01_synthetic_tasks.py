@@ -273,12 +273,13 @@ for name, d in found.items():
 # %% [markdown]
 # **What we see.** The sine is off only within about 0.2 of each end. The cone makes too few amplitudes above 0.9, somewhat
 # too many near 0.75, and some beyond 1, which no training trajectory has; at its singular point we see nothing. The
-# logistic map makes too many growth rates near 3.6 and 3.8, too few between them and at both ends. (Wasserstein-1 below
-# is the mean distance by which mass would have to move, in units of the quantity.)
+# logistic map makes too many growth rates near 3.6 and 3.8, too few between them and at both ends. (Wasserstein-1, in
+# the table, is the mean distance by which mass would have to move, in units of the quantity.) Intervals come from
+# resampling seeds and trajectories, and are not kept to the range of a value: that of a distance may reach below 0.
 #
 # Are the single trajectories valid, and is the distribution wrong all the same? Both must hold for claim C1. Each line
 # gives a value, its 95 % interval over seeds and trajectories, what is expected, and whether the whole interval is as
-# expected. The last lines ask the question of the valid trajectories alone: is the drift made by invalid ones?
+# expected. Some lines ask the question of the valid trajectories alone: is the drift made by invalid ones?
 
 
 # %%
@@ -628,7 +629,7 @@ for model in ("mlp", "transformer", "vae"):
 # - Four classes of model drift, each in its own way. None of them keeps the growth rates; the two diffusion models
 #   keep the frequencies almost.
 #
-# **Limits.** Small models, trained for less than a minute. Sizes and rates of the three new classes were chosen on
+# **Limits.** Small models, trained for about a minute. Sizes and rates of the three new classes were chosen on
 # seed 0, by training time, likelihood and validity, with the drift printed beside them. Three tasks of 32 steps; three
 # seeds, so intervals are wide. What of this is predictable is for notebook 02.
 

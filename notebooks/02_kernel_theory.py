@@ -430,7 +430,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # | number | set on | by |
 # |---|---|---|
 # | isotropic scale $s$, pilot's share $a$, one for each class | sine | the residual of the trained models (no histogram) |
-# | strength of the round trip, one for each class | sine | its skill |
+# | strength of the round trip, one for each class | sine | its skill (section 5: the share of the drift explained) |
 # | width of the plain blur (section 5) | sine | the size of the drift |
 # | reach | each task, without a trained model | validity of the landing places |
 #
@@ -648,8 +648,10 @@ plt.show()
 # - *Pilot* has negative or little skill nearly everywhere, though some correlation. After a tenth of the training the
 #   errors are not a small version of what they will be. The VAE on the logistic map is the exception; perhaps it never
 #   gets much better than its pilot.
-# - *Round trip* is the best for every class and task, and comes close to the noise ceiling for the diffusion models with
-#   velocity and clean prediction. It knows the errors of this very network. With noise prediction it falls short.
+# - *Round trip* has the best correlation for every class and task, and comes close to the noise ceiling for the
+#   diffusion models with velocity and clean prediction. (On the sine the ceiling of the MLP is so low that round trip
+#   and tangent lie above it, within their intervals; in skill the tangent is ahead there, and a plain blur is level
+#   with the round trip of the U-Net.) It knows the errors of this very network. With noise prediction it falls short.
 #   Among the others, the VAE on the sine and the cone and the Transformer on the cone stay furthest below their
 #   ceilings; section 6 asks why.
 #

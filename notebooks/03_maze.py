@@ -607,7 +607,8 @@ plt.show()
 # kernel and the pilot, made before training, stay below the blur for the planner and are about level with it without
 # given ends. Isotropic and neighbour errors have correlations of about 0.1 and a skill far below 0, worse than
 # forecasting no drift: at the scale of the sine they are jitter, which makes every way longer (section 5), where the
-# model shortens. So C5 holds here by the letter, drift correlations above 0, and is of no practical use.
+# model shortens. So C5 holds here by the letter (drift correlations above 0, but for the neighbour kernel and the
+# planner), and is of no practical use.
 #
 # ## 7. See what it costs
 #

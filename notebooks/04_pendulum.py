@@ -259,16 +259,14 @@ def over_seeds(statistic, name):
 observed = {name: assess(seeds_of(name)) for name in MODELS}
 valid = {name: over_seeds(lambda r: r.valid, name) for name in MODELS}
 residuals = {name: [r.experiment.task.residuals(r.x) for r in seeds_of(name)] for name in MODELS}
-print("share of motions that are valid, and share beyond the tolerance, by residual")
+kinds = list(residuals[main[0]][0])
+print(f"{'share of motions':32s} {'valid':24s} " + " ".join(f"{kind:>10s}" for kind in kinds) + "  too large")
 for name in MODELS:
-    beyond = {
-        kind: np.mean([part[kind] > task.tolerance for part in residuals[name]]).round(3)
-        for kind in residuals[name][0]
-    }
-    print(f"{name:32s} {valid[name]!s:24s} {beyond}")
+    beyond = [np.mean([part[kind] > task.tolerance for part in residuals[name]]) for kind in kinds]
+    print(f"{name:32s} {valid[name]!s:24s} " + " ".join(f"{share:10.3f}" for share in beyond))
 
 # %% [markdown]
-# A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale of the state:
+# The last columns are the shares whose residual of one kind is too large. A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale of the state:
 #
 # - *energy*: how far the energy strays from its mean, in units of the lowest saddle (so a motion may stray by 0.25 J);
 # - *rods*: how far sine and cosine leave the unit circle (for bobs: how far lengths differ from those of the rods, and

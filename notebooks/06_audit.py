@@ -44,6 +44,7 @@ if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
 
 # %%
 import tempfile
+import time
 from pathlib import Path
 
 import gymnasium
@@ -145,29 +146,31 @@ n = P.samples // 4
 size, device = P.models["unet"], run.device
 
 
-def made(name, seed):
-    """New trajectories of a U-Net that was trained in the coordinates called ``name``."""
-    coordinates = COORDINATES[name]
-    model = build("unet", **size)
-    config = {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
-              "model": model.config(), "coordinates": coordinates.config()}  # fmt: skip
-    entry = Store().fetch(config)
-    if entry is not None:
-        return entry.arrays["x"], False
+def config(name, seed):
+    """What the new trajectories of a model depend on."""
+    return {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
+            "model": build("unet", **size).config(), "coordinates": COORDINATES[name].config()}  # fmt: skip
+
+
+def make(name, seed, store):
+    """Train a U-Net in the coordinates called ``name``, and store new trajectories of it."""
     torch.set_num_threads(1)
-    model = model.to(device).fit(coordinates.transform(x), np.random.default_rng([seed, 1]))
-    new = coordinates.inverse(model.sample(n, np.random.default_rng([seed, 2])))
-    Store().put(config, arrays={"x": new.astype(np.float32)}, seconds=0.0, device=device)
-    return new.astype(np.float32), True
+    coordinates, begun = COORDINATES[name], time.perf_counter()
+    model = build("unet", **size).to(device).fit(coordinates.transform(x), np.random.default_rng([seed, 1]))
+    new = coordinates.inverse(model.sample(n, np.random.default_rng([seed, 2]))).astype(np.float32)
+    store.put(config(name, seed), arrays={"x": new}, seconds=time.perf_counter() - begun, device=device)
 
 
+store = Store()
 arms = [(name, seed) for name in COORDINATES for seed in run.seeds]
-found = fan_out(made, arms, "model")
-run.cold |= any(trained for _, trained in found)
-new = {
-    name: [x_new for (arm, _), (x_new, _) in zip(arms, found, strict=True) if arm == name]
-    for name in COORDINATES
-}
+lacking = [(*arm, store) for arm in arms if store.fetch(config(*arm)) is None]
+run.cold |= bool(lacking)
+if device == "cuda":
+    for call in lacking:
+        make(*call)
+else:
+    fan_out(make, lacking, "model")
+new = {name: [store.fetch(config(name, seed)).arrays["x"] for seed in run.seeds] for name in COORDINATES}
 
 
 def valid(paths):

@@ -1,17 +1,18 @@
 """What arguments must be: arrays of usable numbers, or an error that says what was given and what was wanted.
 
-Every function here gives back what it checked, as an array. Nothing is imported from the package.
+Nothing is imported from the package.
 """
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 LARGEST = 1e50  # fourth powers of it are still numbers, and so are those of 1 / LARGEST
-SINGLE = 1e30  # in single precision squares of what is larger overflow early
+SINGLE = 1e30  # means and standard deviations of what is smaller are still numbers in single precision
 
 
 def real(given: Any, what: str) -> np.ndarray:
@@ -20,7 +21,7 @@ def real(given: Any, what: str) -> np.ndarray:
     Raises
     ------
     TypeError : it holds other things than real numbers, or some of them are masked.
-    ValueError : its rows differ in length.
+    ValueError : its rows differ in length, or a number is too large.
     """
     try:
         array = np.asarray(given)
@@ -36,10 +37,18 @@ def real(given: Any, what: str) -> np.ndarray:
         return array
     if array.dtype.kind not in "biufO":
         raise TypeError(f"{what}: real numbers wanted, got {array.dtype}")
+    if array.dtype.kind == "O":
+        others = {type(one).__name__ for one in array.flat if not _is_real(one)}
+        if others:
+            raise TypeError(f"{what}: real numbers wanted, got others, too: {', '.join(sorted(others))}")
     try:
         return array.astype(float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what}: real numbers wanted, got others, too ({error})") from error
+    except OverflowError as error:
+        raise ValueError(f"{what}: numbers that fit in 64 bits wanted ({error})") from error
+
+
+def _is_real(one: Any) -> bool:
+    return isinstance(one, Real) or (np.ndim(one) == 0 and np.asarray(one).dtype.kind in "biuf")
 
 
 def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST) -> np.ndarray:
@@ -113,7 +122,7 @@ def positive(**given: Any) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
 
-def spread(x: Float[np.ndarray, "n T C"]) -> None:
+def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     """Raises ValueError where a channel varies, but too little for single precision."""
     x = np.asarray(x, dtype=np.float64)
     size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
@@ -124,7 +133,7 @@ def spread(x: Float[np.ndarray, "n T C"]) -> None:
         )
 
 
-def channels(name: str, x: Float[np.ndarray, "... C"], least: int) -> None:
+def enough_channels(name: str, x: Float[np.ndarray, "... C"], least: int) -> None:
     """Raises ValueError unless trajectories have ``least`` channels, which the coordinates ``name`` want."""
     if x.shape[-1] < least:
         raise ValueError(f"coordinates '{name}' are for {least} channels or more, got {x.shape[-1]}")

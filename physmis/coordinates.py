@@ -381,7 +381,7 @@ class Polar(Coordinates):
 
     def transform(self, x):
         x = checks.trajectories(x).copy()
-        checks.channels(self.name, x, 2)
+        checks.enough_channels(self.name, x, 2)
         step = np.diff(x[..., :2], axis=1)
         length = np.linalg.norm(step, axis=-1)
         heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
@@ -390,7 +390,7 @@ class Polar(Coordinates):
 
     def inverse(self, y):
         y = checks.trajectories(y).copy()
-        checks.channels(self.name, y, 2)
+        checks.enough_channels(self.name, y, 2)
         # A generated logarithm below that of a rest stands for a rest.
         length = np.maximum(np.exp(np.minimum(y[:, 1:, 0], np.log(RUNAWAY))) - self.least, 0)
         heading = y[:, 1:, 1]

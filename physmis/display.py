@@ -1,4 +1,4 @@
-"""The runner's progress lines: what the workers report, told on the terminal or in a log.
+"""Progress: what workers report, and the runner's lines that tell of it on the terminal or in a log.
 
 Workers append one JSON line per event to the file that `$PHYSMIS_PROGRESS` names, the first with `done` 0:
 `{"label": str, "done": int, "total": int, "unit": str, "time": seconds}`, by `time.monotonic`: one clock for
@@ -8,15 +8,36 @@ keep a line for every label that is done.
 
 import contextlib
 import json
+import math
+import os
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 PERIOD = 10.0  # seconds between two lines in a log
+
+
+def reporter(label: str, unit: str = "steps") -> Callable[[int, int], None]:
+    """A progress callback that appends to the file $PHYSMIS_PROGRESS, about once a second."""
+    path = os.environ.get("PHYSMIS_PROGRESS")
+    last = -math.inf
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()  # a clock may be set back
+        if path and (now - last >= 1 or done in {0, total}):
+            last = now
+            event = {"label": label, "done": done, "total": total, "unit": unit, "time": now}
+            # Progress is worth no failure: the disk may be full, or the run over that a worker began in.
+            with contextlib.suppress(OSError), open(path, "a") as file:
+                file.write(json.dumps(event) + "\n")
+
+    return report
 
 
 @dataclass

@@ -93,7 +93,8 @@ def _law_given(given, name, least=0.0):
     if law.size == 0 or law.ndim == 0:
         raise ValueError(f"the {name} is not a law: shares of one bin at least wanted, got shape {law.shape}")
     if not (np.isfinite(law) & (law >= least)).all() or not np.allclose(law.sum(axis=-1), 1):
-        raise ValueError(f"the {name} is not a law: shares must be at least {least:g} and sum to 1")
+        bound = f"be at least {least:g} and " if np.isfinite(least) else ""
+        raise ValueError(f"the {name} is not a law: shares must {bound}sum to 1")
     return law
 
 
@@ -228,7 +229,8 @@ def assess(
 
     Raises
     ------
-    ValueError : the seeds have samples of different size, or values or bins that `histogram` refuses.
+    ValueError : the seeds have samples of different size, or values or bins that `histogram` refuses; or the
+        bins leave out a part of the prior.
     TypeError : a group is no array of numbers.
     """
     check_groups(groups)
@@ -238,6 +240,10 @@ def assess(
         raise ValueError(f"equally many values from each seed wanted, got {sorted(sizes)}")
     n = sizes.pop()
     p = prior_mass(prior, edges)
+    if not np.isclose(p.sum(), 1):
+        raise ValueError(
+            f"bins that hold the whole prior wanted, got {p.sum():.3g} of it in {edges[0]:g} to {edges[-1]:g}"
+        )
     q = np.stack([histogram(group, edges) for group in groups])
 
     bins = np.stack([bin_of(group, edges) for group in groups])

@@ -45,7 +45,7 @@ def family(name: str, x: Float[np.ndarray, "n T C"]) -> Family:
         ratio = first / checks.varying("steps", spread(np.diff(x, axis=1)), largest)
         return Family(name, lambda a: Increments(float(ratio * np.exp(a[0]))), 1)
     if name == "polar":
-        checks.channels("polar", x, 2)
+        checks.enough_channels("polar", x, 2)
         longest = np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).max()
         least = checks.varying("positions", longest, np.abs(x).max()) / 100
         return Family(name, lambda a: Polar(float(least * np.exp(a[0]))), 1)

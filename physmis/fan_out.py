@@ -10,7 +10,7 @@ import joblib
 from tqdm.auto import tqdm
 
 from physmis import cluster
-from physmis.fitting import reporter
+from physmis.display import reporter
 
 
 def fan_out(function: Callable[..., Any], calls: Sequence[tuple], unit: str) -> list[Any]:

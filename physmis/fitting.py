@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from physmis.display import reporter
 from physmis.models import GenerativeModel, build
 from physmis.models.training import Diverged, train
 from physmis.store import Entry, Store, key
@@ -90,21 +87,3 @@ def _train(group: list[Prepared], store: Store, device: str) -> list[Entry]:
         )
         for model, one in zip(models, group, strict=True)
     ]
-
-
-def reporter(label: str, unit: str = "steps") -> Callable[[int, int], None]:
-    """A progress callback that appends to the file $PHYSMIS_PROGRESS, about once a second."""
-    path = os.environ.get("PHYSMIS_PROGRESS")
-    last = -math.inf
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()  # a clock may be set back
-        if path and (now - last >= 1 or done in {0, total}):
-            last = now
-            event = {"label": label, "done": done, "total": total, "unit": unit, "time": now}
-            # Progress is worth no failure: the disk may be full, or the run over that a worker began in.
-            with contextlib.suppress(OSError), open(path, "a") as file:
-                file.write(json.dumps(event) + "\n")
-
-    return report

@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As many rows of ``group``, drawn with replacement."""
-    return np.asarray(group)[rng.integers(len(group), size=len(group))]
+    return group[rng.integers(len(group), size=len(group))]
 
 
 def bootstrap(
@@ -54,6 +54,7 @@ def bootstrap(
     check_groups(groups)
     if len(groups) == 0 or any(len(group) == 0 for group in groups):
         raise ValueError("at least one group wanted, and at least one row in each")
+    groups = [np.asarray(group) for group in groups]
     rng = np.random.default_rng(0)
     each = np.array([statistic(group) for group in groups], dtype=float)
     chosen, drawn = [], []

@@ -69,7 +69,7 @@ class References:
             raise ValueError(
                 f"trajectories of shape (N, T, C) with N of 2 or more wanted, got shape {data.shape}"
             )
-        checks.spread(checks.sized(data, "trajectories", largest=checks.SINGLE))
+        checks.enough_spread(checks.sized(data, "trajectories", largest=checks.SINGLE))
         self.data = np.ascontiguousarray(data, dtype=np.float32)
         # In float64, as a channel may vary little about a large value.
         self.spread = np.maximum(self.data.std(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32)

@@ -207,7 +207,7 @@ def plot_validity(
     tolerance: float,
     model: str,
 ) -> None:
-    """Share of trajectories whose residual is at most so large, one line a seed, and the tolerance."""
+    """Share of trajectories whose residual is below each value, one line a seed, and the tolerance."""
     for i, residual in enumerate(residuals):
         ax.ecdf(residual, color=COLOURS[model], lw=1.4, alpha=0.7, label="generated" if i == 0 else None)
     ax.axvline(tolerance, color="0.2", ls="--", lw=1.2, label="tolerance")

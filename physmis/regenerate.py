@@ -133,6 +133,8 @@ def _check_backend(options: argparse.Namespace) -> None:
         raise ValueError("--scheduler is for --backend dask, which was not given")
     if options.backend is not None and options.scheduler is None:
         raise ValueError("--backend dask wants --scheduler, an address such as tcp://10.0.0.1:8786")
+    if options.backend is not None and figures.resolve_device(options.device) == "cuda":
+        raise ValueError("--backend dask has its workers compute on CPUs; it wants --device cpu")
     if options.backend is not None and options.jobs is not None:
         raise ValueError(
             "--jobs counts processes of this machine; with --backend dask, its workers do the work"

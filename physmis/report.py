@@ -16,6 +16,7 @@ from physmis import plotting
 from physmis.audit import AS_THEY_ARE, LEVEL, Report, law
 
 MANY = 1000  # demonstrations that a forecast wants
+CROWDED = 0.9  # share of the values in one bin, from which a forecast over the bins tells nothing
 WORTH = 0.8  # of the forecast drift: other coordinates are recommended if they leave less
 
 
@@ -63,6 +64,12 @@ def _compared(report, c):
 
 def _foretold(report):
     f = report.forecast
+    together = law(report.values, report.edges).max()
+    if together > CROWDED:
+        return (
+            f"{_about(report)}: no forecast, as {together:.0%} of the values lie in a single bin; is the "
+            "prior in their unit?"
+        )
     if f.tv <= f.floor.high:
         return (
             f"{_about(report)}: small errors of a model would move no more of its distribution than chance "

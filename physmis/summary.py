@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -40,8 +41,15 @@ def table(profile: str = "standard") -> str:
     return "\n".join(rows)
 
 
+def tally(profile: str = "standard") -> str:
+    """How many claims of the manifest hold."""
+    claims = figures.read_manifest(profile)["claims"].values()
+    held = sum(claim["holds"] for claim in claims)
+    return f"Of all {len(claims)} claims {held} hold and {len(claims) - held} do not."
+
+
 def refreshed(text: str, profile: str = "standard") -> str:
-    """A README's text with the table as the manifest has it now.
+    """A README's text with the table and the tally as the manifest has them now.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def refreshed(text: str, profile: str = "standard") -> str:
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
         raise ValueError(f"the README must hold the lines {BEGIN} and {END}, once each")
-    return f"{before}{BEGIN}\n{table(profile)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(profile)}\n\n{tally(profile)}\n{END}{after}"
 
 
 def refresh(readme: Path | None = None) -> None:
@@ -61,6 +69,7 @@ def refresh(readme: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m physmis.summary", description=__doc__).parse_args()
     try:
         refresh()
     except ValueError as error:

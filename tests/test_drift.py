@@ -364,6 +364,7 @@ def test_seeds_stacked_into_one_array_are_the_same_seeds():
         ([np.full((3, 2), 0.5)], EDGES, r"\(3, 2\)"),
         ([np.full(3, 0.5)], EDGES[::-1], "ascend"),
         ([np.full(3, 1.5)], np.linspace(0, 1, 5), "do not fit"),
+        ([np.full(3, 0.25)], np.linspace(0, 0.5, 5), "whole prior.* 0.5 of it"),
     ],
 )
 def test_assessment_refuses_bad_input(groups, edges, said):

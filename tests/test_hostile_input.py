@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -361,7 +362,23 @@ def test_what_must_vary_is_refused_if_it_does_not(make, told):
         make()
 
 
+@pytest.mark.parametrize(
+    ("given_", "error", "said"),
+    [
+        (np.array(["1.5", 2], dtype=object), TypeError, "str"),
+        (np.array([None, 2.0], dtype=object), TypeError, "NoneType"),
+        ([10**400, 1], ValueError, "64 bits"),
+    ],
+)
+def test_objects_are_taken_only_if_they_are_real_numbers(given_, error, said):
+    with pytest.raises(error, match=said):
+        drift.histogram(given_, np.linspace(0, 3, 4))
+    halves = np.array([Fraction(1, 2), 1, 2.5], dtype=object)
+    np.testing.assert_allclose(drift.histogram(halves, np.linspace(0, 3, 4)), 1 / 3)
+
+
 def test_groups_of_a_bootstrap_may_be_lists():
+    assert intervals.bootstrap(lambda z: (z > 1).mean(), [[1, 2], [3]]).value == 0.75
     assert intervals.bootstrap(np.mean, [[1, 2], [3]]) == intervals.bootstrap(
         np.mean, [np.array([1, 2]), np.array([3])]
     )

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import pickle
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from physmis.models import GenerativeModel, build, generator
-from physmis.models.training import optimise
+from physmis.models.training import Diverged, optimise, train
 from physmis.models.transformer import Mixture
 from physmis.models.vae import ACTIVE
 
@@ -490,6 +491,16 @@ def test_training_that_diverges_is_stopped():
     x = two_modes(100, np.random.default_rng(0))
     with pytest.raises(FloatingPointError, match=r"step \d+ of 50.*rate below 1e\+30"):
         tiny("mlp", steps=50, rate=1e30).fit(x, np.random.default_rng(0))
+
+
+def test_divergence_is_told_across_processes():
+    error = pickle.loads(pickle.dumps(Diverged("the loss is nan", model=3)))
+    assert str(error) == "the loss is nan" and error.model == 3
+
+
+def test_training_wants_a_model():
+    with pytest.raises(ValueError, match="at least one model"):
+        train([], [])
 
 
 def test_numbers_beyond_single_precision_are_refused():

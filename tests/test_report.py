@@ -105,6 +105,11 @@ def test_the_advice_fits_the_situation(reports, name, says, never):
     assert "Single trajectories may still be invalid" in told
 
 
+def test_a_prior_in_another_unit_leaves_nothing_to_forecast():
+    told = verdict(report(2.0, prior=scipy.stats.uniform(100, 10)))
+    assert "100% of the values lie in a single bin" in told and "by chance up to" not in told
+
+
 def test_better_coordinates_are_recommended_where_they_leave_less_drift(reports):
     """An error at the first step alone; in increments, one at the last is not seen there."""
 

@@ -143,7 +143,7 @@ class GenerativeModel(ABC):
         """Take up the scale of the data and a fresh network; gives what training draws batches from."""
         check_generator(rng)
         x, given = check_trajectories(x), x
-        checks.spread(checks.real(given, "trajectories"))
+        checks.enough_spread(checks.real(given, "trajectories"))
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
         x = (x - self.mean) / self.scale

@@ -31,8 +31,11 @@ class Diverged(FloatingPointError):
     """Training diverged; ``model`` is the place of the model among those trained together."""
 
     def __init__(self, message: str, model: int):
-        super().__init__(message)
+        super().__init__(message, model)  # both, so that it can be sent from one process to another
         self.model = model
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,12 @@ def train(
 
     Raises
     ------
-    ValueError : as `GenerativeModel.fit`; the models differ in class, device or what training depends on, or
-        their trajectories in steps or channels, or only some are told a condition.
+    ValueError : as `GenerativeModel.fit`; there are no models, or they differ in class, device or what
+        training depends on, or their trajectories in steps or channels, or only some are told a condition.
     Diverged : a loss is not finite. On a card this is seen up to 100 steps later.
     """
+    if not models:
+        raise ValueError("at least one model wanted, got none")
     before = [dict(model.__dict__) for model in models]
     try:
         supplies = [model.prepare(**each) for model, each in zip(models, given, strict=True)]
