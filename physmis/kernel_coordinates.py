@@ -189,6 +189,7 @@ def learn_ratios(
     rows, begin = rng.integers(len(x), size=WINDOWS), rng.integers(x.shape[1] - WINDOW + 1, size=WINDOWS)
     windows = x[rows[:, None], begin[:, None] + np.arange(WINDOW)]
     noise = DEVIATION * torch.as_tensor(rng.normal(size=windows.shape))
+    first = (windows[:, 0] + noise[:, 0] * x.std()).clamp(low, high)
     target = measure(windows)
     unit = DEVIATION * target.std()
     if not unit > 0:
@@ -202,7 +203,7 @@ def learn_ratios(
             return (a * u.log() + b * (1 - u).log() + c * u + d * u**2).exp()
 
         y = windows[:, 1:] / curve(windows[:, :-1])
-        moved = [(windows[:, 0] + noise[:, 0] * x.std()).clamp(low, high)]
+        moved = [first]
         for t in range(1, WINDOW):
             step = (y[:, t - 1] + noise[:, t] * y.std()) * curve(moved[-1])
             moved.append(step.clamp(low, high))
