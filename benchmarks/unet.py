@@ -41,10 +41,10 @@ def run() -> tuple[list[Row], list[str]]:
     if (second := second_network()) is not None:
         inputs = torch.randn(BATCH, CHANNELS, STEPS)
         calls = training(ours, inputs.transpose(1, 2), level.float()), training(second, inputs, level)
-        peer = f"{SECOND.replace('_', '-')} {version(SECOND)}"
-        name = f"U-Net: training step, beside {peer}"
+        title = f"{SECOND.replace('_', '-')} {version(SECOND)}"
+        name = f"U-Net: training step, beside {title}"
         rows.append(compare(name, "steps", TRAINING_STEPS, *calls, REPEATS))
-        notes.append(f"{peer}: a U-Net of other layers, {weights(second):,} weights.")
+        notes.append(f"{title}: a U-Net of other layers, {weights(second):,} weights.")
 
     # Weights change nothing in the work, so one step of training will do.
     model = UNetDiffusion(width=WIDTH, steps=1, sampler="ddim", sampler_steps=SAMPLER_STEPS)
