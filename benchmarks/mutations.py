@@ -136,8 +136,8 @@ MUTATIONS = (
     Mutation(
         "weights not averaged",
         "physmis/models/training.py",
-        "torch._foreach_lerp_(average, weights, 1 - decay)",
-        "torch._foreach_lerp_(average, weights, 1.0)",
+        "average.lerp_(weights, 1 - decay)",
+        "average.lerp_(weights, 1.0)",
         ("tests/test_models.py", "-k", "vae or bound"),
     ),
     Mutation(

@@ -88,10 +88,11 @@ def train(
         _check_alike(models)
         draw = _joint_batch(models, supplies)
         weights, loss = _alone(models[0]) if len(models) == 1 else _stacked(models)
-        average, losses = optimise(weights, lambda: loss(*draw()), models[0].steps, models[0].rate, progress)
+        averages, losses = optimise(weights, lambda: loss(*draw()), models[0].steps, models[0].rate, progress)
         for i, (model, supply) in enumerate(zip(models, supplies, strict=True)):
-            for weight, kept in zip(model.network.parameters(), average, strict=True):
-                weight.data.copy_(kept if len(models) == 1 else kept[i])
+            for weight, kept in zip(model.network.parameters(), averages, strict=True):
+                # In memory of its own again: what is stored may not share any.
+                weight.data = torch.empty_like(weight).copy_(kept if len(models) == 1 else kept[i])
             model.network.zero_grad()
             model.network.eval()
             model.losses = losses.reshape(len(losses), -1)[:, i].copy()
@@ -175,10 +176,20 @@ def _stacked(models: Sequence[GenerativeModel]) -> tuple[list[Tensor], Callable[
 
 
 @torch.no_grad()
-def move_average(average: list[Tensor], weights: list[Tensor], updates: int) -> None:
+def move_average(average: Tensor, weights: Tensor, updates: int) -> None:
     """One step of the exponential moving average, in place; early steps forget the random start faster."""
     decay = min(AVERAGE, (1 + updates) / (10 + updates)) if updates else 0.0
-    torch._foreach_lerp_(average, weights, 1 - decay)
+    average.lerp_(weights, 1 - decay)
+
+
+def _vector(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A vector of zeros with room for all of ``tensors``, and its parts, each laid out as one of them."""
+    begins = np.cumsum([0, *(tensor.numel() for tensor in tensors)]).tolist()
+    vector = tensors[0].new_zeros(begins[-1])
+    return vector, [
+        vector.as_strided(tensor.shape, tensor.stride(), begin)
+        for tensor, begin in zip(tensors, begins, strict=False)
+    ]
 
 
 def optimise(
@@ -190,6 +201,9 @@ def optimise(
 ) -> tuple[list[Tensor], Float[np.ndarray, "steps *models"]]:
     """Train ``weights``, in place, to make ``batch_loss`` small; returns their averages and the losses.
 
+    They become parts of one vector, and so do their gradients, so that optimiser and average are one
+    operation each and not one for each of them: on small networks that is a fifteenth of the time.
+
     Parameters
     ----------
     batch_loss : draws a batch and returns its loss; of several models one each, which depend on no weights
@@ -198,8 +212,14 @@ def optimise(
 
     Raises `Diverged` when a loss is not finite.
     """
-    average = [weight.detach().clone() for weight in weights]
-    optimiser = torch.optim.Adam(weights, lr=rate, fused=True)
+    joined, parts = _vector(weights)
+    gradient, slopes = _vector(weights)
+    average, averages = _vector(weights)
+    for weight, part, slope in zip(weights, parts, slopes, strict=True):
+        weight.data, weight.grad = part.copy_(weight.data), slope
+    joined.requires_grad_()
+    joined.grad = gradient
+    optimiser = torch.optim.Adam([joined], lr=rate, fused=True)
     # Of fewer than 20 steps a tenth would be none: such a training sees the start of a longer schedule.
     schedule = OneCycleLR(optimiser, rate, total_steps=max(steps + 1, 20), pct_start=0.1)
     losses, unseen = [], []
@@ -207,11 +227,11 @@ def optimise(
         if progress is not None:
             progress(step, steps)
         loss = batch_loss()
-        optimiser.zero_grad()
+        gradient.zero_()
         loss.sum().backward()
         optimiser.step()
         schedule.step()
-        move_average(average, weights, step)
+        move_average(average, joined, step)
         unseen.append(loss.detach())
         if len(unseen) == LOOK[loss.device.type] or step + 1 == steps:
             losses.append(torch.stack(unseen).cpu().numpy())
@@ -219,7 +239,7 @@ def optimise(
             _check_finite(losses[-1], step + 1 - len(losses[-1]), steps, rate)
     if progress is not None:
         progress(steps, steps)
-    return average, np.concatenate(losses)
+    return averages, np.concatenate(losses)
 
 
 def _check_finite(losses: Float[np.ndarray, "some *models"], before: int, steps: int, rate: float) -> None:
