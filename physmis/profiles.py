@@ -102,7 +102,7 @@ PROFILES = {
             data=20_000,
             samples=8_192,
             models={
-                "unet": {"width": 16, "steps": 2_000, "batch": 128, "sampler_steps": 20},
+                "unet": {"width": 16, "steps": 2_600, "batch": 64, "sampler_steps": 20},
                 "transformer": {"width": 48, "layers": 3, "steps": 2_400, "batch": 32, "rate": 4e-3},
                 "vae": {"width": 128, "depth": 3, "codes": 16, "steps": 9_000, "batch": 128, "rate": 2e-3},
                 "mlp": {

@@ -78,7 +78,7 @@ class MLPDiffusion(Diffusion):
 
     @property
     def cost(self):
-        return self.steps * self.batch * self.width**2 * self.depth / 1700  # as long as a U-Net of equal cost
+        return self.steps * self.batch * self.width**2 * self.depth / 2500  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return Denoiser(steps, channels, self.width, self.depth, conditional)

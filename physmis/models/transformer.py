@@ -138,7 +138,7 @@ class Transformer(GenerativeModel):
 
     @property
     def cost(self):
-        return self.steps * self.batch * self.width**2 * self.layers / 8  # as long as a U-Net of equal cost
+        return self.steps * self.batch * self.width**2 * self.layers / 14  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return CausalNetwork(

@@ -77,7 +77,7 @@ class VAE(GenerativeModel):
 
     @property
     def cost(self):
-        return self.steps * self.batch * self.width**2 * self.depth / 1000  # as long as a U-Net of equal cost
+        return self.steps * self.batch * self.width**2 * self.depth / 1450  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
