@@ -372,6 +372,6 @@ def test_bad_trajectories_are_refused(coordinates):
         with pytest.raises(ValueError, match=r"shape \(n, 64"):
             function(x[:, :-1])
         x[1, 2, 0] = np.nan
-        with pytest.raises(ValueError, match="number 1"):
+        with pytest.raises(ValueError, match=r"index \(1, 2, 0\)"):
             function(x)
         x[1, 2, 0] = 1.0

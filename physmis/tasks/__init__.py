@@ -155,12 +155,6 @@ class Task(ABC):
                 f"task '{self.name}': trajectories of shape (n, {wanted[0]}, {wanted[1]}) wanted, "
                 f"got {x.shape}"
             )
-        bad = ~np.isfinite(x).all(axis=(1, 2))
-        if bad.any():
-            raise ValueError(
-                f"task '{self.name}': {bad.sum()} of {len(x)} trajectories hold NaN or infinite values "
-                f"(the first is number {int(np.argmax(bad))}); finite values wanted"
-            )
         return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
 
     def check_values(

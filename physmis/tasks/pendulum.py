@@ -114,9 +114,9 @@ class Pendulum(Task):
         energy = np.asarray(checks.real(energy, "energies"), dtype=float)
         if energy.ndim != 1:
             raise ValueError(f"a vector of energies wanted, got shape {energy.shape}")
-        if not (bad := (energy >= 0) & (energy <= checks.LARGEST)).all():
+        if not (good := (energy >= 0) & (energy <= checks.LARGEST)).all():
             raise ValueError(
-                f"finite energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~bad][0]} J"
+                f"finite energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~good][0]} J"
             )
         # Neither angle can be larger than if all the energy had gone to lift its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
