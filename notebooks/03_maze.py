@@ -605,10 +605,10 @@ plt.show()
 # has a correlation of 0.68 for the planner and 0.46 without given ends. The weaker trip is level with it for the
 # planner (0.67) and better without given ends (0.74); the strong trip is better for both, but less local. The tangent
 # kernel and the pilot, made before training, stay below the blur for the planner and are about level with it without
-# given ends. Isotropic and neighbour errors have correlations of about 0.1 and a skill far below 0, worse than
-# forecasting no drift: at the scale of the sine they are jitter, which makes every way longer (section 5), where the
-# model shortens. So C5 holds here by the letter (drift correlations above 0, but for the neighbour kernel and the
-# planner), and is of no practical use.
+# given ends. Isotropic and neighbour errors have correlations below 0.1, not surely above 0, and a skill far below 0,
+# worse than forecasting no drift: at the scale of the sine they are jitter, which makes every way longer (section 5), where the
+# model shortens. So C5 holds here by the letter for the tangent kernel and the pilot (drift correlations above 0), and is of
+# no practical use.
 #
 # ## 7. See what it costs
 #
