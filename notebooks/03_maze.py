@@ -189,7 +189,7 @@ for name, depth in {
 # training and sampling, not of other demonstrations.
 #
 # The sizes were chosen on one seed by the share of valid plans, with the drift printed beside: a learning rate of
-# 0.01, twice that of notebook 01, and an *ancestral* sampler of 50 steps, which draws fresh noise at each (Ho et al.,
+# 0.01 and batches of 128, both twice those of notebook 01, and an *ancestral* sampler of 50 steps, which draws fresh noise at each (Ho et al.,
 # 2020). The deterministic sampler of notebook 01 stands beside it: the same trained planner, sampled in another way.
 #
 # For each plan we take start and goal from a demonstration drawn at random: a perfect planner would make the same
