@@ -35,7 +35,7 @@ class Size:
     """U-Nets of the standard width and batch, on trajectories of the logistic map of `horizon` time steps."""
 
     models: int = 1
-    steps: int = 60
+    steps: int = 120
     data: int = 5_000
     samples: int = 512
     horizon: int = 32
@@ -49,7 +49,7 @@ class Size:
 BASE = Size()
 VALUES = {
     "models": (1, 2, 4, 8),
-    "steps": (30, 60, 120, 240),
+    "steps": (60, 120, 240, 480),
     "data": (2_500, 5_000, 10_000, 20_000),
     "samples": (256, 512, 1_024, 2_048, 4_096),
     "horizon": (16, 32, 64, 128),

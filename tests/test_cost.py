@@ -9,7 +9,7 @@ from benchmarks import cost
 
 
 def training(size):
-    return 2.0 * size.models * (size.steps / 60) ** 1.02 * (size.data / 5_000) ** 0.05 * size.horizon**0.7
+    return 2.0 * size.models * (size.steps / 120) ** 1.02 * (size.data / 5_000) ** 0.05 * size.horizon**0.7
 
 
 def sampling(size):
