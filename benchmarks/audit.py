@@ -32,10 +32,11 @@ def run() -> tuple[list[Row], list[str]]:
             files = [write(Path(folder), seed) for seed in (0, 1)]
             found = [measure(*files, page=Path(folder) / "report.html") for _ in range(REPEATS)]
             wall, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
-            rates = [N * STEPS / seconds for _, seconds, _ in found]
+            steps = 2 * N * STEPS  # both sides are measured
+            rates = [steps / seconds for _, seconds, _ in found]
             rows.append(
                 Row(
-                    f"audit: {name}", f"{short(N * STEPS / processor)} steps/s", "-", "-",
+                    f"audit: {name}", f"{short(steps / processor)} steps/s", "-", "-",
                     f"{short(min(rates))} to {short(max(rates))}",
                 )
             )  # fmt: skip

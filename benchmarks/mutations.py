@@ -71,10 +71,10 @@ MUTATIONS = (
         ("tests/test_expansion.py",),
     ),
     Mutation(
-        "sign of the diffusive flux",
+        "sign of the bias",
         "physmis/expansion.py",
-        "return b(y) * p(y) - grad(",
-        "return b(y) * p(y) + grad(",
+        "gap = edges - (z[part] + bias[part])[:, None]",
+        "gap = edges - (z[part] - bias[part])[:, None]",
         ("tests/test_expansion.py",),
     ),
     Mutation(

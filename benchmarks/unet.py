@@ -18,8 +18,12 @@ from benchmarks.timing import Row, compare, interleaved
 from physmis.models import CHUNK
 from physmis.models.diffusion import LEVELS
 from physmis.models.unet import UNet, UNetDiffusion
+from physmis.profiles import resolve
 
-STEPS, CHANNELS, WIDTH, BATCH, SAMPLES, SAMPLER_STEPS = 32, 1, 16, 128, 1024, 20
+STEPS, CHANNELS, SAMPLES = 32, 1, 1024
+WIDTH, BATCH, SAMPLER_STEPS = (
+    resolve("standard").models["unet"][k] for k in ("width", "batch", "sampler_steps")
+)
 REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat
 SECOND = "denoising_diffusion_pytorch"
 SECOND_WIDTH = 8  # of its U-Net: the multiple of 4 at which its weights are closest in number to ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,19 +19,32 @@ from physmis.measurements import MEASUREMENTS
 from physmis.recordings import read
 
 HELD, MOVED, BAD_INPUT = 0, 1, 2
+DOCTYPE = b"<!doctype html>"  # how a page begins
 PRIORS = {"uniform": lambda low, high: scipy.stats.uniform(low, high - low), "normal": scipy.stats.norm}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    # argparse takes -1e-3 and -inf for options, but nothing that holds a space.
+    given = _parser().parse_args([f" {word}" if _negative(word) else word for word in words])
     try:
         return _audit(given)
     except (ValueError, TypeError, OSError) as error:
         print(f"physmis audit: {error}", file=sys.stderr)
+    except SystemExit as stop:  # its code would be taken for a verdict
+        told = f"--measure {given.measure} ended the program by sys.exit({stop.code!r})"
+        print(f"physmis audit: {told}", file=sys.stderr)
     except Exception:  # of the user's measurement, say; left alone, Python would end with 1, which is "moved"
         traceback.print_exc()
     return BAD_INPUT
+
+
+def _negative(word):
+    try:
+        return word.startswith("-") and float(word) <= 0
+    except ValueError:
+        return False
 
 
 def _parser():
@@ -72,8 +86,7 @@ def _audit(given):
     from physmis.store import write
 
     measure, prior = _measure(given.measure), _prior(given.prior)
-    if given.html:
-        _check_page(Path(given.html), given.demonstrations, given.generated)
+    page = given.html and _page(Path(given.html))
     sides = [
         read(path, given.array, given.channels) for path in (given.demonstrations, given.generated) if path
     ]
@@ -87,20 +100,28 @@ def _audit(given):
             sides[0], measure, generated=sides[1] if given.generated else None, prior=prior, dt=given.dt,
             seed=given.seed, progress=progress,
         )  # fmt: skip
-    print(found)
-    if given.html:
-        write(Path(given.html), report.html(found).encode())
+    if page:
+        write(page, report.html(found).encode())
+    try:
+        print(found, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough; the flush at exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return MOVED if found.moved else HELD
 
 
-def _check_page(page, *inputs):
-    """Raise unless a page can be written there without loss."""
-    if not page.absolute().parent.is_dir():
-        raise ValueError(f"{page}: there is no such folder to write to")
-    if page.is_dir():
-        raise ValueError(f"{page}: a file to write the page to wanted, this is a folder")
-    if any(path and Path(path).exists() and page.exists() and page.samefile(path) for path in inputs):
-        raise ValueError(f"{page}: the page would take the place of the trajectories")
+def _page(path):
+    """Where the page is written, links followed. Raises ValueError if something else would be lost there."""
+    page = path.resolve()
+    if not page.parent.is_dir():
+        raise ValueError(f"{path}: there is no such folder to write to")
+    if not page.exists():
+        return page
+    if not page.is_file():
+        raise ValueError(f"{path}: a file to write the page to wanted, this is a folder or a device")
+    with open(page, "rb") as file:
+        if file.read(len(DOCTYPE)) not in (b"", DOCTYPE):
+            raise ValueError(f"{path}: there is a file that is no page, whose place the page would take")
+    return page
 
 
 def _prior(words):
@@ -130,14 +151,13 @@ def _measure(name):
     place, function = name.rsplit(":", 1)
     if place.endswith(".py") and not Path(place).is_file():
         raise ValueError(f"--measure {name}: no file {place}")
-    # What the user's file imports may lie beside it, and a module in the folder the command is called from.
+    # What the user's file imports, now or when it is called, may lie beside it, as for any Python program;
+    # a module, in the folder that the command is called from.
     sys.path.insert(0, str(Path(place).absolute().parent if place.endswith(".py") else Path.cwd()))
     try:
         module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
-    finally:
-        del sys.path[0]
     if not callable(found := getattr(module, function, None)):
         raise ValueError(f"--measure {name}: {place} has no function {function!r}")
     return found

@@ -61,10 +61,11 @@ class Comparison(NamedTuple):
 
     p, q : shares of the bins before and after.    low, high : 95 % interval of q - p, each bin by itself.
     tv : total variation.    floor : what sampling alone gives, mean and central 95 %.
-    excess : ``tv`` above the mean floor, with its bootstrap interval.    carried : how far the mass is from
-    where it should be, in bins: the summed difference of the cumulated shares.    chance : the probability
-    that sampling alone gives a total variation, or a ``carried``, as rare as the rarer of the two is here
-    (p-value).
+    excess : ``tv`` above the mean floor, with its bootstrap interval. It is less than the drift without
+    sampling: the stronger that is, the less does sampling add to ``tv``.    carried : how far the mass is
+    from where it should be, in bins: the summed difference of the cumulated shares.    chance : the
+    probability that sampling alone gives a total variation, or a ``carried``, as rare as the rarer of the two
+    is here (p-value).
     """
 
     p: Float[np.ndarray, "bins"]
@@ -111,9 +112,10 @@ class Report:
     values, generated : the quantity of each demonstration and of each generated trajectory (or None).
     unmeasured, mended : demonstrations and generated trajectories that could not be measured and were left
         out; and those with missing steps that were filled in.
-    forecast : None if none was asked for.
+    forecast : None if none was asked for, or none could be made.
     curation : the demonstrations held against the prior; None without one.
     comparison : the generated trajectories held against the prior, or else the demonstrations; None without.
+    refused : why the forecast that was asked for could not be made; empty if it could.
     """
 
     quantity: str
@@ -126,6 +128,7 @@ class Report:
     forecast: Forecast | None
     curation: Comparison | None
     comparison: Comparison | None
+    refused: str = ""
 
     @property
     def compared(self) -> Comparison | None:
@@ -146,7 +149,7 @@ class Report:
     @property
     def moved(self) -> bool:
         """Whether a distribution was compared and has moved, or generated trajectories are `broken`."""
-        return self.broken or (self.compared is not None and self.compared.moved)
+        return self.broken or any(c is not None and c.moved for c in (self.comparison, self.curation))
 
     def __str__(self) -> str:
         from physmis.report import text
@@ -185,7 +188,8 @@ def audit(
     Raises
     ------
     ValueError : fewer than 20 trajectories on a side can be measured; shapes that do not fit; the quantity is
-        the same for all demonstrations; or what `physmis.measurements.measurement` refuses.
+        the same for all demonstrations; a prior without quantiles; what `physmis.measurements.measurement`
+        refuses; or, where nothing is compared, what the kernel refuses.
     """
     name = measure if isinstance(measure, str) else getattr(measure, "__name__", "<lambda>")
     name = "quantity" if name == "<lambda>" else name
@@ -217,10 +221,17 @@ def audit(
     if generated is not None:
         comparison = compare(z, z_generated, prior, edges, for_comparison)
     before = law(z, edges) if prior is None else prior_law(prior, edges)
-    told = None
+    told, refused = None, ""
     if kernel is not None:
         own = bin_edges(z, None, prior)
-        told = _forecast(sides["demonstrations"], found[0], measure, kernel, own, edges, before, for_forecast)
+        try:
+            told = _forecast(
+                sides["demonstrations"], found[0], measure, kernel, own, edges, before, for_forecast
+            )
+        except ValueError as error:
+            if comparison is None and curation is None:
+                raise
+            refused = str(error)  # a test that was asked for does not need it
     return Report(
         name,
         "the demonstrations" if prior is None else "the prior",
@@ -232,6 +243,7 @@ def audit(
         told,
         curation,
         comparison,
+        refused,
     )
 
 
@@ -247,7 +259,7 @@ def bin_edges(
 
     Raises
     ------
-    ValueError : ``z`` or ``generated`` are no vectors of finite values.
+    ValueError : ``z`` or ``generated`` are no vectors of finite values; the prior has no quantiles.
     """
     given = [checks.real(some, "values") for some in (z, generated) if some is not None]
     for some in given:
@@ -256,6 +268,8 @@ def bin_edges(
     shares = np.linspace(0, 1, int(np.clip(smaller // A_BIN, 2, BINS)) + 1)
     if prior is not None:
         inner = prior.ppf(shares)
+        if np.isnan(inner).any():
+            raise ValueError("a prior with quantiles wanted; prior.ppf gives NaN: is its scale positive?")
         return np.unique(np.concatenate([[-np.inf], inner, [np.inf]]))
     pooled = np.concatenate(given)
     distinct = np.unique(pooled)
@@ -314,7 +328,8 @@ def compare(
     looked at: total variation notices peaks and gaps, the difference of the cumulated shares what moves far.
     The rarer of the two decides, and the same choice is made in every draw, so that the test stays exact
     (Tippett 1931, by permutation). The interval of the excess is the estimate plus the deviations of a
-    bootstrap on either side from their mean.
+    bootstrap on either side from their mean; those of single bins are Newcombe's (1998, method 10), which
+    hold for few and for no values, too.
 
     Raises
     ------
@@ -336,7 +351,10 @@ def compare(
     tv, carried = _tv(p, q), _carried(p, q)
     null = _tv(*drawn)
     change = rng.multinomial(m, q, size=DRAWS) / m - again
-    low, high = np.percentile(change, [2.5, 97.5], axis=0)
+    q_low, q_high = _wilson(q, m)
+    p_low, p_high = _wilson(p, n) if prior is None else (p, p)
+    low = q - p - np.hypot(q - q_low, p_high - p)
+    high = q - p + np.hypot(q_high - q, p - p_low)
     spread = 0.5 * np.abs(change).sum(axis=1)
     excess = tv - null.mean()
     around = np.percentile(spread - spread.mean(), [2.5, 97.5]) + excess
@@ -348,6 +366,14 @@ def compare(
         float(carried),
         _chance(np.append(null, tv), np.append(_carried(*drawn), carried)),
     )  # fmt: skip
+
+
+def _wilson(share, n):
+    """Ends of the 95 % interval of shares that were found in samples of n (Wilson 1927)."""
+    z = scipy.stats.norm.ppf(0.975)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return middle - half, middle + half
 
 
 def _chance(*distances):

@@ -15,14 +15,13 @@ from physmis.experiment import KERNEL, Experiment, told
 from physmis.fitting import trained
 from physmis.store import Entry, Store, key
 
-# How each kernel is made from the training set, as many fresh trajectories, and a trained model.
+# How each kernel is made from the training set, as many fresh trajectories, and a trained model. No parameter
+# has a default: all of them are in the config, by which results are found again.
 KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
     "isotropic": lambda data, fresh, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
-    "neighbour": lambda data, fresh, model, width=0.0, deviation=0.0: kernels.NeighbourKernel(
-        data, width, deviation
-    ),
+    "neighbour": lambda data, fresh, model, width, deviation: kernels.NeighbourKernel(data, width, deviation),
     "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh(), width),
-    "tangent": lambda data, fresh, model, reach, share=0.05: kernels.TangentKernel(data, reach, share),
+    "tangent": lambda data, fresh, model, reach: kernels.TangentKernel(data, reach),
     "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
     "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),
 }

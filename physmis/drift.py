@@ -188,7 +188,10 @@ class Drift:
 
     @property
     def excess(self) -> Interval:
-        """Total variation above its mean sampling floor: about 0 or less where nothing has drifted."""
+        """Total variation above its mean sampling floor: about 0 or less where nothing has drifted.
+
+        Less than the drift without sampling: the stronger that is, the less does sampling add.
+        """
         return self.tv.shifted(-self.tv_floor.value)
 
     def minus(self, other: Drift) -> Interval:
@@ -387,13 +390,15 @@ def score(forecasts: Float[np.ndarray, "*seeds bins"], drift: Drift) -> Score:
         drift; or what `noise_ceiling` refuses.
     """
     f, p = _forecasts(forecasts, drift), drift.p
+    if (drift.q == p).all(axis=1).any():
+        raise ValueError("there is no drift to forecast: the observed law is the prior")
 
     def all_four(f, q):
         tv, drifted = (0.5 * np.abs(law - q).sum(axis=-1) for law in (f, p))  # laws all, so nothing to check
-        if not np.all(drifted > 0):
-            raise ValueError("there is no drift to forecast: the observed law is the prior")
+        # A resample may have no drift though the sample has one: it tells nothing of the skill.
+        left = np.divide(tv, drifted, out=np.ones_like(tv), where=drifted > 0)
         w1 = _gap_over_bins(f, q, drift.edges)
-        return np.stack([_correlation(f, q, p), 1 - tv / drifted, tv, w1], axis=-1)
+        return np.stack([_correlation(f, q, p), 1 - left, tv, w1], axis=-1)
 
     correlation, skilled, tv, w1 = _over_seeds(all_four, f, drift)
     return Score(correlation, drift.ceiling, skilled, tv, w1)

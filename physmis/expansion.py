@@ -158,28 +158,3 @@ def expand(
             axis=0
         )  # 0 / 0: a point on an edge lies above it
     return np.diff(total) / z.size
-
-
-def drift_density(
-    b: Callable[[Tensor], Tensor],
-    D: Callable[[Tensor], Tensor],
-    p: Callable[[Tensor], Tensor],
-    z: Float[np.ndarray, "n"],
-) -> Float[np.ndarray, "n"]:
-    """q - p = -(b p)' + (D p)'' / 2 at points ``z``, in the inverse unit of z.
-
-    ``b``, ``D`` and ``p`` are smooth torch functions of a scalar tensor z: bias, blur and density.
-
-    Raises
-    ------
-    ValueError : ``z`` is no vector of finite values, or the result is not finite at some of them.
-    """
-    z = checks.sized(checks.values(z), "values")
-
-    def flux(y):
-        return b(y) * p(y) - grad(lambda u: D(u) * p(u))(y) / 2
-
-    density = -vmap(grad(flux))(torch.tensor(z)).numpy()
-    if not np.isfinite(density).all():
-        raise ValueError("b, D and p with finite derivatives at all z wanted; some are NaN or infinite")
-    return density

@@ -21,7 +21,8 @@ from physmis.models import GenerativeModel
 from physmis.store import Entry, Store, StoreError, key
 from physmis.tasks import Batch, Task
 
-# Independent random streams of one seed.
+# Random streams of one seed. numpy fills up with zeros, so [s, 0] is s itself: `default_rng(s)` draws the
+# training set of seed s anew, and is no source of fresh trajectories (`Experiment.fresh_set` is).
 DATA, FIT, SAMPLE, KERNEL, FRESH = 0, 1, 2, 3, 4
 PATIENCE = 90.0  # seconds; NFS looks anew at a folder after at most 60
 

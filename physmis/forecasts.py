@@ -51,7 +51,8 @@ def residual(results: Sequence[Result]) -> float:
 def matched_scale(experiment: Experiment, wanted: float) -> float:
     """Scale of the isotropic kernel after which training data have the median residual ``wanted``.
 
-    In standard deviations of each channel; 10 where even that leaves a smaller residual.
+    In standard deviations of each channel; 10 where even that leaves a smaller residual, 1e-5 where even that
+    leaves a larger one.
     """
     data = experiment.training_set().x[:2000]
 
@@ -60,7 +61,9 @@ def matched_scale(experiment: Experiment, wanted: float) -> float:
         moved = kernel.deviate(data, np.random.default_rng(0))
         return np.median(experiment.task.validity(moved)) - wanted
 
-    return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(10) > 0 else 10.0
+    if excess(10) <= 0:
+        return 10.0
+    return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(1e-5) < 0 else 1e-5
 
 
 class Calibration(NamedTuple):

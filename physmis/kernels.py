@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 
 from physmis import checks
-from physmis.drift import bin_of
+from physmis.drift import bin_of, total_variation
 
 CHUNK = 4096  # trajectories deviated and measured at once: keeps memory flat however many are given
 Trajectories = Float[np.ndarray, "n T C"]
@@ -357,19 +357,25 @@ def forecast(
 
     Raises
     ------
-    ValueError : the shapes do not fit, or ``p`` holds what is no share, or a row of ``transition`` is not a
-        law, or ``steps`` is below 1.
+    ValueError : what `check_transition` refuses, or ``steps`` is below 1.
     """
+    p, transition = check_transition(p, transition)
+    if steps < 1:
+        raise ValueError(f"at least 1 step wanted, got {steps}")
+    return p @ np.linalg.matrix_power(transition, steps)
+
+
+def check_transition(
+    p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"]
+) -> tuple[Float[np.ndarray, "bins"], Float[np.ndarray, "bins bins"]]:
+    """Both in float64. Raises ValueError unless ``p`` and the rows of ``transition`` are laws that fit."""
     p, transition = checks.values(p, "shares"), np.asarray(checks.real(transition, "transition"), dtype=float)
-    if not (p >= 0).all():
-        raise ValueError(f"shares of 0 or more wanted, got {p.min():g}")
     if transition.shape != (p.size, p.size):
         raise ValueError(f"a transition of shape ({p.size}, {p.size}) wanted, got {transition.shape}")
     if not ((transition >= 0).all() and np.allclose(transition.sum(axis=1), 1)):
         raise ValueError("rows of the transition must be laws: shares of 0 or more that sum to 1")
-    if steps < 1:
-        raise ValueError(f"at least 1 step wanted, got {steps}")
-    return p @ np.linalg.matrix_power(transition, steps)
+    total_variation(p, p)  # for its check of the law
+    return p, transition
 
 
 def measured(measure: Measurement, x: Trajectories) -> Float[np.ndarray, "n"]:

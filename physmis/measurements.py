@@ -42,7 +42,7 @@ def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
         return np.full(len(x), np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         square = (np.diff(x, axis=1) ** 2).sum(axis=-1).mean(axis=1)
-    return _known(square, x, np.finfo(x.dtype).tiny) / (2 * dt**2)
+    return _known(square, x, np.finfo(x.dtype).tiny) / 2 / dt / dt
 
 
 def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
@@ -50,8 +50,8 @@ def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
 
     The mean is left out and a Hann window laid over. Between the frequencies of the discrete transform the
     peak is that of the parabola through the logarithms of three powers (Smith and Serra 1987); fewer than two
-    periods in a trajectory are told to the nearest half period only. NaN for a trajectory that stands still,
-    or has fewer than 5 steps.
+    periods in a trajectory are told to the nearest half period only, and what is within a period of the
+    highest frequency to the nearest period. NaN for a trajectory that stands still, or of fewer than 5 steps.
     """
     x = _checked(x)
     if x.shape[1] < 5:

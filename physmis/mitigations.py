@@ -17,6 +17,7 @@ from scipy.optimize import linprog
 from physmis import checks
 from physmis.coordinates import Coordinates, check_invertible
 from physmis.drift import bin_of, total_variation
+from physmis.kernels import check_transition
 from physmis.tasks import Batch, Task
 
 SMALLEST = 1e-9  # of a law: what counts as no mass
@@ -145,7 +146,7 @@ def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "
     ------
     ValueError : ``p`` is no law, or ``transition`` is not square of its size.
     """
-    p, transition = _check_transition(p, transition)
+    p, transition = check_transition(p, transition)
     inside = np.flatnonzero(p > SMALLEST)
     image, n, bins = transition[inside].T, len(inside), len(p)
     # Unknowns: pi on the bins inside, and u with |pi T - p| <= u.
@@ -177,7 +178,7 @@ def unfolded_source(
     ------
     ValueError : as `closest_source`, or ``steps`` is negative.
     """
-    p, transition = _check_transition(p, transition)
+    p, transition = check_transition(p, transition)
     if steps < 0:
         raise ValueError(f"0 steps or more wanted, got {steps}")
     law = p.copy()
@@ -207,17 +208,6 @@ def _source(law, p, transition):
     recovered = law @ transition
     weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
     return Source(law, weights, recovered, float(total_variation(p, recovered)))
-
-
-def _check_transition(p, transition):
-    p = checks.values(p, "shares")
-    transition = np.asarray(checks.real(transition, "transition"), dtype=float)
-    if transition.shape != (p.size, p.size):
-        raise ValueError(f"a transition of shape ({p.size}, {p.size}) wanted, got {transition.shape}")
-    if not ((transition >= 0).all() and np.allclose(transition.sum(axis=1), 1)):
-        raise ValueError("each row of a transition must be a law: at least 0, and sum to 1")
-    total_variation(p, p)  # for its check of the law
-    return p, transition
 
 
 def _check_weights(given):

@@ -24,7 +24,8 @@ def read(
 
     - `.npy`: the array (n, T, C).
     - `.npz`: the array called "trajectories" or "x", or the only one; of shape (n, T, C), or (steps, C)
-      beside an array "lengths" (n,) of steps a trajectory.
+      beside an array "lengths" (n,) of steps a trajectory. Beside (n, T, C), "lengths" tells how many of the
+      T steps count; what follows is padding.
     - `.h5`, `.hdf5` in the D4RL layout: "observations" (steps, C), beside "terminals" and "timeouts"
       (steps,), of which a true one ends a trajectory.
     - Minari: the folder of a data set, or its `main_data.hdf5`: "observations" of each episode.
@@ -126,16 +127,22 @@ def _npz(path, array):
                 return _array(path, file, sizes[member])
 
         found = one(name)
-        if found.ndim == 2 and "lengths" in sizes:
-            lengths = one("lengths")
-            whole = lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer)
-            whole = whole and ((lengths > 0) & (lengths <= len(found))).all()
-            if not whole or lengths.sum() != len(found):
+        if found.ndim not in (2, 3) or "lengths" not in sizes or name == "lengths":
+            return _whole(path, found)
+        lengths, padded = one("lengths"), found.ndim == 3
+        most = found.shape[1] if padded else len(found)
+        whole = lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer)
+        whole = whole and ((lengths > 0) & (lengths <= most)).all()
+        if padded:
+            if not whole or len(lengths) != len(found):
                 raise UnreadableError(
-                    f"{path}: 'lengths' must be positive whole numbers that sum to {len(found)}"
+                    f"{path}: 'lengths' beside '{name}' of shape {found.shape} must be {len(found)} whole "
+                    f"numbers from 1 to {most}, the steps that count"
                 )
-            return np.split(found, np.cumsum(lengths)[:-1])
-        return _whole(path, found)
+            return [row[:length] for row, length in zip(found, lengths, strict=True)]
+        if not whole or lengths.sum() != most:
+            raise UnreadableError(f"{path}: 'lengths' must be positive whole numbers that sum to {most}")
+        return np.split(found, np.cumsum(lengths)[:-1])
 
 
 def _whole(path, found):

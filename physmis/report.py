@@ -88,6 +88,7 @@ def advice(report: Report) -> list[str]:
     """What to do next."""
     found, better = [], _better(report)
     badly_curated = report.curation is not None and report.curation.moved
+    drifted = report.broken or (report.comparison is not None and report.comparison.moved)
     if badly_curated:
         found.append("Curate again: the demonstrations themselves are not distributed as the prior says.")
     if report.forecast is not None and len(report.values) < MANY:
@@ -97,7 +98,7 @@ def advice(report: Report) -> list[str]:
         )
     if report.broken:
         found.append("Look at single generated trajectories: some of them are no trajectories at all.")
-    if better and (report.generated is None or report.moved):
+    if better and (report.generated is None or drifted):
         when = "Before training" if report.generated is None else "Train again, and before that"
         own = report.forecast.coordinates[AS_THEY_ARE]
         found.append(
@@ -107,7 +108,7 @@ def advice(report: Report) -> list[str]:
         )
     if report.generated is None:
         found.append("After training, draw some thousands of trajectories and audit them as generated ones.")
-    elif report.moved and not badly_curated:
+    elif drifted and not badly_curated:
         found.append("Train longer, or a larger model, and see whether the drift shrinks.")
         if not better:
             found.append(
@@ -115,7 +116,7 @@ def advice(report: Report) -> list[str]:
                 "(physmis.kernel_coordinates), or tell the model the quantity if you can ask for it."
             )
         found.append("Weights on the demonstrations undo a tilt, not what leaks over the ends of the range.")
-    elif not report.moved:
+    elif not drifted:
         found.append("Smaller differences than so few trajectories can tell go unnoticed: draw more of them.")
     found.append("Single trajectories may still be invalid: test walls, residuals and goals beside this.")
     return found
@@ -310,7 +311,7 @@ def _numbers(report):
                 f"{c.floor.value:.3f}, 95 % of cases {c.floor.low:.3f} to {c.floor.high:.3f}",
             ),
             (
-                "drift above the floor",
+                "drift above the floor (at least)",
                 f"{c.excess.value:.3f}, 95 % interval {c.excess.low:.3f} to {c.excess.high:.3f}",
             ),
             (
@@ -323,6 +324,8 @@ def _numbers(report):
         found.append(("forecast drift", f"{f.tv:.3f} ({chance})"))
         others = {name: tv for name, tv in f.coordinates.items() if name != AS_THEY_ARE}
         found += [(f"forecast, {name}", f"{tv:.3f}") for name, tv in others.items()]
+    if report.refused:
+        found.append(("forecast drift", f"none: {report.refused}"))
     return found
 
 

@@ -30,6 +30,7 @@ except ImportError as error:
 
 _CLAIM = re.compile(r"^C\d+\.\d\d\.\w+: .+$", re.MULTILINE)
 _KINDS = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]  # the best one is shown
+_OURS = '<meta name="generator" content="physmis.site">'  # in each page
 _EQUATION = re.compile(r"\$\$.+?\$\$|\$[^$`]+\$", re.DOTALL)
 
 
@@ -55,7 +56,8 @@ def build(output: Path) -> None:
     """Write `index.html` and a page for each notebook into a folder. Nothing is written if a page fails.
 
     Raises SiteError if a notebook is missing, was not run or has no heading, if the README does not say what
-    it asks, if an equation cannot be read, or if a link leads to a notebook that is not there.
+    it asks, if an equation cannot be read, if a link leads to a notebook that is not there, or if a page
+    would take the place of a file that is none of this site's.
     """
     notebooks = _read(paths.notebooks_root())
     titles = {name: _title(name, notebook) for name, notebook in notebooks.items()}
@@ -64,8 +66,12 @@ def build(output: Path) -> None:
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
     colours = HtmlFormatter(style="lovelace").get_style_defs(".highlight")
     output.mkdir(parents=True, exist_ok=True)
+    for page in (page for name in bodies if (page := output / f"{name}.html").exists()):
+        if _OURS not in page.read_text(encoding="utf-8", errors="replace"):
+            raise SiteError(f"{page} is no page of this site; --output names another folder")
     for page in output.glob("[0-9][0-9]_*.html"):  # its notebook may have been renamed
-        page.unlink()
+        if _OURS in page.read_text(encoding="utf-8", errors="replace"):
+            page.unlink()
     for name, body in bodies.items():
         page = template.render(name=name, titles=titles, body=body, colours=colours)
         (output / f"{name}.html").write_text(page, encoding="utf-8")

@@ -84,12 +84,14 @@ def _plain(value: Any, where: str) -> Any:
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """The bytes of an `.npz`, the same for the same arrays.
 
-    Raises TypeError for arrays of objects, ValueError for a name that would lead to another folder.
+    Raises TypeError for arrays of objects, ValueError for a name that an archive cannot have.
     """
     arrays = {name: np.asarray(array) for name, array in sorted(arrays.items())}
     for name, array in arrays.items():
         if not _plain_name(name):
-            raise ValueError(f"an array is called {name!r}; a name without / and \\ wanted")
+            raise ValueError(f"an array is called {name!r}; a name without /, \\ and NUL wanted")
+        if name in ("file", "allow_pickle"):
+            raise ValueError(f"an array is called {name!r}, which numpy.savez keeps for itself")
         if array.dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; give numbers, booleans or strings")
     buffer = io.BytesIO()
@@ -98,13 +100,13 @@ def pack(arrays: Mapping[str, Any]) -> bytes:
 
 
 def _plain_name(name: str) -> bool:
-    return re.fullmatch(r"[^/\\]+", name) is not None
+    return re.fullmatch(r"[^/\\\0]+", name) is not None
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file so that it is there wholly or not at all, also after a power cut.
 
-    Raises OSError that names the path.
+    What was there before is replaced; who may read it stays as it was. Raises OSError that names the path.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -114,6 +116,8 @@ def write(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if path.exists():
+                os.chmod(aside, stat.S_IMODE(path.stat().st_mode))
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)

@@ -224,6 +224,10 @@ CASES = {
     "kernels.forecast": Case(
         lambda p, transition: kernels.forecast(p, transition, 2), laws("p", square=("transition",))
     ),
+    "kernels.check_transition": Case(
+        lambda p, transition: np.vstack(kernels.check_transition(p, transition)),
+        laws("p", square=("transition",)),
+    ),
     "expansion.bias_and_blur": Case(
         lambda x, covariance: expansion.bias_and_blur(lambda row: (row**2).sum(), x, covariance),
         both(paths(steps=2), covariance),
@@ -231,12 +235,6 @@ CASES = {
     ),
     "expansion.expand": Case(
         expansion.expand, both(samples("z", "bias", "blur"), edges), infinite=("edges",)
-    ),
-    "expansion.drift_density": Case(
-        lambda z: expansion.drift_density(
-            lambda y: 0.1 * y, lambda y: 0.1 + 0 * y, lambda y: (-y * y).exp(), z
-        ),
-        samples("z"),
     ),
     "mitigations.Reweighted.fitting": Case(
         lambda z: mitigations.Reweighted((1.0,) * 52).fitting(SINE, tasks.Batch(None, z)),

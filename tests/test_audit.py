@@ -247,6 +247,41 @@ def test_intervals_cover_the_difference_of_the_laws():
     assert 0.91 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.parametrize("prior", [None, scipy.stats.uniform(0, 1)])
+def test_intervals_cover_the_share_of_a_bin_that_few_values_meet(prior):
+    """Of 100 values one falls into the first bin on average, and in every third sample none.
+
+    For so few, Wilson's interval covers 92 % instead of 95 (binomial law: 2 at most).
+    """
+    edges, q, covered = np.linspace(0, 1, 6), np.array([0.01, 0.24, 0.25, 0.25, 0.25]), []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        few = edges[rng.choice(5, 100, p=q)] + 0.1
+        found = compare(rng.random(100), few, prior, edges, rng)
+        covered.append((found.low <= q - 0.2) & (q - 0.2 <= found.high))
+    assert (np.mean(covered, axis=0) > 0.89).all()
+
+
+def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
+    clock = 1.7e9 + np.arange(16.0)[:, None] * np.ones((120, 1, 1))  # varies too little for the kernel
+    x, y = (np.concatenate([walks(120, seed=seed), clock], axis=-1) for seed in (0, 1))
+
+    def length(x):
+        return path_length(x[..., :2])
+
+    found = audit(x, length, generated=y)
+    assert found.forecast is None and "too little for single precision" in found.refused
+    assert found.comparison.chance == audit(x, length, generated=y, kernel=None).comparison.chance
+    assert f"forecast drift        none: {found.refused}"[:21] in str(found) and found.refused in str(found)
+    with pytest.raises(ValueError, match="too little for single precision"):
+        audit(x, length)
+
+
+def test_a_prior_without_quantiles_is_refused():
+    with pytest.raises(ValueError, match="a prior with quantiles wanted"):
+        audit(walks(100), "path_length", prior=scipy.stats.uniform(0, -1))
+
+
 def test_a_prior_at_two_points_or_far_away_is_noticed():
     z = np.random.default_rng(0).random(100)
     for prior in (scipy.stats.randint(0, 2), scipy.stats.norm(100, 1), scipy.stats.uniform(0, 0.5)):

@@ -1,5 +1,6 @@
 """The command line: exit codes, files in and out, measurements of the user's own."""
 
+import os
 import subprocess
 import sys
 
@@ -26,6 +27,13 @@ def last(x):
 def flat(x):
     return x
 
+def leaves(x):
+    raise SystemExit(0)
+
+def later(x):
+    import beside
+    return beside.first(x)
+
 number = 3
 """
 
@@ -42,6 +50,7 @@ def files(tmp_path_factory):
     np.save(folder / "longer.npy", walks(100, 2, 4.0))
     np.savez(folder / "named.npz", demos=walks(120, 0), other=np.zeros(3))
     (folder / "own.py").write_text(MEASURE)
+    (folder / "beside.py").write_text("def first(x):\n    return x[:, 1, 0]\n")
     (folder / "ends.py").write_text("raise SystemExit(0)")
     (folder / "wrong.py").write_text("def f(:")
     return folder
@@ -78,6 +87,7 @@ def test_the_demonstrations_are_held_against_a_prior(capsys):
     assert run(f"{line} normal 0 {z.std():.2f}") == HELD
     assert run(f"{line} normal 30 1") == MOVED
     assert run(f"{line} uniform -100 100") == MOVED
+    assert run(f"{line} uniform -1e2 1e2") == MOVED
     assert "as the prior says" in capsys.readouterr().out
 
 
@@ -86,18 +96,20 @@ def test_the_demonstrations_are_held_against_a_prior(capsys):
               "normal nan 1", "normal 0 inf", "uniform 0 inf", "uniform -inf 0"]
 )  # fmt: skip
 def test_bad_priors_are_bad_input(capsys, prior):
-    # A space before it, as argparse takes -inf for an option.
-    words = [
-        "audit",
-        "demos.npy",
-        "--measure",
-        "path_length",
-        "--prior",
-        *prior.replace("-inf", " -inf").split(" ", 2),
-    ]
-    assert main(words) == BAD_INPUT == 2
+    assert run(f"audit demos.npy --measure path_length --prior {prior}") == BAD_INPUT == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("physmis audit: ") and "Traceback" not in err
+
+
+def test_demonstrations_that_are_not_as_the_prior_says_count_beside_generated_ones_that_are(capsys):
+    np.save("wide.npy", walks(400, 5, 2.0))
+    np.save("narrow.npy", walks(400, 6))
+    z = 2 * walks(4000, 7)[:, -1, 0]
+    line = f"audit wide.npy --measure own.py:last --generated narrow.npy --prior normal 0 {z.std():.2f}"
+    assert run(line) == MOVED
+    out = capsys.readouterr().out
+    assert "no difference is found" in out and "demonstrations themselves are not distributed" in out
+    assert "Train longer" not in out
 
 
 @pytest.mark.parametrize("place", ["own.py", "./own.py", "own"])
@@ -105,6 +117,12 @@ def test_measurements_come_from_a_file_or_a_module(files, monkeypatch, capsys, p
     monkeypatch.syspath_prepend(files)
     assert run(f"audit demos.npy --measure {place}:last") == HELD
     assert "audit of last" in capsys.readouterr().out
+
+
+@pytest.mark.end_to_end
+def test_what_lies_beside_a_measurement_can_be_imported_when_it_is_called(files, tmp_path):
+    command = [sys.executable, "-m", "physmis", "audit", "demos.npy", "--measure", "own.py:later"]
+    assert subprocess.run(command, cwd=files).returncode == HELD
 
 
 @pytest.mark.parametrize(
@@ -119,6 +137,7 @@ def test_measurements_come_from_a_file_or_a_module(files, monkeypatch, capsys, p
         ("ends.py:f", "SystemExit"),
         (":f", "Empty module name"),
         ("own.py:flat", "must return shape (120,) for 120 trajectories"),
+        ("own.py:leaves", "own.py:leaves ended the program by sys.exit(0)"),
     ],
 )
 def test_bad_measurements_are_bad_input(capsys, measure, message):
@@ -164,8 +183,10 @@ def test_channels_and_arrays_are_chosen(files, capsys):
 
 def test_the_page_is_written_wholly_or_not_at_all(files, capsys, monkeypatch):
     path = files / "report.html"
-    path.write_text("old")
+    path.write_text("<!doctype html>old")
+    path.chmod(0o600)
     assert run("audit demos.npy --measure path_length --generated longer.npy --html report.html") == MOVED
+    assert path.stat().st_mode & 0o777 == 0o600
     page = path.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>") and page.endswith("</html>\n")
     assert not list(files.glob(".report*"))
@@ -179,6 +200,25 @@ def test_the_page_is_written_wholly_or_not_at_all(files, capsys, monkeypatch):
     assert run("audit demos.npy --measure path_length --html report.html") == BAD_INPUT
     assert path.read_text(encoding="utf-8") == page and not list(files.glob(".report*"))
     assert "no space left" in capsys.readouterr().err
+
+
+def test_a_page_takes_the_place_of_no_other_file(files, capsys):
+    os.mkfifo(files / "pipe")
+    (files / "notes.txt").write_text("mine")
+    for name in ("demos.npy", "own.py", "notes.txt", "pipe"):
+        before = (files / name).stat()
+        assert run(f"audit demos.npy --measure own.py:last --html {name}") == BAD_INPUT
+        after = (files / name).stat()
+        assert (after.st_mode, after.st_ino, after.st_size) == (before.st_mode, before.st_ino, before.st_size)
+        assert name in capsys.readouterr().err
+
+
+def test_a_page_is_written_where_a_link_leads(files):
+    (files / "pages").mkdir()
+    (files / "link.html").symlink_to("pages/of_today.html")
+    assert run("audit demos.npy --measure path_length --html link.html") == HELD
+    assert (files / "link.html").is_symlink()
+    assert (files / "pages" / "of_today.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_page_is_not_written_over_a_folder(files, capsys):
@@ -218,6 +258,19 @@ def test_help_is_there(capsys, line):
             assert option in told
         assert "Exit code 0: no shift found, or nothing to compare; 1: moved; 2: bad input" in told
         assert all(name in told for name in __main__.MEASUREMENTS)
+
+
+@pytest.mark.end_to_end
+def test_whoever_stops_reading_gets_the_verdict_and_the_page_all_the_same(files):
+    line = "audit demos.npy --measure path_length --generated longer.npy --html unread.html"
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "physmis", *line.split()], stdout=written, stderr=subprocess.PIPE
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (MOVED, b"")
+    assert (files / "unread.html").stat().st_size > 10_000
 
 
 @pytest.mark.end_to_end

@@ -558,6 +558,13 @@ def test_forecasts_must_be_laws_over_the_bins_of_the_drift(forecasts, said):
             call(forecasts, SHORT)
 
 
+def test_a_resample_without_drift_does_not_hinder_a_score():
+    uniform = stats.uniform(0, 1)
+    values = np.repeat([[0.25, 0.75]], [57, 43], axis=1)  # every twelfth resample of such has half in each
+    found = assess(values, uniform, np.array([0.0, 0.5, 1.0]), 1000)
+    assert score([0.57, 0.43], found).skill.value == pytest.approx(1)
+
+
 def test_skill_and_ceiling_refuse_what_they_cannot_tell():
     with pytest.raises(ValueError, match="no drift to forecast"):
         skill(wave(0.3), np.stack([wave(0.1), PRIOR]), PRIOR)

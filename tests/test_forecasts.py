@@ -63,6 +63,7 @@ def test_matched_scale_gives_the_residual_asked_for():
     moved = x + scale * x.std() * noise
     assert np.median(SINE.task.validity(moved)) == pytest.approx(0.03, rel=0.05)
     assert forecasts.matched_scale(SINE, 1e9) == 10.0
+    assert forecasts.matched_scale(SINE, 1e-12) == 1e-5
 
 
 def test_calibration_takes_medians_and_at_most_all_of_the_pilot(three):

@@ -46,8 +46,11 @@ def test_conditions_beyond_those_of_training_are_warned_of(guided, recwarn):
     inside, beyond = np.array([-0.9, 0.0, 0.9]), np.array([-0.9, 5.0, -3.0])
     guided.sample(3, np.random.default_rng(0), condition=inside)
     assert not recwarn
-    with pytest.warns(UserWarning, match="2 of 3 conditions lie outside .*'guided'.*, -0.99.* to 0.99"):
+    with pytest.warns(
+        UserWarning, match="2 of 3 conditions lie outside .*'guided'.*, -0.99.* to 0.99"
+    ) as told:
         guided.sample(3, np.random.default_rng(0), condition=beyond)
+    assert {one.filename for one in told} == {__file__}  # where to look, and not in a library
 
 
 def test_guidance_stretches_the_difference_between_told_and_untold(guided):

@@ -287,6 +287,7 @@ def test_a_file_is_not_held_in_memory_before_its_checksum_is_right(tmp_path):
     set_aside(tmp_path, "does not match its checksum")
 
 
+@pytest.mark.end_to_end
 @pytest.mark.skipif(
     sys.platform != "linux", reason="limits on memory, and how to ask for its size, are Linux's"
 )
@@ -318,9 +319,9 @@ def test_entries_too_large_to_be_read_are_not_stored(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["a/b", "../a", "a\\b", ""])
-def test_arrays_with_names_that_lead_elsewhere_are_not_stored(tmp_path, name):
-    with pytest.raises(ValueError, match="a name without / and"):
+@pytest.mark.parametrize("name", ["a/b", "../a", "a\\b", "", "a\0b", "file", "allow_pickle"])
+def test_arrays_with_names_that_an_archive_cannot_have_are_not_stored(tmp_path, name):
+    with pytest.raises(ValueError, match="an array is called"):
         store.pack({name: np.zeros(2)})
 
 

@@ -160,7 +160,7 @@ def test_bad_transitions_are_refused(find):
     with pytest.raises(ValueError, match=r"shape \(2, 2\) wanted, got \(3, 3\)"):
         find([0.5, 0.5], np.eye(3))
     for bad in (np.ones((2, 2)), np.full((2, 2), np.nan), np.array([[2.0, -1.0], [0.0, 1.0]])):
-        with pytest.raises(ValueError, match="each row of a transition must be a law"):
+        with pytest.raises(ValueError, match="rows of the transition must be laws"):
             find([0.5, 0.5], bad)
     with pytest.raises(ValueError, match="is not a law"):
         find([0.5, 0.9], np.eye(2))

@@ -185,7 +185,7 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
         (["--seed", "-1"], "--seed is -1"),
         (["--save-outputs", "--profile", "smoke"], "refused for the smoke profile"),
         (["--save-outputs", "--profile", "workshop"], "refused for the workshop profile"),
-        (["--save-outputs", "--profile", "full@0.01"], "refused for the full@0.01 profile"),
+        (["--save-outputs", "--profile", "full"], "refused for the full profile"),
         (["--what"], "--what"),
     ],
 )

@@ -110,6 +110,7 @@ def test_every_figure_is_there_and_described(pages, name):
     assert all(len(image["alt"]) > 10 and "No description" not in image["alt"] for image in images)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("name", NAMES)
 def test_in_a_browser_everything_is_seen(browser, folder, name):
     with browser.new_context(viewport={"width": 1000, "height": 800}) as context:
@@ -157,6 +158,7 @@ x = 1  # yes
 """
 
 
+@pytest.mark.end_to_end
 def test_a_page_keeps_what_markdown_can_say(own, browser):
     wide = f"|{' wide |' * 40}\n|{'---|' * 40}\n|{' $x^2$ |' * 40}"
     write(own, "01_synthetic_tasks", "# One", OWN, wide)
@@ -216,13 +218,26 @@ def test_a_missing_notebook_is_told(own):
 def test_pages_of_notebooks_that_are_gone_are_removed(own, capsys):
     write(own, "01_synthetic_tasks", "# One")
     folder = own.parent / "site"
-    folder.mkdir()
-    for name in ("07_gone.html", "notes.html"):
+    assert site.main(["--output", str(folder)]) == 0
+    (folder / "01_synthetic_tasks.html").rename(folder / "07_gone.html")
+    for name in ("08_of_mine.html", "notes.html"):
         (folder / name).touch()
     assert site.main(["--output", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == [
         "01_synthetic_tasks.html",
+        "08_of_mine.html",
         "index.html",
         "notes.html",
     ]
     assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["index.html", "01_synthetic_tasks.html"])
+def test_files_of_others_are_not_written_over(own, capsys, name):
+    write(own, "01_synthetic_tasks", "# One")
+    folder = own.parent / "site"
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    assert site.main(["--output", str(folder)]) == 1
+    assert [path.name for path in folder.iterdir()] == [name] and (folder / name).read_text() == "mine"
+    assert f"{name} is no page of this site" in capsys.readouterr().err

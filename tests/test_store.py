@@ -175,6 +175,7 @@ def run(code, root, *arguments):
     )
 
 
+@pytest.mark.end_to_end
 def test_a_killed_write_leaves_nothing_readable(tmp_path):
     code = """
 import os, signal, sys, numpy as np
@@ -191,6 +192,7 @@ Store(sys.argv[1]).put({"kind": "samples"}, arrays={"x": np.zeros(9)}, seconds=0
     assert not unfinished.exists()
 
 
+@pytest.mark.end_to_end
 def test_a_full_disk_gives_one_clear_error_and_leaves_nothing(tmp_path):
     code = """
 import resource, sys, numpy as np
@@ -219,6 +221,7 @@ def put_together(root, barrier, value):
     Store(root).put(CONFIG, arrays={"x": np.full(100_000, value)}, seconds=0.0, device="cpu")
 
 
+@pytest.mark.end_to_end
 def test_two_processes_may_put_the_same_entry(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(2)

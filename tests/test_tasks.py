@@ -284,6 +284,13 @@ def test_bins_hold_equal_mass_of_a_prior_that_is_not_even(prior):
 # sine
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-14, 1e-6])
+def test_what_hardly_swings_is_far_from_a_sine_of_amplitude_1(size):
+    task = load("sine")
+    x = size * task.generate(np.array([3.0]), np.random.default_rng(0))
+    assert task.validity(x) == pytest.approx(0.5**0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3])
 def test_recovers_frequency_of_noisy_sine_like_least_squares(sigma):
     task = load("sine")

@@ -128,10 +128,10 @@ class GenerativeModel(ABC):
 
         Raises
         ------
-        ValueError : ``x`` has the wrong shape, holds NaN or infinite values, or has a channel that varies too
-            little, or too little about its mean, for single precision; ``condition`` or ``weights`` are not
-            one finite number for each trajectory; conditions differ, but by less than can be told apart;
-            weights are negative or all 0; the horizon does not suit the network.
+        ValueError : ``x`` has the wrong shape, a single value in a channel, NaN or infinite values, or a
+            channel that varies too little, or too little about its mean, for single precision; ``condition``
+            or ``weights`` are not one finite number for each trajectory; conditions differ, but by less than
+            can be told apart; weights are negative or all 0; the horizon does not suit the network.
         TypeError : ``rng`` is no `numpy.random.Generator`, or an array holds no real numbers.
         FloatingPointError : training diverged.
         """
@@ -143,6 +143,8 @@ class GenerativeModel(ABC):
         """Take up the scale of the data and a fresh network; gives what training draws batches from."""
         check_generator(rng)
         x, given = check_trajectories(x), x
+        if x[..., 0].numel() < 2:
+            raise ValueError(f"two values or more in each channel wanted, got shape {tuple(x.shape)}")
         checks.enough_spread(checks.real(given, "trajectories"))
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
@@ -254,7 +256,7 @@ class GenerativeModel(ABC):
             warnings.warn(
                 f"{beyond} of {n} conditions lie outside of what model '{self.name}' was trained with, "
                 f"{low:g} to {high:g}: what it makes there is a guess",
-                stacklevel=3,
+                stacklevel=5,  # of whoever calls `sample`, which is wrapped twice
             )
         return ((numbers - mean) / scale).float()[:, None].to(self.device)
 

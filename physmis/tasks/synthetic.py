@@ -84,9 +84,13 @@ class Sine(Task):
 
         def residual(part):
             f, a, b = self._fit(part)
-            size = np.maximum(np.hypot(a, b), 1e-12)
+            size = np.hypot(a, b)
+            # What stands still has no phase: it is as far from the sinusoids of any.
+            a, b = (
+                np.divide(v, size, out=np.full_like(v, flat), where=size > 0) for v, flat in ((a, 1), (b, 0))
+            )
             angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
-            fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
+            fit = a[:, None] * np.cos(angle) + b[:, None] * np.sin(angle)
             return np.sqrt(np.mean((part - fit) ** 2, axis=1))
 
         return in_chunks(residual, self.check(x)[..., 0])
