@@ -27,7 +27,7 @@
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
 # Tanaka, 2026). The pendulum's parameters, its prior, the models and all numbers are this companion's own. Claims
-# examined: C1, *each trajectory looks valid, the distribution is wrong*; C7, *mechanical energy drifts*; C4 and C5, *a
+# examined: C1, *each trajectory looks valid, the distribution is wrong*; C7, *mechanical energy drifts*; C3, *local errors move the quantity*; C4 and C5, *a
 # kernel forecasts which values gain and lose mass*, *before the model is trained*.
 
 # %% tags=["parameters"]
@@ -130,7 +130,7 @@ def energy(theta1, theta2, omega1, omega2):
 # $$ \int \delta\!\left(\tfrac12 p^\top M^{-1} p - (E - V)\right) dp = 2\pi \sqrt{\det M} \quad\text{if } V < E, $$
 #
 # whatever $E - V$ is. So angles have density $\sqrt{\det M}$ where $V(\theta) < E$, which rejection draws; and
-# velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a free direction.
+# velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random direction.
 #
 # From there we integrate over 1.5 s with DOP853, a Runge-Kutta method of order 8, and keep 64 steps. A **trajectory**
 # holds sine and cosine of both angles (angles jump by $2\pi$, these do not) and both angular velocities: 64 × 6
@@ -143,7 +143,7 @@ began = time.perf_counter()
 motions = task.integrate(task.start(z, rng))
 print(f"{P.data:,} motions in {time.perf_counter() - began:.1f} s")
 worst = np.abs(energy(*np.moveaxis(motions, -1, 0)) / z[:, None] - 1).max()
-run.record_claim("C7.04.energy_conserved", worst, worst, worst)
+run.record_claim("C7.04.energy_conserved", worst, worst, worst, seeds=[SEED])
 x = task.encode(motions).astype(np.float32)
 print(
     f"largest |m(x) - E| of the trajectories, as the models see them: {np.abs(task.measure(x) - z).max():.1e} J"
@@ -205,6 +205,7 @@ run.save_figure(
     fig,
     "fig_04_problem",
     data={"motions": motions[one_of_each_third(z)], "energies": z, "over_the_top": over},
+    seeds=[SEED],
 )
 plt.show()
 fresh = [task.start(z, rng) for _ in range(2)]
@@ -266,7 +267,8 @@ for name in MODELS:
     print(f"{name:32s} {valid[name]!s:24s} " + " ".join(f"{share:10.3f}" for share in beyond))
 
 # %% [markdown]
-# The last columns are the shares whose residual of one kind is too large. A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale of the state:
+# The last columns are the shares whose residual of one kind is too large. (Intervals are not kept to the range of a share,
+# see notebook 01.) A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale of the state:
 #
 # - *energy*: how far the energy strays from its mean, in units of the lowest saddle (so a motion may stray by 0.25 J);
 # - *rods*: how far sine and cosine leave the unit circle (for bobs: how far lengths differ from those of the rods, and
@@ -299,7 +301,7 @@ for k, (title, (some, energies)) in enumerate(shown.items()):
     portraits[k].set(ylabel=r"$\omega_2$ [rad/s]", title=title)
     saved |= {f"{title}_states": states, f"{title}_portrait": many[..., [1, 3]]}
 portraits[-1].set_xlabel(r"$\theta_2$ [rad]")
-run.save_figure(fig, "fig_04_motions", data=saved, configs=[made.key, other.key])
+run.save_figure(fig, "fig_04_motions", data=saved, configs=[made.key, other.key], seeds=[SEED])
 plt.show()
 
 # %% [markdown]
@@ -417,7 +419,7 @@ for s in (0.1, 0.3, 1.0):
     b, D = expansion.bias_and_blur(task.differentiable, some, np.diag(covariance.ravel()))
     print(f"velocity errors of {s} rad/s: {change.mean():.4f} J by Monte Carlo, {formula:.4f} J by the formula, {b.mean():.4f} J "
           f"by derivatives; spread {change.std():.3f} J, by derivatives {np.sqrt(D.mean()):.3f} J")  # fmt: skip
-run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off))
+run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED])
 
 # %% [markdown]
 # **What we see.** Monte Carlo, formula and derivatives agree. (At 1 rad/s the spread is beyond what first derivatives
@@ -513,8 +515,8 @@ for name in main:
         run.record_claim(f"C5.04.{CLASS[name]}_{kernel}", *scores[kernel, name].correlation)
 
 # %%
-fig, axes = plt.subplots(1, 4, figsize=(14, 3.6))
-saved = {}
+fig, axes = plt.subplots(2, 2, figsize=(9.5, 6.6))
+axes, saved = axes.ravel(), {}
 for ax, name in zip(axes, main, strict=False):
     d = observed[name]
     shown = {kernel: laws[kernel, name] for kernel in ("tangent", "round trip")}
@@ -524,7 +526,7 @@ for ax, name in zip(axes, main, strict=False):
     saved |= {f"{CLASS[name]}_{k}": getattr(d, k) for k in ("q", "p", "edges")}
     saved |= {f"{CLASS[name]}_{kernel.replace(' ', '_')}": law for kernel, law in shown.items()}
 axes[0].set_ylabel("drift relative to the prior")
-axes[0].legend(fontsize=8, loc="lower center")
+axes[0].legend(fontsize=9, loc="lower center")
 centres = low + (np.arange(12) + 0.5) / 12 * (high - low)
 for kernel in ("isotropic", "neighbour", "tangent", "weaker trip"):
     colour, marker = plotting.KERNELS[kernel.replace("weaker", "round")]
@@ -536,17 +538,17 @@ for kernel in ("isotropic", "neighbour", "tangent", "weaker trip"):
 axes[2].axhline(0, color="0.7", lw=0.8, zorder=0)
 axes[2].set(title="U-Net: bias by value", xlabel=quantity.label, ylabel="bias [J]")
 axes[3].set(title="U-Net: spread by value", xlabel=quantity.label, ylabel="spread [J]", ylim=(0, None))
-axes[2].legend(fontsize=8)
+axes[2].legend(fontsize=9)
 saved |= {f"{kernel}_{CLASS[name]}_score".replace(" ", "_"): [score.correlation, score.skill]
           for (kernel, name), score in scores.items()}  # fmt: skip
 run.save_figure(fig, "fig_04_forecast", data=saved, configs=keys + [r.key for r in landings.values()])
 plt.show()
 
 # %% [markdown]
-# **What we see.** (Triangles mark peaks and troughs, the grey band is noise. Right: mean and standard deviation of
-# the change of energy under each kernel, by the energy before.) For the U-Net the forecasts find the losses at both
+# **What we see.** (Triangles mark peaks and troughs, the grey band is noise. Below: mean and standard deviation
+# of the change of energy under each kernel, by the energy before.) For the U-Net the forecasts find the losses at both
 # ends of the range, about as far as a blur of the prior does, and little else. Of the gain around 2 J the tangent
-# kernel shows nothing and the round trip a third; at 5 J the round trip forecasts a gain where mass is lost. The
+# kernel shows nothing and the round trip about a fifth; at 5 J the round trip forecasts a gain where mass is lost. The
 # tangent kernel, made before training, has the highest correlation, 0.5, but its interval overlaps with that of the
 # blur, 0.4; its skill is small. Isotropic errors at the scale of the sine hardly move the energy: it is a mean over
 # 64 steps. For the Transformer a plain blur says more than any kernel. Not quite fairly: its width is set by the
@@ -761,7 +763,7 @@ workshop.check("04.2", answer)
 # <details><summary>Solution 04.2</summary>
 #
 # Angles come from rejection, with density proportional to $\sqrt{\det M} = \sqrt{2 - \cos^2\Delta}$ where
-# $V < E$. For velocities of a free direction in the metric of $M$, whiten a free direction $u$ by $L^{-\top}$; without
+# $V < E$. For velocities of a random direction in the metric of $M$, apply $L^{-\top}$ to a unit vector $u$ of random direction; without
 # that, some directions of the velocities come too often.
 #
 # ```python

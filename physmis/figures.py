@@ -104,18 +104,25 @@ class Run:
 
         See `physmis.experiment.run_all`.
         """
-        from physmis.experiment import run_all  # it brings torch, which figures do without
+        from physmis.experiment import run_all  # it is slow to import, and some runs compute nothing
 
         results, cold = run_all(list(jobs.values()), self.device)
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
-    def save_figure(self, fig: Figure, id: str, data: Mapping[str, Any], configs: Iterable[str] = ()) -> Path:
+    def save_figure(
+        self,
+        fig: Figure,
+        id: str,
+        data: Mapping[str, Any],
+        configs: Iterable[str] = (),
+        seeds: Iterable[int] | None = None,
+    ) -> Path:
         """Write a figure at its own size as `.png` and `.pdf`, and the plotted arrays as `.npz`.
 
-        `configs` are the store keys that the figure rests on. Returns the path of the `.png`. Raises
-        ContractError for an id that the contract does not give to this notebook, TypeError for arrays of
-        objects.
+        `configs` are the store keys that the figure rests on, `seeds` its seeds if not all of the run.
+        Returns the path of the `.png`. Raises ContractError for an id that the contract does not give to this
+        notebook, TypeError for arrays of objects.
         """
         self._promised(id, self._figures, "figure")
         if self.profile.stamp:
@@ -132,17 +139,19 @@ class Run:
             store.write(self._folder / f"{id}.{kind}", content)
         self._saved["figures"][id] = {
             "notebook": self.notebook,
-            "png_sha256": hashlib.sha256(files["png"]).hexdigest(),
-            "npz_sha256": hashlib.sha256(files["npz"]).hexdigest(),
-            "seeds": list(self.seeds),
+            **{f"{kind}_sha256": hashlib.sha256(content).hexdigest() for kind, content in files.items()},
+            "seeds": list(self.seeds if seeds is None else seeds),
             "configs": sorted(set(configs)),
         }
         return self._folder / f"{id}.png"
 
-    def record_claim(self, id: str, value: float, low: float, high: float) -> None:
+    def record_claim(
+        self, id: str, value: float, low: float, high: float, seeds: Iterable[int] | None = None
+    ) -> None:
         """Record what was measured for a claim, with its 95% interval, and print it beside what was expected.
 
-        Raises ValueError unless `low <= value <= high`, all finite; ContractError as `save_figure` does.
+        `seeds` are those that it rests on, if not all of the run. Raises ValueError unless
+        `low <= value <= high`, all finite; ContractError as `save_figure` does.
         """
         claim = self._promised(id, self._claims, "claim")
         value, low, high = float(value), float(low), float(high)
@@ -158,7 +167,7 @@ class Run:
             "high": high,
             "expected": claim.expected,
             "holds": holds,
-            "seeds": list(self.seeds),
+            "seeds": list(self.seeds if seeds is None else seeds),
         }
         verdict = "HOLDS" if holds else "DOES NOT HOLD"
         print(f"{id}: {_interval(value, low, high)}, expected {claim.expected}: {verdict}. {claim.statement}")
@@ -296,14 +305,17 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
         path = folder / f"{id}.{kind}"
         if not path.is_file():
             problems.append(f"{path.name} is missing")
-        elif kind != "pdf" and hashlib.sha256(path.read_bytes()).hexdigest() != row[f"{kind}_sha256"]:
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != row[f"{kind}_sha256"]:
             problems.append(f"{path.name} comes from another run than the manifest")
     return problems
 
 
 def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) -> list[str]:
-    if row["expected"] != claim.expected:
-        return [f"{id} was judged by {row['expected']!r}; the contract now says {claim.expected!r}"]
+    for part in ("expected", "statement"):
+        if row[part] != (now := getattr(claim, part)):
+            return [f"{id} was judged by {row[part]!r}; the contract now says {now!r}"]
+    if row["holds"] != claim.holds(row["low"], row["high"]):
+        return [f"{id}: the manifest says holds: {row['holds']}, which its interval does not"]
     if profile in claim.profiles and not claim.holds(row["low"], row["high"]):
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]

@@ -90,7 +90,9 @@ def plot_problem(
         )
         ax.set(xlabel=task.quantity.label, ylabel="density")
     axes[5].plot([low, low, high, high], [0, 1 / (high - low), 1 / (high - low), 0], color="0.2", lw=1.4)
+    axes[5].set_ylim(0, 1.2 * axes[5].get_ylim()[1])
     axes[0].set(xlim=axes[5].get_xlim(), ylim=axes[5].get_ylim())
+    _tell_outside(axes[5], histogram(z, task.quantity.bins())[None], COLOURS["unet"])
     for ax, batch, colours in ((axes[1], data.x, data.z), (axes[2], noisy, None), (axes[3], x, z)):
         rows = batch[:3, :, 0] + 1.25 * np.arange(2, -1, -1)[:, None]
         if colours is None:
@@ -131,7 +133,7 @@ def plot_recovered(
     """
     inner = edges[1:-1]
     width = np.diff(inner)
-    unit = p[1:-1].max() / width[np.argmax(p[1:-1])]
+    unit = p[1:-1].sum() / width[p[1:-1] > 0].sum()
     p_in, q_in = p[1:-1] / width / unit, q[:, 1:-1] / width / unit
     spread = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / n) / width / unit
     ax.stairs(
@@ -142,8 +144,8 @@ def plot_recovered(
     for row in q_in:
         ax.stairs(row, inner, color=COLOURS[model], lw=0.7, alpha=0.5)
     ax.stairs(q_in.mean(axis=0), inner, color=COLOURS[model], lw=2, label="recovered $q(z)$")
-    ax.set_ylim(bottom=0)
-    ax.set_xlim(inner[0], inner[-1])
+    room = 1.12 * max(q_in.max(), (p_in + spread).max())  # for what lies outside, told above the curves
+    ax.set(xlim=(inner[0], inner[-1]), ylim=(0, max(room, ax.get_ylim()[1])))
     _tell_outside(ax, q, COLOURS[model])
 
 
@@ -152,16 +154,9 @@ def _tell_outside(ax, q, colour):
     outside = q[:, [0, -1]].mean(axis=0)
     for share, side, place in zip(outside, ("left", "right"), (0.01, 0.99), strict=True):
         if share > 0.001:
-            ax.text(
-                place,
-                0.98,
-                f"{share:.1%} further {side}",
-                transform=ax.transAxes,
-                ha=side,
-                va="top",
-                fontsize=9,
-                color=colour,
-            )
+            text, style = f"{share:.1%} further {side}", {"fontsize": 9, "color": colour}
+            told = ax.text(place, 0.98, text, transform=ax.transAxes, ha=side, va="top", **style)
+            told.set_bbox({"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})
 
 
 def plot_forecast(
@@ -173,7 +168,7 @@ def plot_forecast(
     n: int,
     model: str,
 ) -> None:
-    """Drift of a model, and forecasts of it by kernel: means over seeds, relative to the prior's density.
+    """Drift of a model, and forecasts of it by kernel: means over seeds, over the prior's mean density.
 
     ``n`` values were drawn from each seed. The grey band is where 95 % of such means would lie without drift;
     triangles mark the peaks and troughs of the drift that stand out of that noise. The mass of open bins is
@@ -181,7 +176,7 @@ def plot_forecast(
     """
     inner = edges[1:-1]
     width = np.diff(inner)
-    unit = width * p[1:-1].max() / width[np.argmax(p[1:-1])]
+    unit = width * p[1:-1].sum() / width[p[1:-1] > 0].sum()
     noise = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / (n * len(q))) / unit
     drawn = {kernel: (f.mean(axis=0) - p)[1:-1] / unit for kernel, f in forecasts.items()}
     seen = (q.mean(axis=0) - p)[1:-1] / unit

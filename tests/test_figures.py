@@ -148,6 +148,35 @@ def test_files_are_the_same_bytes_every_time(place, monkeypatch):
     assert contents[0] == contents[1]
 
 
+@pytest.mark.parametrize(
+    ("section", "id", "part", "value", "said"),
+    [
+        ("claims", "C1.01.valid", "holds", False, "the manifest says holds: False"),
+        ("claims", "C1.01.valid", "statement", "It is so, always.", "was judged by 'It is so, always.'"),
+        ("figures", "fig_01_a", "pdf_sha256", "0", "fig_01_a.pdf comes from another run"),
+    ],
+)
+def test_a_manifest_that_was_meddled_with_is_noticed(place, section, id, part, value, said):
+    complete()
+    complete(notebook="02_test")
+    path = place / "standard" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest[section][id][part] = value
+    path.write_text(json.dumps(manifest))
+    assert [said in problem for problem in check("standard")] == [True]
+
+
+def test_the_seeds_are_those_of_the_run_unless_it_is_said_otherwise(place):
+    run = start("01_test", profile="standard", seed=4)
+    run.save_figure(a_figure(), "fig_01_a", DATA, seeds=[5])
+    run.save_figure(a_figure(), "fig_01_b", DATA)
+    run.record_claim("C1.01.valid", 0.95, 0.92, 0.99, seeds=[5])
+    run.finish()
+    manifest = read_manifest("standard")
+    assert manifest["figures"]["fig_01_a"]["seeds"] == manifest["claims"]["C1.01.valid"]["seeds"] == [5]
+    assert manifest["figures"]["fig_01_b"]["seeds"] == list(run.seeds)
+
+
 def test_the_size_is_the_figure_s_own(place):
     with matplotlib.rc_context({"savefig.bbox": "tight", "savefig.dpi": 50}):
         png = start("01_test", profile="standard").save_figure(a_figure(), "fig_01_a", DATA)
