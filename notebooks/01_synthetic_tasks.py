@@ -27,8 +27,8 @@
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
 # Tanaka, 2026), whose abstract tells of controlled synthetic tasks. These three tasks, all definitions and all numbers
-# are this companion's own. Claims examined: C1, *each generated trajectory looks valid, yet the distribution of a physical
-# quantity over many of them is wrong*; C2, *it happens for diffusion models, Transformers, VAEs and MLPs*.
+# are this companion's own. Claims examined: C1, *each generated trajectory looks valid, yet the distribution of a
+# physical quantity over many of them is wrong*; C2, *it happens for diffusion models, Transformers, VAEs and MLPs*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
@@ -64,11 +64,11 @@ P = run.profile
 
 
 # %% [markdown]
-# An experiment is a task, a model, the size of its training set, the number of trajectories to draw from it, and a seed,
-# which decides all that is random: the data, the first weights, the noise. The sizes come from the *profile* (`standard`:
-# 3 seeds, 20,000 training trajectories, 8,192 new ones, 2,600 training steps). The model's network is a small *U-Net*; for
-# this notebook it can stay a black box. Here are all experiments, one for each seed. `run.compute` trains what has not been
-# trained before, on all cores, and keeps it in the store on disk.
+# An experiment is a task, a model, the size of its training set, the number of trajectories to draw from it, and a
+# seed, which decides all that is random: the data, the first weights, the noise. The sizes come from the *profile*
+# (`standard`: 3 seeds, 20,000 training trajectories, 8,192 new ones, 2,600 training steps). The model's network is a
+# small *U-Net*; for this notebook it can stay a black box. Here are all experiments, one for each seed. `run.compute`
+# trains what has not been trained before, on all cores, and keeps it in the store on disk.
 
 
 # %%
@@ -120,9 +120,9 @@ def keys(groups):
 
 # %% [markdown]
 # From left to right: the prior we curated; three training trajectories; what the model learns to undo, one of them with
-# more and more noise (downwards); three new trajectories, made by undoing noise alone; how one of them is measured (its steps
-# $(x_t, x_{t+1})$ lie on a parabola of height $r/4$); and the recovered distribution. Colour tells $r$, dark for 3.5 and
-# bright for 4. All trajectories shown are the first of their set, not chosen.
+# more and more noise (downwards); three new trajectories, made by undoing noise alone; how one of them is measured (its
+# steps $(x_t, x_{t+1})$ lie on a parabola of height $r/4$); and the recovered distribution. Colour tells $r$, dark for
+# 3.5 and bright for 4. All trajectories shown are the first of their set, not chosen.
 
 # %%
 base = done["task"]
@@ -150,14 +150,14 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** None of the three new trajectories looks out of place. The distribution of $r$ over many of them is not the
-# one that was curated.
+# **What we see.** None of the three new trajectories looks out of place. The distribution of $r$ over many of them is
+# not the one that was curated.
 
 # %% [markdown]
 # ## 2. Define three tasks whose measurement is exact
 #
-# A task is a prior, a generator $x = g(z, u)$, and a measurement $m$; the nuisance variables $u$ are whatever else varies
-# from trajectory to trajectory.
+# A task is a prior, a generator $x = g(z, u)$, and a measurement $m$; the nuisance variables $u$ are whatever else
+# varies from trajectory to trajectory.
 #
 # | task | trajectory, 32 steps | quantity $z$ | nuisance $u$ | kind |
 # |---|---|---|---|---|
@@ -165,8 +165,8 @@ plt.show()
 # | cone | $a\,c_\varphi$, with $\lVert c_\varphi\rVert = 1$ | amplitude $a \sim U[0, 1]$ | phase $\varphi$ | a singular point at $x = 0$ |
 # | logistic | $x_{t+1} = r x_t (1 - x_t)$ | growth rate $r \sim U[3.5, 4]$ | first value $x_0$ | chaotic |
 #
-# Here $c_\varphi \propto \sum_{k=1}^{3} \sin(k(2\pi t/32 + \varphi)) / k$. All phases meet at $x = 0$, the tip of a cone, where the
-# phase is lost: that is the singular point.
+# Here $c_\varphi \propto \sum_{k=1}^{3} \sin(k(2\pi t/32 + \varphi)) / k$. All phases meet at $x = 0$, the tip of a
+# cone, where the phase is lost: that is the singular point.
 #
 # On data made by the generator, $m(g(z, u)) = z$ up to rounding. So the measurement adds no error of its own on exact
 # trajectories; how it reacts to slightly wrong ones is looked at in section 3.
@@ -208,19 +208,19 @@ run.record_claim("C1.01.measurement_exact", worst, worst, worst, seeds=[SEED])
 #
 # $$ \text{drift}_b = q_b - p_b, \qquad \mathrm{TV}(p, q) = \tfrac12 \sum_b |q_b - p_b| . $$
 #
-# A finite sample has $\mathrm{TV} > 0$ even without any drift. The **sampling floor** is what a model would show that knew
-# its training set perfectly: samples drawn from a training set that is itself drawn from the prior. The **excess** is
-# what total variation lies above the floor. (Where drift is strong the floor hardly adds to it, so the excess is then
-# an underestimate.)
+# A finite sample has $\mathrm{TV} > 0$ even without any drift. The **sampling floor** is what a model would show that
+# knew its training set perfectly: samples drawn from a training set that is itself drawn from the prior. The **excess**
+# is what total variation lies above the floor. (Where drift is strong the floor hardly adds to it, so the excess is
+# then an underestimate.)
 #
 # A trajectory counts as **valid** when it obeys its generating rule for *some* value of the quantity, inside the range
-# or not: when the residual is below 0.05, 5 % of the scale of the state. The residual is the root-mean-square distance to
-# the best sine of amplitude 1 (sine), the distance to the nearest point of the cone (cone; a weak test near 0, where
+# or not: when the residual is below 0.05, 5 % of the scale of the state. The residual is the root-mean-square distance
+# to the best sine of amplitude 1 (sine), the distance to the nearest point of the cone (cone; a weak test near 0, where
 # every short vector passes), and the root-mean-square one-step error of the map at the recovered $r$ (logistic). The
 # tolerance belongs to the task and was fixed before any training.
 #
-# In the histograms thin lines are seeds, the thick line is their mean, and the grey band holds 95 % of the histograms of
-# one sample of the prior itself, bin by bin.
+# In the histograms thin lines are seeds, the thick line is their mean, and the grey band holds 95 % of the histograms
+# of one sample of the prior itself, bin by bin.
 
 
 # %%
@@ -273,11 +273,10 @@ for name, d in found.items():
     print(f"{name:9s}  {d.tv!s:24s} {d.tv_floor!s:24s} {d.w1!s:24s} {d.w1_floor!s:24s}")
 
 # %% [markdown]
-# **What we see.** The sine is off only within about 0.2 of each end. The cone makes too few amplitudes above 0.9, somewhat
-# too many near 0.75, and some beyond 1, which no training trajectory has; of the smallest, below 0.025, where
-# the amplitude has its singular point, it makes a fifth too few, in every seed. The
-# logistic map makes up to 1.4 times as many growth rates near 3.8 as curated, about as many from 3.55 to 3.7, and too few
-# at both ends. (Wasserstein-1, in
+# **What we see.** The sine is off only within about 0.2 of each end. The cone makes too few amplitudes above 0.9,
+# somewhat too many near 0.75, and some beyond 1, which no training trajectory has; of the smallest, below 0.025, where
+# the amplitude has its singular point, it makes a fifth too few, in every seed. The logistic map makes up to 1.4 times
+# as many growth rates near 3.8 as curated, about as many from 3.55 to 3.7, and too few at both ends. (Wasserstein-1, in
 # the table, is the mean distance by which mass would have to move, in units of the quantity.) Intervals come from
 # resampling seeds and trajectories, and are not kept to the range of a value: that of a distance may reach below 0.
 #
@@ -296,9 +295,9 @@ for name in ("cone", "logistic"):
 run.record_claim("C1.01.sine_drifts_less", *found["logistic"].minus(found["sine"]))
 
 # %% [markdown]
-# All three drift, the sine least. One possible part of the reason: a measurement that magnifies small errors spreads mass
-# more. Let us ask how strongly each measurement reacts: add the same small noise to training data, and see what becomes
-# of the quantity.
+# All three drift, the sine least. One possible part of the reason: a measurement that magnifies small errors spreads
+# mass more. Let us ask how strongly each measurement reacts: add the same small noise to training data, and see what
+# becomes of the quantity.
 
 # %%
 rng = np.random.default_rng(SEED)
@@ -319,10 +318,11 @@ run.save_figure(fig, "fig_01_sensitivity", data=effects, configs=keys(base))
 plt.show()
 
 # %% [markdown]
-# **What we see.** Noise of 2 % of the data's standard deviation moves a growth rate by 2 to 2.5 % of its range, ten times
-# as far as an amplitude and fifty times as far as a frequency. That fits the larger drift of the logistic task and the
-# small one of the sine. It does not explain where mass gathers: the logistic measurement reacts nearly alike at all $r$,
-# and the cone's reacts most near 0, but most of its drift is near 1. For that we need the errors that the model really makes.
+# **What we see.** Noise of 2 % of the data's standard deviation moves a growth rate by 2 to 2.5 % of its range, ten
+# times as far as an amplitude and fifty times as far as a frequency. That fits the larger drift of the logistic task
+# and the small one of the sine. It does not explain where mass gathers: the logistic measurement reacts nearly alike at
+# all $r$, and the cone's reacts most near 0, but most of its drift is near 1. For that we need the errors that the
+# model really makes.
 
 # %% [markdown]
 # ## 4. Train longer
@@ -372,8 +372,8 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** Eight times the training about halves the drift; the interval below is wide. It is then still more than
-# three times the floor, while almost every single trajectory is valid.
+# **What we see.** Eight times the training about halves the drift; the interval below is wide. It is then still more
+# than three times the floor, while almost every single trajectory is valid.
 
 # %%
 run.record_claim("C1.01.training_helps", *budget_drift[budgets[0]].minus(longest))
@@ -383,13 +383,13 @@ run.record_claim("C1.01.training_is_not_enough", *longest.excess)
 # ## 5. Predict noise, clean data, or velocity
 #
 # The noise level is an angle $\theta$, from 0 (data) to $\pi/2$ (noise alone). Writing a noisy trajectory as
-# $y = \cos\theta\,x + \sin\theta\,\varepsilon$, the network may learn to predict the noise
-# $\varepsilon$, the clean data $x$, or the velocity $\cos\theta\,\varepsilon - \sin\theta\,x$. Given $y$, each is a linear
-# function of the others, so a perfect network would not care. A real one makes its errors in what it predicts. Changing
-# the target also changes how much each noise level counts in training; this comparison cannot tell the two apart.
+# $y = \cos\theta\,x + \sin\theta\,\varepsilon$, the network may learn to predict the noise $\varepsilon$, the clean
+# data $x$, or the velocity $\cos\theta\,\varepsilon - \sin\theta\,x$. Given $y$, each is a linear function of the
+# others, so a perfect network would not care. A real one makes its errors in what it predicts. Changing the target also
+# changes how much each noise level counts in training; this comparison cannot tell the two apart.
 #
-# New trajectories come out of noise in 20 denoising steps, without fresh noise in between. So that we do not blame the network for what the sampler
-# does, the velocity model draws a second time, from the same noise, with twice as many.
+# New trajectories come out of noise in 20 denoising steps, without fresh noise in between. So that we do not blame the
+# network for what the sampler does, the velocity model draws a second time, from the same noise, with twice as many.
 
 # %%
 by_kind = done["prediction"]
@@ -407,9 +407,9 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** Clean prediction has two peaks, near 3.6 and 3.8, the first twice as high as the prior. Noise prediction
-# has the first alone, velocity prediction the second, lower, and hardly the first. Below, clean prediction has on average more valid
-# trajectories than noise prediction, and drifts more.
+# **What we see.** Clean prediction has two peaks, near 3.6 and 3.8, the first twice as high as the prior. Noise
+# prediction has the first alone, velocity prediction the second, lower, and hardly the first. Below, clean prediction
+# has on average more valid trajectories than noise prediction, and drifts more.
 
 # %%
 for kind, group in by_kind.items():
@@ -426,9 +426,10 @@ run.record_claim(
 # %% [markdown]
 # ## 6. Turn chaos up and down
 #
-# Three ranges of $r$, equally wide: on the first the map settles on a fixed point, on the second on cycles of 2 and then
-# 4 values, on the third it is mostly chaotic (above 3.57, but for windows of regular motion). The **Lyapunov exponent** $\lambda = \langle \log |r (1 - 2 x_t)| \rangle_t$ is the rate at
-# which two close trajectories part ($\lambda > 0$) or meet ($\lambda < 0$).
+# Three ranges of $r$, equally wide: on the first the map settles on a fixed point, on the second on cycles of 2 and
+# then 4 values, on the third it is mostly chaotic (above 3.57, but for windows of regular motion). The **Lyapunov
+# exponent** $\lambda = \langle \log |r (1 - 2 x_t)| \rangle_t$ is the rate at which two close trajectories part
+# ($\lambda > 0$) or meet ($\lambda < 0$).
 
 # %%
 by_range = done["range"]
@@ -455,10 +456,10 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** All three ranges lose mass at their ends and gather it inside: near 2.7, evenly over the range, and near
-# 3.8. We had expected chaos to make the total drift larger. The last line below says that three seeds do not show this
-# (those of the first range differ so much that it may be either way): the ends blur as much without chaos, probably
-# because a trajectory that has come to rest leaves little to measure $r$ from.
+# **What we see.** All three ranges lose mass at their ends and gather it inside: near 2.7, evenly over the range, and
+# near 3.8. We had expected chaos to make the total drift larger. The last line below says that three seeds do not show
+# this (those of the first range differ so much that it may be either way): the ends blur as much without chaos,
+# probably because a trajectory that has come to rest leaves little to measure $r$ from.
 
 # %%
 for name, group in by_range.items():
@@ -502,9 +503,9 @@ for name in three:
     print(f"VAE on {name}: codes that carry something, by seed: {active}")
 
 # %% [markdown]
-# **What we see.** Training times are within a fifth of each other. The last lines look for *posterior collapse*, a known
-# failure of VAEs: codes that carry nothing. On the cone 2 of 16 are used, which is what a cone needs (amplitude and
-# phase); on the sine about half, on the logistic map nearly all. No VAE has collapsed altogether.
+# **What we see.** Training times are within a fifth of each other. The last lines look for *posterior collapse*, a
+# known failure of VAEs: codes that carry nothing. On the cone 2 of 16 are used, which is what a cone needs (amplitude
+# and phase); on the sine about half, on the logistic map nearly all. No VAE has collapsed altogether.
 
 # %%
 fig, axes = plt.subplots(3, 4, figsize=(13, 8), sharex="row")
@@ -569,21 +570,20 @@ plt.show()
 # few growth rates near 4 and too few amplitudes above 0.9; all but the VAE also make too few growth rates near 3.5.
 # Beyond that they fail differently:
 #
-# - **U-Net.** The mildest on the logistic map (on the cone level with the MLP, within intervals), and nearly all it makes
-#   is valid. What it does wrong is
-#   blurred ends and a hump: of amplitudes near 0.75, of growth rates near 3.8.
-# - **MLP.** Objective and sampler are those of the U-Net. On the sine it drifts a little less, in every seed;
-#   on the cone more on average, which three seeds do not settle, with humps of its own. On the logistic map it has two high peaks with a dip between, and nearly one
-#   trajectory in five breaks the rule. A possible reason: the map is the same at all steps, which a convolution has nearly
-#   built in and an MLP has to learn 31 times.
+# - **U-Net.** The mildest on the logistic map (on the cone level with the MLP, within intervals), and nearly all it
+#   makes is valid. What it does wrong is blurred ends and a hump: of amplitudes near 0.75, of growth rates near 3.8.
+# - **MLP.** Objective and sampler are those of the U-Net. On the sine it drifts a little less, in every seed; on the
+#   cone more on average, which three seeds do not settle, with humps of its own. On the logistic map it has two high
+#   peaks with a dip between, and nearly one trajectory in five breaks the rule. A possible reason: the map is the same
+#   at all steps, which a convolution has nearly built in and an MLP has to learn 31 times.
 # - **Transformer.** It makes broad humps without structure and loses mass far inside the range, on the sine up to a
 #   whole unit from the ends. Up to one in five of its trajectories is invalid. It has to settle the
 #   quantity within the first few steps, each drawn with some error, and then goes on from there, also when what it has
 #   begun is a frequency that the data do not have.
 # - **VAE.** On the cone it fails in a way of its own: every trajectory is valid (by a test that is weak for the small
 #   amplitudes that it prefers), and the amplitudes gather near 0.25, with hardly any near 1. On the sine one in five is
-#   valid. On the logistic map hardly any is; it cannot even give back its training data there (notebook 02), and more than
-#   a third of its growth rates lie left of the panel.
+#   valid. On the logistic map hardly any is; it cannot even give back its training data there (notebook 02), and more
+#   than a third of its growth rates lie left of the panel.
 #
 # Reasons given here are guesses from how the models are made; notebook 02 looks further at some. How sure are these
 # differences, and are they made by invalid trajectories?
@@ -605,11 +605,11 @@ for model in ("mlp", "transformer", "vae"):
         run.record_claim(f"C2.01.{model}_{name}_drift", *class_drift[model, name].excess)
 
 # %% [markdown]
-# **What we see.** Valid and yet wrong, in the sense of claim C1, are: the U-Net on all tasks, the MLP and the VAE on the
-# cone; and nearly so the Transformer on the logistic map, of which the interval of validity begins just below nine in ten.
-# (On the sine the MLP's drift is barely beyond chance, and that of its valid trajectories is not.) Elsewhere validity is below nine in ten or not clearly above, or, for the VAE on the sine,
-# seeds differ too much to tell. Where enough valid trajectories remain, leaving out the invalid ones does not remove
-# the drift.
+# **What we see.** Valid and yet wrong, in the sense of claim C1, are: the U-Net on all tasks, the MLP and the VAE on
+# the cone; and nearly so the Transformer on the logistic map, of which the interval of validity begins just below nine
+# in ten. (On the sine the MLP's drift is barely beyond chance, and that of its valid trajectories is not.) Elsewhere
+# validity is below nine in ten or not clearly above, or, for the VAE on the sine, seeds differ too much to tell. Where
+# enough valid trajectories remain, leaving out the invalid ones does not remove the drift.
 #
 # So C2 holds in this form: all four classes drift. For the Transformer on the sine and the cone, and for the MLP on the
 # logistic map, too many trajectories are invalid to call them valid one by one, but their drift is not made by those.
@@ -628,9 +628,9 @@ for model in ("mlp", "transformer", "vae"):
 # - Four classes of model drift, each in its own way. None of them keeps the growth rates; the two diffusion models
 #   keep the frequencies almost.
 #
-# **Limits.** Small models, trained for less than a minute (in section 4 up to twice as long). Sizes and rates of the three new classes were chosen on
-# seed 0, by training time, likelihood and validity, with the drift printed beside them. Three tasks of 32 steps; three
-# seeds, so intervals are wide. What of this is predictable is for notebook 02.
+# **Limits.** Small models, trained for less than a minute (in section 4 up to twice as long). Sizes and rates of the
+# three new classes were chosen on seed 0, by training time, likelihood and validity, with the drift printed beside
+# them. Three tasks of 32 steps; three seeds, so intervals are wide. What of this is predictable is for notebook 02.
 
 # %%
 run.finish()

@@ -106,8 +106,8 @@ P = run.profile
 # The bias pushes mass away from the tip, the more the closer it is.
 #
 # **From single trajectories to the distribution.** Let $b(z)$ and $D(z)$ now be the means over all trajectories that
-# share $z$, let $q$ be the law of $z'$, and take any smooth function $f$ that vanishes far out. The recovered quantity $z'$ has $\mathbb{E}[z' -
-# z] = b$ and $\mathbb{E}[(z'-z)^2] = D$, to second order, so
+# share $z$, let $q$ be the law of $z'$, and take any smooth function $f$ that vanishes far out. The recovered quantity
+# $z'$ has $\mathbb{E}[z' - z] = b$ and $\mathbb{E}[(z'-z)^2] = D$, to second order, so
 #
 # $$ \int f\, q \;=\; \mathbb{E}\, f(z') \;=\; \int \left( f + b f' + \tfrac12 D f'' \right) p
 #    \;=\; \int f \left( p - (b p)' + \tfrac12 (D p)'' \right) , $$
@@ -225,12 +225,12 @@ run.record_claim(
 # %% [markdown]
 # **What we see.** The blur of all three comes out, and so does the bias of the logistic map and, beyond the lowest
 # tenth, of the cone. The sine's measurement is so nearly linear in its errors that its bias, some $10^{-8}$ of the
-# range, is 0 within nine of the ten bars. The growth rate comes out too low, most at large $r$: it is a quotient, and errors
-# enter its divisor as squares, which add up. (The same is known as regression dilution.) In the cone's lowest tenth
-# the expansion gives twice the bias that there is, and 5 % too much blur. The formula by hand says why: errors have
-# length $s\sqrt{T} \approx 0.012$, as large as the smallest amplitudes, so they are not small there. The first claim
-# asks for agreement within 5 % everywhere; because of that tenth its interval reaches beyond. The second leaves that
-# tenth out; we added it after seeing the first.
+# range, is 0 within nine of the ten bars. The growth rate comes out too low, most at large $r$: it is a quotient, and
+# errors enter its divisor as squares, which add up. (The same is known as regression dilution.) In the cone's lowest
+# tenth the expansion gives twice the bias that there is, and 5 % too much blur. The formula by hand says why: errors
+# have length $s\sqrt{T} \approx 0.012$, as large as the smallest amplitudes, so they are not small there. The first
+# claim asks for agreement within 5 % everywhere; because of that tenth its interval reaches beyond. The second leaves
+# that tenth out; we added it after seeing the first.
 
 # %% [markdown]
 # ## 2. See what the theory forecasts, and where it stops
@@ -596,12 +596,12 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Blue is what the trained model does too often (above 0) or too rarely, relative to the height of the
-# prior; black is the round trip's forecast, red-orange the tangent kernel's. Triangles mark its peaks and troughs outside the grey band. The round trip
-# follows the drift where it stands out of the noise: the loss at both ends of the sine and the logistic map and at the
-# upper end of the cone, and on the logistic map the gain near 3.8. The tangent
+# prior; black is the round trip's forecast, red-orange the tangent kernel's. Triangles mark its peaks and troughs
+# outside the grey band. The round trip follows the drift where it stands out of the noise: the loss at both ends of the
+# sine and the logistic map and at the upper end of the cone, and on the logistic map the gain near 3.8. The tangent
 # kernel has seen no trained model. It finds these losses (on the sine about half) and a broad gain of growth rates
-# between 3.55 and 3.88; near 3.65, where the model gains nothing, it forecasts a gain, too. Of the small loss at the tip
-# of the cone the round trip sees most, the tangent kernel nothing. All are means over seeds.
+# between 3.55 and 3.88; near 3.65, where the model gains nothing, it forecasts a gain, too. Of the small loss at the
+# tip of the cone the round trip sees most, the tangent kernel nothing. All are means over seeds.
 
 # %%
 league = {
@@ -637,32 +637,34 @@ plt.show()
 # %% [markdown]
 # **What we see.** The four columns of the sine are the calibration. From the top:
 #
-# - *Plain blur*, set on the drift of the U-Net, forecasts a loss at both ends, the same on all tasks. For the U-Net on the
-#   sine that is about all the round trip finds, too. For the VAE on the cone and on the logistic map it says nothing.
-# - *Isotropic*, at the scale set on the sine, forecasts little, but for the VAE's growth rates. The residual says how far
-#   a model leaves the data, not how far off it is *along* them (section 8).
-# - *Neighbour* and *exchange* see hardly more than the logistic map, where neighbours are far apart. The exchange is a null
-#   on the sine and on the cone (there the noise of its own draws costs it some skill). On the logistic map 20,000
+# - *Plain blur*, set on the drift of the U-Net, forecasts a loss at both ends, the same on all tasks. For the U-Net on
+#   the sine that is about all the round trip finds, too. For the VAE on the cone and on the logistic map it says
+#   nothing.
+# - *Isotropic*, at the scale set on the sine, forecasts little, but for the VAE's growth rates. The residual says how
+#   far a model leaves the data, not how far off it is *along* them (section 8).
+# - *Neighbour* and *exchange* see hardly more than the logistic map, where neighbours are far apart. The exchange is a
+#   null on the sine and on the cone (there the noise of its own draws costs it some skill). On the logistic map 20,000
 #   trajectories are not plentiful, and it acts like the neighbour. (For the VAE the neighbour's score is that of the
 #   isotropic error added to it.)
 # - *Tangent* is the best forecast made before training for the two diffusion models, U-Net and MLP, on the cone and the
 #   logistic map. It was made with the U-Net in view. With noise and clean prediction it is worse, as it knows nothing
-#   of what the network predicts. (For the MLP's growth rates the neighbour is level.) It is worse for the Transformer, too,
-#   and for the VAE it has next to no skill.
-# - *Pilot* has a skill surely above 0 for the MLP's growth rates and the VAE's amplitudes only, and little or a negative
-#   one elsewhere (-2.0 for the Transformer's growth rates), though some correlation. After a tenth of the training the
-#   errors are not a small version of what they will be. For the VAE on the logistic map it is highest on average, but
-#   seeds differ.
+#   of what the network predicts. (For the MLP's growth rates the neighbour is level.) It is worse for the Transformer,
+#   too, and for the VAE it has next to no skill.
+# - *Pilot* has a skill surely above 0 for the MLP's growth rates and the VAE's amplitudes only, and little or a
+#   negative one elsewhere (-2.0 for the Transformer's growth rates), though some correlation. After a tenth of the
+#   training the errors are not a small version of what they will be. For the VAE on the logistic map it is highest on
+#   average, but seeds differ.
 # - *Round trip* has the best correlation for every class and task, and comes close to the noise ceiling for the
 #   diffusion models with velocity and clean prediction. (On the sine the ceiling of the MLP is so low that round trip
-#   and tangent lie above it, within their intervals; in skill neither is surely above 0 there, and a plain blur is level
-#   with the round trip of the U-Net.) It knows the errors of this very network. With noise prediction it falls short.
-#   Among the others, the VAE on the sine and the cone and the Transformer on the cone stay furthest below their
+#   and tangent lie above it, within their intervals; in skill neither is surely above 0 there, and a plain blur is
+#   level with the round trip of the U-Net.) It knows the errors of this very network. With noise prediction it falls
+#   short. Among the others, the VAE on the sine and the cone and the Transformer on the cone stay furthest below their
 #   ceilings; section 6 asks why.
 #
 # At strength 1 every model would forecast itself, and for every class the rule took the largest strength tried: the end
 # of the grid decides. So we must ask how much of $z$ a trip remembers (section 6 shows it), and the claims include a
-# weaker trip. Some of the claims state aims that we had set beforehand, as a share of the noise ceiling, taken as exact.
+# weaker trip. Some of the claims state aims that we had set beforehand, as a share of the noise ceiling, taken as
+# exact.
 
 # %%
 for task in ("cone", "logistic"):
@@ -814,19 +816,19 @@ for task in three:
 #
 # - **Diffusion models.** At strength 0.4, which remembers $z$ with 0.97 on the cone and about 0.85 on the logistic map,
 #   they forecast with about 0.7 and 0.9. These are errors near the trajectory.
-# - **Transformer.** Errors made one step at a time (crosses) forecast the logistic map, where they already move $z$ far,
-#   and say little on the sine. There the drift is seen only by trips that make all but the first two to four steps anew. An
-#   error in one of these is small in $x$ and, once continued, large in $z$.
-# - **VAE.** The hardest. At strength 0.1 a trip is little more than encoding and decoding; on the cone it gives data back
-#   with a drift within the sampling floor, while new trajectories drift by 0.3 (last lines). If the codes of the data were
-#   distributed as $\mathcal{N}(0, I)$, decoding them and decoding new ones would give the same law of $z$. They are not:
-#   the drift enters with the codes. That is no small deviation from any trajectory, so a kernel that starts at one
-#   forecasts it only as far as it forgets. (On the sine it looks the same, but seeds differ.) On the logistic map the VAE
-#   cannot give its data back, and even its weakest trips forget.
+# - **Transformer.** Errors made one step at a time (crosses) forecast the logistic map, where they already move $z$
+#   far, and say little on the sine. There the drift is seen only by trips that make all but the first two to four steps
+#   anew. An error in one of these is small in $x$ and, once continued, large in $z$.
+# - **VAE.** The hardest. At strength 0.1 a trip is little more than encoding and decoding; on the cone it gives data
+#   back with a drift within the sampling floor, while new trajectories drift by 0.3 (last lines). If the codes of the
+#   data were distributed as $\mathcal{N}(0, I)$, decoding them and decoding new ones would give the same law of $z$.
+#   They are not: the drift enters with the codes. That is no small deviation from any trajectory, so a kernel that
+#   starts at one forecasts it only as far as it forgets. (On the sine it looks the same, but seeds differ.) On the
+#   logistic map the VAE cannot give its data back, and even its weakest trips forget.
 #
 # So local errors forecast the direction of drift well for the diffusion models, in part for the Transformer, and for
-# the VAE on the cone only where a good part of the code is drawn anew. A correlation does not say how much of the drift they explain. On the sine the diffusion
-# models drift too little to judge.
+# the VAE on the cone only where a good part of the code is drawn anew. A correlation does not say how much of the drift
+# they explain. On the sine the diffusion models drift too little to judge.
 
 # %% [markdown]
 # ## 7. See how much the choices matter
@@ -883,8 +885,8 @@ plt.show()
 # 0.2: there landing places stop being valid. The rule stops the logistic map and the sine; the cone, where validity is
 # a weak test, is stopped by the limit of a fifth. A reach of 0.1 for all would have done as well on the cone and worse
 # on the sine; at 0.4 the sine would do better still. The chosen strength is the largest tried; at 1 the round trip
-# would be the model's own sampling. Applying a transition more than once helps the tangent kernel on the sine, the round
-# trip there hardly, and hurts on the other two tasks.
+# would be the model's own sampling. Applying a transition more than once helps the tangent kernel on the sine, the
+# round trip there hardly, and hurts on the other two tasks.
 
 # %% [markdown]
 # ## 8. Look at the errors value by value
@@ -944,11 +946,11 @@ for part, name in enumerate(("bias", "spread")):
 # **What we see.** On the logistic map the tangent kernel's bias has the sign and about the size of the model's above
 # 3.88: growth rates come out too low, by a tenth of the range. It misses the upward bias at the lowest $r$ and the
 # downward one near 3.65, and its downward bias begins at 3.82, the model's at 3.88. Its spread grows with $r$, too, but
-# is about two fifths of the model's below 3.8. Both rank with the Lyapunov
-# exponent. So does the spread of isotropic errors, and the exponent itself rises with $r$: this does not show that
-# chaos is the cause. On the cone the kernel's spread shrinks toward the tip, the model's hardly does, and near the tip
-# the model pushes amplitudes up; the kernel does not. Isotropic errors, with the residual matched on the sine, spread
-# $z$ about ten times too little on the logistic map and about 50 times too little on the other two.
+# is about two fifths of the model's below 3.8. Both rank with the Lyapunov exponent. So does the spread of isotropic
+# errors, and the exponent itself rises with $r$: this does not show that chaos is the cause. On the cone the kernel's
+# spread shrinks toward the tip, the model's hardly does, and near the tip the model pushes amplitudes up; the kernel
+# does not. Isotropic errors, with the residual matched on the sine, spread $z$ about ten times too little on the
+# logistic map and about 50 times too little on the other two.
 #
 # A warning belongs here. Bias by value does not prove drift: the exchange of section 4, with plentiful data, has bias
 # at nearly every value and leaves $p$ unchanged, because what leaves a bin and what enters it balance. Only the
@@ -1057,18 +1059,18 @@ for name, d in varied_drift.items():
 # %% [markdown]
 # **What we see.** The right panel needs no model. Most trajectories of the logistic map are alone, even among 200,000;
 # on the sine and the cone hardly any is, from 20,000 on. In the table of section 5 the nearest neighbour forecasts on
-# the logistic map only. Three tasks suggest, and do not prove: *if most trajectories are alone, the nearest neighbour is
-# informative; if hardly any is, it says nothing*. To be alone is not to be limited by data: a hundred times the data
+# the logistic map only. Three tasks suggest, and do not prove: *if most trajectories are alone, the nearest neighbour
+# is informative; if hardly any is, it says nothing*. To be alone is not to be limited by data: a hundred times the data
 # leaves the drift of the logistic map where it was, while a wider network and longer training reduce it. We saw no
 # crossover inside one task.
 #
 # Longer training reduces the drift. (Bars are the sampling of one seed.) The reach that was set without any model
 # forecasts best after 2,600 steps, for which it was made, less well after 5,200 (0.87 and 0.78), less again after 650,
 # where the drift has another shape (notebook 01), and not at all for the narrow network, whose typical trajectory is
-# invalid. The round trip forecasts all of them. How should the reach follow the model? The last column
-# takes it in proportion to the residual of the trained model (so it is no forecast before training). Only three rows
-# test it: one hit, at the end of the grid (the rule asks for 0.6), and two misses by a factor of two, of which one turns a good forecast into a bad one. We do not use
-# it. The question is open.
+# invalid. The round trip forecasts all of them. How should the reach follow the model? The last column takes it in
+# proportion to the residual of the trained model (so it is no forecast before training). Only three rows test it: one
+# hit, at the end of the grid (the rule asks for 0.6), and two misses by a factor of two, of which one turns a good
+# forecast into a bad one. We do not use it. The question is open.
 
 # %% [markdown]
 # ## 10. Compare the cost of a forecast with that of training
@@ -1116,22 +1118,23 @@ run.record_claim("C5.02.tangent_cheap", np.median(ratios), min(ratios), max(rati
 #   a loss at the ends of the prior. For small errors derivatives give both, but not at a singular point.
 # - What matters is the error *along* the data. A kernel with the right residual, which is the error across them,
 #   forecasts little.
-# - A trained model's round trip forecasts which values gain and lose, for four classes on three tasks; for the diffusion
-#   models with velocity prediction about as well as a second sample of the model would. For these a weak trip, whose
-#   errors are local, forecasts much of it. So local errors are a mechanism at work. They are not the only one: on the
-#   cone the VAE's drift comes from new codes, not from its reconstructions.
-# - Before training, steps between neighbours forecast which values gain and lose for the two diffusion models, on the cone and the
-#   logistic map: for the U-Net with about nine tenths of the correlation of a second sample (the interval is wide on the cone). How much they gain and lose is forecast less well, and other classes less well.
+# - A trained model's round trip forecasts which values gain and lose, for four classes on three tasks; for the
+#   diffusion models with velocity prediction about as well as a second sample of the model would. For these a weak
+#   trip, whose errors are local, forecasts much of it. So local errors are a mechanism at work. They are not the only
+#   one: on the cone the VAE's drift comes from new codes, not from its reconstructions.
+# - Before training, steps between neighbours forecast which values gain and lose for the two diffusion models, on the
+#   cone and the logistic map: for the U-Net with about nine tenths of the correlation of a second sample (the interval
+#   is wide on the cone). How much they gain and lose is forecast less well, and other classes less well.
 #
 # **Limits.** The tangent kernel was made with the drift of these three tasks in view: its formula, its 5 % of
 # neighbours, and the rule for its reach with the upper limit of a fifth. (We first set the reach by the size of the
 # sine's drift. Once the noise of finite draws is taken off, that gives 0.4 or more, and fails on the logistic map.) So
 # these tasks are no test of it; the maze and the pendulum, not looked at yet, will be. The strength of the round trip
-# rests on small differences in skill: in an earlier run with half as many trajectories the same rule took 0.1, where the forecasts are
-# weaker. The plain blur is set on the sine, too; a wider one, chosen in hindsight, would forecast the logistic map
-# better, if still less well than the tangent kernel. The pilot is made cheap, with half the denoising steps and a
-# quarter of the trajectories. What prediction types do was looked at on the logistic map only. Three seeds, one in the
-# figures of sections 6, 7 and 9; small models.
+# rests on small differences in skill: in an earlier run with half as many trajectories the same rule took 0.1, where
+# the forecasts are weaker. The plain blur is set on the sine, too; a wider one, chosen in hindsight, would forecast the
+# logistic map better, if still less well than the tangent kernel. The pilot is made cheap, with half the denoising
+# steps and a quarter of the trajectories. What prediction types do was looked at on the logistic map only. Three seeds,
+# one in the figures of sections 6, 7 and 9; small models.
 
 # %%
 run.finish()

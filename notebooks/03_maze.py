@@ -26,10 +26,10 @@
 # MuJoCo: `make figures` installs them, and so does `pip install -e '.[maze]'`.
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
-# Tanaka, 2026). The maze task, its curation, the models and all numbers are this companion's own. Claims examined:
-# C1, *each trajectory looks valid, the distribution is wrong*; C6, *a planner reaches its goal, but its travel
-# distances are off* (in the authors' setting: too long too often); C3, *local errors move the quantity*; C4 and C5, *a kernel forecasts which values gain
-# and lose mass*, *before the model is trained*.
+# Tanaka, 2026). The maze task, its curation, the models and all numbers are this companion's own. Claims examined: C1,
+# *each trajectory looks valid, the distribution is wrong*; C6, *a planner reaches its goal, but its travel distances
+# are off* (in the authors' setting: too long too often); C3, *local errors move the quantity*; C4 and C5, *a kernel
+# forecasts which values gain and lose mass*, *before the model is trained*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
@@ -189,9 +189,10 @@ for name, depth in {
 # positions *with velocities*, four channels. All seeds share the demonstrations, so intervals over seeds tell of
 # training and sampling, not of other demonstrations.
 #
-# The sizes were chosen on one seed by the share of valid plans, with the drift printed beside: a learning rate of
-# 0.01 and batches of 128, both twice those of notebook 01, and an *ancestral* sampler of 50 steps, which draws fresh noise at each (Ho et al.,
-# 2020). The deterministic sampler of notebook 01 stands beside it: the same trained planner, sampled in another way.
+# The sizes were chosen on one seed by the share of valid plans, with the drift printed beside: a learning rate of 0.01
+# and batches of 128, both twice those of notebook 01, and an *ancestral* sampler of 50 steps, which draws fresh noise
+# at each (Ho et al., 2020). The deterministic sampler of notebook 01 stands beside it: the same trained planner,
+# sampled in another way.
 #
 # For each plan we take start and goal from a demonstration drawn at random: a perfect planner would make the same
 # distribution of distances. Plans are then **executed** in the environment: a proportional-derivative tracker follows
@@ -374,14 +375,13 @@ print(
 )
 
 # %% [markdown]
-# **What we see.** The planner makes too many distances between 6 and 7.6 m, the unconditional model between 5.75 and 8.25
-# m, and both too few long ones: above 9 m the
-# planner makes two fifths of what was curated, the unconditional model less. The lower end leaks: 7 % of the plans
-# are shorter than 5 m, which no demonstration is. On the whole plans are *too short*, by about half a metre on
-# average, with and without given ends; 42 % are longer than the demonstration between the same two places. The
-# authors report *too long too often* in their setting. In ours that is not reproduced. The deterministic sampler
-# brings the mean back to where it was curated, and the total variation stays the same: a right mean is no right
-# distribution. Section 4 shows why. More training lessens the drift.
+# **What we see.** The planner makes too many distances between 6 and 7.6 m, the unconditional model between 5.75 and
+# 8.25 m, and both too few long ones: above 9 m the planner makes two fifths of what was curated, the unconditional
+# model less. The lower end leaks: 7 % of the plans are shorter than 5 m, which no demonstration is. On the whole plans
+# are *too short*, by about half a metre on average, with and without given ends; 42 % are longer than the demonstration
+# between the same two places. The authors report *too long too often* in their setting. In ours that is not reproduced.
+# The deterministic sampler brings the mean back to where it was curated, and the total variation stays the same: a
+# right mean is no right distribution. Section 4 shows why. More training lessens the drift.
 #
 # Execution does not repair it (dashed, in wider bins). Executed plans drift as planned ones do, and in all six
 # variants they are too short, also where the plans themselves are not. It is the invalid plans that execution
@@ -499,11 +499,11 @@ run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off), seeds=[SE
 # ## 6. Forecast the drift by kernels
 #
 # The kernels of notebook 02 as they are. Scale and share are set on the sine (with the U-Net of notebook 01, of which
-# the planner has the architecture but not the sampler, the batch size and the learning rate), the reach without any model. Round
-# trips have the strength 0.7 that notebook 02 found on the sine, and 0.4, weaker, as there. For the planner, a
-# deviation keeps start and goal: the error at the two ends is taken off linearly in time. A *plain blur* stands
-# beside them, a null that knows no trajectories: the prior after a Gaussian blur, as wide as it must be to drift as
-# much as the model did.
+# the planner has the architecture but not the sampler, the batch size and the learning rate), the reach without any
+# model. Round trips have the strength 0.7 that notebook 02 found on the sine, and 0.4, weaker, as there. For the
+# planner, a deviation keeps start and goal: the error at the two ends is taken off linearly in time. A *plain blur*
+# stands beside them, a null that knows no trajectories: the prior after a Gaussian blur, as wide as it must be to drift
+# as much as the model did.
 
 # %%
 sine = {
@@ -601,19 +601,19 @@ plt.show()
 # %% [markdown]
 # **What we see.** (*Memory* is the correlation of the distance before and after a deviation, *skill* 1 for a perfect
 # forecast and 0 for that of no drift. In the upper panels triangles mark peaks and troughs, the grey band is noise.)
-# The round trip (drawn is the stronger one) forecasts the loss of long distances, the leak below 5 m and a gain between,
-# for the planner too far right, near 8.3 m. The weaker one keeps
-# most of the distance (memory 0.9 and 0.8). Its bias and spread show why mass moves: long ways come back shorter;
-# those just above 5 m come back longer on average, but with a spread of 0.6 m many fall below the edge.
+# The round trip (drawn is the stronger one) forecasts the loss of long distances, the leak below 5 m and a gain
+# between, for the planner too far right, near 8.3 m. The weaker one keeps most of the distance (memory 0.9 and 0.8).
+# Its bias and spread show why mass moves: long ways come back shorter; those just above 5 m come back longer on
+# average, but with a spread of 0.6 m many fall below the edge.
 #
 # How much of this is more than smoothing? A plain blur that knows no trajectories, but is told the size of the drift,
 # has a correlation of 0.68 for the planner and 0.46 without given ends. The weaker trip is level with it for the
 # planner (0.67) and better without given ends (0.74); the strong trip is better for both, but less local. The tangent
 # kernel and the pilot, made before training, are on average below the blur for the planner; without given ends they are
-# about level with it in correlation, and ahead in skill. Isotropic and neighbour errors have correlations below 0.1, not surely above 0, and a skill far below 0,
-# worse than forecasting no drift: at the scale of the sine they are jitter, which makes every way longer (section 5), where the
-# model shortens. So C5 holds here by the letter for the tangent kernel and the pilot (drift correlations above 0), and is of
-# no practical use.
+# about level with it in correlation, and ahead in skill. Isotropic and neighbour errors have correlations below 0.1,
+# not surely above 0, and a skill far below 0, worse than forecasting no drift: at the scale of the sine they are
+# jitter, which makes every way longer (section 5), where the model shortens. So C5 holds here by the letter for the
+# tangent kernel and the pilot (drift correlations above 0), and is of no practical use.
 #
 # ## 7. See what it costs
 #

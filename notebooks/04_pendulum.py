@@ -27,8 +27,9 @@
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
 # Tanaka, 2026). The pendulum's parameters, its prior, the models and all numbers are this companion's own. Claims
-# examined: C1, *each trajectory looks valid, the distribution is wrong*; C7, *mechanical energy drifts*; C3, *local errors move the quantity*; C4 and C5, *a
-# kernel forecasts which values gain and lose mass*, *before the model is trained*.
+# examined: C1, *each trajectory looks valid, the distribution is wrong*; C7, *mechanical energy drifts*; C3, *local
+# errors move the quantity*; C4 and C5, *a kernel forecasts which values gain and lose mass*, *before the model is
+# trained*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
@@ -130,7 +131,8 @@ def energy(theta1, theta2, omega1, omega2):
 # $$ \int \delta\!\left(\tfrac12 p^\top M^{-1} p - (E - V)\right) dp = 2\pi \sqrt{\det M} \quad\text{if } V < E, $$
 #
 # whatever $E - V$ is. So angles have density $\sqrt{\det M}$ where $V(\theta) < E$, which rejection draws; and
-# velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random direction.
+# velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random
+# direction.
 #
 # From there we integrate over 1.5 s with DOP853, a Runge-Kutta method of order 8, and keep 64 steps. A **trajectory**
 # holds sine and cosine of both angles (angles jump by $2\pi$, these do not) and both angular velocities: 64 × 6
@@ -267,8 +269,9 @@ for name in MODELS:
     print(f"{name:32s} {valid[name]!s:24s} " + " ".join(f"{share:10.3f}" for share in beyond))
 
 # %% [markdown]
-# The last columns are the shares whose residual of one kind is too large. (Intervals are not kept to the range of a share,
-# see notebook 01.) A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale of the state:
+# The last columns are the shares whose residual of one kind is too large. (Intervals are not kept to the range of a
+# share, see notebook 01.) A motion is **valid** when four root mean squares along it are below 0.05, 5 % of the scale
+# of the state:
 #
 # - *energy*: how far the energy strays from its mean, in units of the lowest saddle (so a motion may stray by 0.25 J);
 # - *rods*: how far sine and cosine leave the unit circle (for bobs: how far lengths differ from those of the rods, and
@@ -308,9 +311,9 @@ plt.show()
 # **What we see.** (In the strips, one motion of each from the upper third; right, the first 30 of each, dark for low
 # energy and bright for high.) By eye a motion of the U-Net cannot be told from a real one, and 93 % pass all four
 # checks. The Transformer's are worse: more than half of them fail (four to seven in ten, by seed), and in 39 % the
-# energy strays beyond the tolerance. In bobs
-# nothing is valid after a sixth of the training, in sines and cosines 6 % after as much. All checks fail more often
-# in bobs, that of the rods among them, which there asks for two lengths and two velocities.
+# energy strays beyond the tolerance. In bobs nothing is valid after a sixth of the training, in sines and cosines 6 %
+# after as much. All checks fail more often in bobs, that of the rods among them, which there asks for two lengths and
+# two velocities.
 #
 # ## 4. Compare the energies with the curated ones
 
@@ -386,10 +389,10 @@ run.record_claim(
 # cannot tell.
 #
 # The Transformer drifts the other way, at both ends outwards: 19 % of its energies lie above 6 J, 7 % below 1 J. But
-# more than half of its motions are invalid, so this says less. (Its valid motions drift, too, but leaving out half could
-# do that by itself.) In bobs the drift is about as large as in sines and cosines after the same short training, and the
-# checks that both share are violated more. At this short training, then, the coordinates change how far motions are
-# from valid, and hardly the drift.
+# more than half of its motions are invalid, so this says less. (Its valid motions drift, too, but leaving out half
+# could do that by itself.) In bobs the drift is about as large as in sines and cosines after the same short training,
+# and the checks that both share are violated more. At this short training, then, the coordinates change how far motions
+# are from valid, and hardly the drift.
 #
 # ## 5. Ask what noise does to energy
 #
@@ -424,9 +427,9 @@ run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED
 # %% [markdown]
 # **What we see.** Monte Carlo, formula and derivatives agree. (At 1 rad/s the spread is beyond what first derivatives
 # see.) Errors of 0.3 rad/s add 0.07 J. So noise on velocities is not what moves the U-Net: its energies are 0.5 J too
-# *low*. The claim that motions are too energetic fails for it. For the Transformer they are, by 0.4 J, but seeds differ so
-# much that the claim fails, too; there it would
-# take 0.73 rad/s at every step, and noise that adds energy does not put 7 % below 1 J.
+# *low*. The claim that motions are too energetic fails for it. For the Transformer they are, by 0.4 J, but seeds differ
+# so much that the claim fails, too; there it would take 0.73 rad/s at every step, and noise that adds energy does not
+# put 7 % below 1 J.
 #
 # ## 6. Forecast the drift by kernels
 #
@@ -762,9 +765,9 @@ workshop.check("04.2", answer)
 # %% [markdown]
 # <details><summary>Solution 04.2</summary>
 #
-# Angles come from rejection, with density proportional to $\sqrt{\det M} = \sqrt{2 - \cos^2\Delta}$ where
-# $V < E$. For velocities of a random direction in the metric of $M$, apply $L^{-\top}$ to a unit vector $u$ of random direction; without
-# that, some directions of the velocities come too often.
+# Angles come from rejection, with density proportional to $\sqrt{\det M} = \sqrt{2 - \cos^2\Delta}$ where $V < E$. For
+# velocities of a random direction in the metric of $M$, apply $L^{-\top}$ to a unit vector $u$ of random direction;
+# without that, some directions of the velocities come too often.
 #
 # ```python
 # import numpy as np

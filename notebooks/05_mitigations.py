@@ -281,22 +281,22 @@ run.save_figure(fig, "fig_05_reweighting", data=saved, configs=[r.key for arm in
 plt.show()
 
 # %% [markdown]
-# **What we see.** (Dashed: the untreated model, in the maze the planner. Solid: after naive weights. Dotted: half way.) Naive weights push,
-# and push too far: where the untreated pendulum makes too few motions, near 5 J, the weighted one makes too many; the
-# hump of the logistic map moves from one side to the other. In total variation the drift is hardly less (logistic
-# map and maze: by a fifth). In W1, which counts how far mass must go, it is a third to more than a half less on three
-# tasks on average, with intervals that overlap: weights undo a tilt, and make another. Half way, most of the tilt is gone
-# for the pendulum and more than half of it on the logistic map, and with it two fifths and a sixth of the excess; here,
-# too, the intervals overlap with those before. At the ends the law still falls off
-# gradually, whatever the weights, and what is raised near an end also leaks more over it (far above the range of the
-# logistic map 4 % instead of 0.8 %).
+# **What we see.** (Dashed: the untreated model, in the maze the planner. Solid: after naive weights. Dotted: half way.)
+# Naive weights push, and push too far: where the untreated pendulum makes too few motions, near 5 J, the weighted one
+# makes too many; the hump of the logistic map moves from one side to the other. In total variation the drift is hardly
+# less (logistic map and maze: by a fifth). In W1, which counts how far mass must go, it is a third to more than a half
+# less on three tasks on average, with intervals that overlap: weights undo a tilt, and make another. Half way, most of
+# the tilt is gone for the pendulum and more than half of it on the logistic map, and with it two fifths and a sixth of
+# the excess; here, too, the intervals overlap with those before. At the ends the law still falls off gradually,
+# whatever the weights, and what is raised near an end also leaks more over it (far above the range of the logistic map
+# 4 % instead of 0.8 %).
 #
-# Unfolding was trained on the logistic map only, and does no better there than doing nothing; its interval, 0.1 to
-# 0.4, leaves much open. The law that it finds is a row of spikes. It assumes that the transition stays what it was
-# when the weights change, and a model trained on spikes may not keep it; and what iteration lessens is the
-# divergence, not the total variation. The linear program, too, takes the estimated transition for granted, which
-# overstates the drift of all tasks but the pendulum. As a guide, not a bound: with the best weights of all, 0.54 to 0.81 of what the
-# transition does would remain on each task, and the effective size would be a fifth to two fifths of the data.
+# Unfolding was trained on the logistic map only, and does no better there than doing nothing; its interval, 0.1 to 0.4,
+# leaves much open. The law that it finds is a row of spikes. It assumes that the transition stays what it was when the
+# weights change, and a model trained on spikes may not keep it; and what iteration lessens is the divergence, not the
+# total variation. The linear program, too, takes the estimated transition for granted, which overstates the drift of
+# all tasks but the pendulum. As a guide, not a bound: with the best weights of all, 0.54 to 0.81 of what the transition
+# does would remain on each task, and the effective size would be a fifth to two fifths of the data.
 
 # %%
 for name in TASKS:
@@ -413,23 +413,22 @@ for name in ("logistic", "cone"):  # on the others there is no validity to lose
     )
 
 # %% [markdown]
-# **What we see.** (Thin: seeds. The planner of the maze has no guidance.) On the cone the condition is followed closely (a rank correlation of 0.97, of which the interval begins
-# just below the 0.95 that we asked for): the drift falls by nearly half on average, to 0.03, with an
-# interval that just includes no gain. On the logistic map, after brief training, it is followed loosely, with a
-# spread of a fifth to two fifths of the range; the drift stays. On the pendulum it is followed with a spread of 0.3 to
-# 0.5 J and a bias toward low energies; the drift falls to a half. In the maze the brief planner hardly listens: asked
-# for 5 m it plans nearly 8. (With all steps and the ancestral sampler it does, see the next figure.) A guidance of 2
-# (one seed) narrows the spread on the cone and at low energies, but makes what is asked more extreme: above the
-# middle of the range more than asked, below it less. On cone and pendulum the drift grows; on the logistic map the
-# upper end breaks. What being told costs in validity is 0.02 on the logistic map and nothing on the cone, with intervals too
-# wide to exclude 0.05; on the other two there is hardly any to lose.
+# **What we see.** (Thin: seeds. The planner of the maze has no guidance.) On the cone the condition is followed closely
+# (a rank correlation of 0.97, of which the interval begins just below the 0.95 that we asked for): the drift falls by
+# nearly half on average, to 0.03, with an interval that just includes no gain. On the logistic map, after brief
+# training, it is followed loosely, with a spread of a fifth to two fifths of the range; the drift stays. On the
+# pendulum it is followed with a spread of 0.3 to 0.5 J and a bias toward low energies; the drift falls to a half. In
+# the maze the brief planner hardly listens: asked for 5 m it plans nearly 8. (With all steps and the ancestral sampler
+# it does, see the next figure.) A guidance of 2 (one seed) narrows the spread on the cone and at low energies, but
+# makes what is asked more extreme: above the middle of the range more than asked, below it less. On cone and pendulum
+# the drift grows; on the logistic map the upper end breaks. What being told costs in validity is 0.02 on the logistic
+# map and nothing on the cone, with intervals too wide to exclude 0.05; on the other two there is hardly any to lose.
 #
 # So a condition moves the question from *how often is each value made?* to *is what was asked made?*. It helps where
 # the model hears it well: on the cone and for the pendulum the drift is half as large on average (by the claims it is
 # surely less for the pendulum alone, of whose motions hardly any is valid), on the logistic map and in the maze nothing
-# shows. That is C8's *in simple cases only*,
-# if what is simple is what a model can hear, and not whether the task is synthetic. It needs a value from whoever
-# samples, too, which an unconditional model does not.
+# shows. That is C8's *in simple cases only*, if what is simple is what a model can hear, and not whether the task is
+# synthetic. It needs a value from whoever samples, too, which an unconditional model does not.
 #
 # ### Ask for what cannot be
 #
@@ -531,12 +530,12 @@ beyond = np.concatenate([(plans[a] - wishes)[:, wishes > 10].ravel() for a in pl
 run.record_claim("C8.05.maze_beyond", *intervals.bootstrap(np.mean, [beyond]), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** *Maze* (grey: what demonstrations have; one seed, all steps, the sampler of notebook 03. A point is 32
-# plans.) Within the range the planner keeps to what it is asked, whatever the separation of start and goal: a rank correlation of 0.94,
-# a bias of -0.3 m, and an excess drift of 0.075, where the untold planner of notebook 03 has 0.11. Beyond the range it
-# does not: asked for 12 m it plans 10.6, and one plan in eight is valid instead of six in ten. Nothing forbids 12 m; it
-# was never seen. Asked for 3 m it plans 3.4 m between neighbouring cells, and 4.4 m between cells four moves apart,
-# which are 4 m from each other: there the wish cannot be met.
+# **What we see.** *Maze* (grey: what demonstrations have; one seed, all steps, the sampler of notebook 03. A point is
+# 32 plans.) Within the range the planner keeps to what it is asked, whatever the separation of start and goal: a rank
+# correlation of 0.94, a bias of -0.3 m, and an excess drift of 0.075, where the untold planner of notebook 03 has 0.11.
+# Beyond the range it does not: asked for 12 m it plans 10.6, and one plan in eight is valid instead of six in ten.
+# Nothing forbids 12 m; it was never seen. Asked for 3 m it plans 3.4 m between neighbouring cells, and 4.4 m between
+# cells four moves apart, which are 4 m from each other: there the wish cannot be met.
 #
 # *Pendulum* (one seed, brief). The given state has an energy, the request another: no motion has both. The model
 # follows the request, 0.8 J for each joule asked, wherever it begins, and lets the energy change along the way. It
@@ -607,9 +606,8 @@ run.record_claim("C9.05.learned_the_map", *np.quantile(gap, [0.5, 0.025, 0.975])
 # (The interval printed is the spread over the data.) From trajectories, a measurement that fits $r$ by least squares,
 # and a family that contains it, the descent has found the right side of the map, in less than a second. In these
 # coordinates a trajectory reads $x_0, r, r, r, \dots$, and the measurement is a weighted mean of the ratios: linear but
-# for the weights, nearly what the theory asks for. The
-# law of $r$ in $y$ still ends abruptly. So one more candidate lets it fade out: a monotone curve takes $x_0$, and
-# another takes all ratios, to a normal law.
+# for the weights, nearly what the theory asks for. The law of $r$ in $y$ still ends abruptly. So one more candidate
+# lets it fade out: a monotone curve takes $x_0$, and another takes all ratios, to a normal law.
 #
 # ### Rank coordinates before training
 #
@@ -832,8 +830,8 @@ for name in TASKS:
 # of the range would not have done it: the untreated models would keep two thirds to nine tenths of their excess.
 #
 # In W1 the gain is clear on the logistic map (0.006 after 0.080) and in the maze (0.32 m after 1.05 m). On the cone
-# (0.018 after 0.021) and for the pendulum (0.32 J after 0.35 J) it hardly changes: less leaks over the ends, and the tilt
-# stays.
+# (0.018 after 0.021) and for the pendulum (0.32 J after 0.35 J) it hardly changes: less leaks over the ends, and the
+# tilt stays.
 #
 # Notebooks 03 and 04 sampled with fresh noise at each of 50 steps (*ancestral*). The same trained models again, in
 # that way:
@@ -948,10 +946,10 @@ run.record_claim("C9.05.cost_of_fitting", worst, worst, worst, seeds=[SEED])
 
 # %% [markdown]
 # **What we see.** In the coordinates that the kernel chose, arrows lead down on all four tasks, and to the right on
-# three; on the pendulum validity stays about as it was. The three are on equal terms on the two small tasks only,
-# where all have the same training. There coordinates leave less drift than the best weights (best in hindsight, of
-# those tried); less than conditions on the logistic map, while on the cone the interval of the difference to
-# conditions includes 0. In the maze and for the pendulum, weights and conditions were tried on brief models. There is one more
+# three; on the pendulum validity stays about as it was. The three are on equal terms on the two small tasks only, where
+# all have the same training. There coordinates leave less drift than the best weights (best in hindsight, of those
+# tried); less than conditions on the logistic map, while on the cone the interval of the difference to conditions
+# includes 0. In the maze and for the pendulum, weights and conditions were tried on brief models. There is one more
 # point for the maze, not drawn: a planner that is told the distance, with all steps and the ancestral sampler, has an
 # excess of 0.075 and 0.60 valid plans (section 3, one seed); coordinates with that sampler have 0.12 and 0.49. But it
 # is given start, goal and distance.
@@ -964,12 +962,12 @@ run.record_claim("C9.05.cost_of_fitting", worst, worst, worst, seeds=[SEED])
 #
 # - Weights change which law a model aims at. They do not change how it misses: naive weights turn one tilt into
 #   another; half way, up to two fifths of the excess are gone, and the ends stay.
-# - Conditions help where they are heard, as for the pendulum, and on the cone on average. They do not know what fits together: asked for an energy
-#   that the given state does not have, a model lets the energy change; asked for more than it has seen, it plans less
-#   and worse.
+# - Conditions help where they are heard, as for the pendulum, and on the cone on average. They do not know what fits
+#   together: asked for an energy that the given state does not have, a model lets the energy change; asked for more
+#   than it has seen, it plans less and worse.
 # - Coordinates change the errors themselves. Good ones make the quantity linear in what the model sees, or its size,
-#   let its law fade out instead of ending, and raise what the model would get wrong. On all four tasks half of
-#   the excess drift (in total variation) or more is gone on average, on three with the whole interval; validity is higher
+#   let its law fade out instead of ending, and raise what the model would get wrong. On all four tasks half of the
+#   excess drift (in total variation) or more is gone on average, on three with the whole interval; validity is higher
 #   on three and about the same on one. With the ancestral sampler (maze and pendulum only) it is a quarter to three
 #   tenths, assured for the pendulum alone, and validity is about that of the untreated models.
 # - A kernel can choose coordinates before a model is trained in them, if it errs along the data and across, and if

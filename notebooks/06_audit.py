@@ -259,19 +259,18 @@ run.record_claim(
 )
 
 # %% [markdown]
-# **What we see.** Paths get longer, as foreseen: the shortest twentieth is missing in every model, and nearly all of the
-# next, and the upper end gains. The forecast has the direction right (correlation 0.5 over bins, with a wide
-# interval). It puts too little at the upper end, and its gain between 0.1 and 0.27 m did not come; the models lose there,
-# too. Three models of one recipe drift by 0.10 to 0.20 above the floor: with so few seeds the
-# interval of their mean is wide, while of each of them by itself the audit has no doubt. Of the paths, two in
-# three pass the look at single ones. (The others leave the reach by more than the 1 cm that we allow; we set out to show
-# nine in ten, and that claim fails.) Leaving them out does not help: the drift of the valid ones is as large.
+# **What we see.** Paths get longer, as foreseen: the shortest twentieth is missing in every model, and nearly all of
+# the next, and the upper end gains. The forecast has the direction right (correlation 0.5 over bins, with a wide
+# interval). It puts too little at the upper end, and its gain between 0.1 and 0.27 m did not come; the models lose
+# there, too. Three models of one recipe drift by 0.10 to 0.20 above the floor: with so few seeds the interval of their
+# mean is wide, while of each of them by itself the audit has no doubt. Of the paths, two in three pass the look at
+# single ones. (The others leave the reach by more than the 1 cm that we allow; we set out to show nine in ten, and that
+# claim fails.) Leaving them out does not help: the drift of the valid ones is as large.
 #
-# In the coordinates that the audit recommends the drift is a fifth of that, 0.03, and more paths are valid, 0.78.
-# (That it is less is just assured: the interval of the difference is 0.003 to 0.26.)
-# The shortest paths are there, and two fifths of the longest twentieth are lost instead. Filtered paths do as well in
-# total variation, but still lose most of the shortest twentieth. The audit says *moved* of all of them but one: with 2,048
-# paths it notices as little as that.
+# In the coordinates that the audit recommends the drift is a fifth of that, 0.03, and more paths are valid, 0.78. (That
+# it is less is just assured: the interval of the difference is 0.003 to 0.26.) The shortest paths are there, and two
+# fifths of the longest twentieth are lost instead. Filtered paths do as well in total variation, but still lose most of
+# the shortest twentieth. The audit says *moved* of all of them but one: with 2,048 paths it notices as little as that.
 #
 # This is C10: paths that pass a look at single ones are together still wrong, 0.14 above the floor. Only a look at the
 # distribution shows it.
