@@ -212,14 +212,14 @@ MUTATIONS = (
     ),
     Mutation(
         "p-value that can be 0",
-        "physmis/audit.py",
+        "physmis/comparison.py",
         "return float((rarer <= rarer[-1]).mean())",
         "return float((rarer[:-1] <= rarer[-1]).mean())",
         ("tests/test_audit.py", "-k", "not covers and not rarely and not noticed"),
     ),
     Mutation(
         "bins of the demonstrations alone",
-        "physmis/audit.py",
+        "physmis/comparison.py",
         "pooled = np.concatenate(given)",
         "pooled = given[0]",
         ("tests/test_audit.py", "-k", "not covers and not rarely and not noticed"),

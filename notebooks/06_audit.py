@@ -56,7 +56,8 @@ import torch
 
 import physmis
 from physmis import intervals, plotting, workshop
-from physmis.audit import CANDIDATES, DRAWS, LEVEL, audit, bin_edges, compare, law
+from physmis.audit import CANDIDATES, audit
+from physmis.comparison import DRAWS, LEVEL, bin_edges, compare, law
 from physmis.coordinates import Identity
 from physmis.fan_out import fan_out
 from physmis.measurements import path_length

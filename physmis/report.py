@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 import physmis
 from physmis import plotting
-from physmis.audit import AS_THEY_ARE, LEVEL, Report, law
+from physmis.audit import AS_THEY_ARE, Report
+from physmis.comparison import LEVEL, law
 
 MANY = 1000  # demonstrations that a forecast wants
 CROWDED = 0.9  # share of the values in one bin, from which a forecast over the bins tells nothing

@@ -8,6 +8,7 @@ from hostile import Case
 
 from physmis import (
     audit,
+    comparison,
     coordinates,
     drift,
     expansion,
@@ -305,14 +306,16 @@ CASES = {
         nan="NaN where none begins",
         costly=True,
     ),
-    "audit.bin_edges": Case(
-        lambda z, generated: audit.bin_edges(z, generated)[1:-1], samples("z", "generated", n=30)
+    "comparison.bin_edges": Case(
+        lambda z, generated: comparison.bin_edges(z, generated)[1:-1], samples("z", "generated", n=30)
     ),
-    "audit.law": Case(audit.law, both(samples("z"), edges), infinite=("edges",)),
-    "audit.prior_law": Case(lambda edges: audit.prior_law(PRIOR, edges), edges, infinite=("edges",)),
-    "audit.counts": Case(audit.counts, both(samples("z"), edges), infinite=("edges",)),
-    "audit.compare": Case(
-        lambda z, generated, edges: audit.compare(z, generated, None, edges, new()),
+    "comparison.law": Case(comparison.law, both(samples("z"), edges), infinite=("edges",)),
+    "comparison.prior_law": Case(
+        lambda edges: comparison.prior_law(PRIOR, edges), edges, infinite=("edges",)
+    ),
+    "comparison.counts": Case(comparison.counts, both(samples("z"), edges), infinite=("edges",)),
+    "comparison.compare": Case(
+        lambda z, generated, edges: comparison.compare(z, generated, None, edges, new()),
         both(samples("z", "generated"), edges),
         infinite=("edges",),
     ),

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physmis import audit as module
-from physmis.audit import FEWEST, LEVEL, audit, bin_edges, compare, counts, law, prior_law
+from physmis.audit import FEWEST, audit
+from physmis.comparison import LEVEL, bin_edges, compare, counts, law, prior_law
 from physmis.coordinates import Increments
 from physmis.kernels import ExchangeKernel, IsotropicKernel, Kernel, NeighbourKernel, induced_transition
 from physmis.measurements import path_length, spectral_peak

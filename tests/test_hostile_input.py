@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 
 from physmis import (
     audit,
+    comparison,
     coordinates,
     drift,
     expansion,
@@ -45,7 +46,7 @@ from physmis import (
 )
 
 MODULES = (
-    *("audit", "coordinates", "drift", "expansion", "families", "forecasts", "intervals"),
+    *("audit", "comparison", "coordinates", "drift", "expansion", "families", "forecasts", "intervals"),
     *("kernel_coordinates", "kernels"),
     *("measurements", "mitigations", "models", "planning", "preparation", "scaled", "tasks"),
     *("tasks.demonstrations", "tasks.maze", "tasks.pendulum", "tasks.synthetic", "travel"),
@@ -237,8 +238,8 @@ def test_the_documentation_says_where_an_answer_is_nan(name):
 UNITS = {
     "drift.wasserstein_binned": (("edges",), 1),
     "drift.histogram": (("z", "edges"), 0),
-    "audit.compare": (("z", "generated", "edges"), 0),
-    "audit.bin_edges": (("z", "generated"), 1),
+    "comparison.compare": (("z", "generated", "edges"), 0),
+    "comparison.bin_edges": (("z", "generated"), 1),
     "mitigations.effective_size": (("weights",), 0),
     "measurements.path_length": (("x",), 1),
     "measurements.mean_speed": (("x",), 1),
@@ -330,10 +331,10 @@ NONE = [0.0] * 3
         (lambda: preparation.stretch(STILL, 5), np.full((3, 5, 2), 0.3)),
         (lambda: preparation.prepare(STILL).blocks[0], STILL),
         (lambda: coordinates.check_invertible(coordinates.Increments(), STILL)[:, 1:], np.zeros((3, 11, 2))),
-        (lambda: audit.bin_edges(SAME), [-np.inf, np.inf]),
-        (lambda: audit.law(SAME, EDGES), [0, 1, 0, 0]),
-        (lambda: audit.compare(SAME, SAME, None, EDGES, new())[4], 0),
-        (lambda: audit.compare(SAME, SAME, None, EDGES, new()).chance, 1),
+        (lambda: comparison.bin_edges(SAME), [-np.inf, np.inf]),
+        (lambda: comparison.law(SAME, EDGES), [0, 1, 0, 0]),
+        (lambda: comparison.compare(SAME, SAME, None, EDGES, new())[4], 0),
+        (lambda: comparison.compare(SAME, SAME, None, EDGES, new()).chance, 1),
         (lambda: travel.smooth(STILL), STILL),
         (lambda: MAZE.distance(STILL), NONE),
         (lambda: MAZE.overreach(STILL), NONE),

@@ -19,7 +19,7 @@ PRELUDE = """
 import matplotlib.pyplot as plt
 import numpy as np
 from physmis import plotting, workshop
-from physmis.audit import bin_edges, compare
+from physmis.comparison import bin_edges, compare
 plotting.use_style()
 """
 
