@@ -8,10 +8,12 @@ from importlib.resources import files
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib_inline.config import InlineBackend
 from scipy.signal import find_peaks
 
 from physmis.drift import histogram
@@ -44,8 +46,10 @@ KERNELS = {
 
 
 def use_style() -> None:
-    """Take up the figure style of this package."""
+    """Take up the figure style of this package; in notebooks figures have their own size, as in files."""
     plt.style.use(STYLE)
+    if (shell := get_ipython()) is not None:  # it would cut each to a tight box, and draw it twice for that
+        InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
 
 
 def plot_trajectories(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physmis import audit as module
+from physmis import comparison
 from physmis.audit import FEWEST, audit
 from physmis.comparison import LEVEL, bin_edges, compare, counts, law, prior_law
 from physmis.coordinates import Increments
@@ -122,7 +123,7 @@ REPEATS = 500
 @pytest.fixture
 def few_draws(monkeypatch):
     """99 draws of the null law: the level is as exact as with 2,000, and only the power is less."""
-    monkeypatch.setattr(module, "DRAWS", 99)
+    monkeypatch.setattr(comparison, "DRAWS", 99)
 
 
 def chances(prior, n, m, one_sample):
@@ -176,7 +177,7 @@ def share_moved(n, shift, one_sample=False, repeats=60):
 
 @pytest.mark.parametrize(("one_sample", "quarter"), [(False, 0.7), (True, 0.9)])
 def test_shifts_are_noticed_the_more_the_larger_they_and_the_samples_are(one_sample, quarter, monkeypatch):
-    monkeypatch.setattr(module, "DRAWS", 300)
+    monkeypatch.setattr(comparison, "DRAWS", 300)
     at_400 = [share_moved(400, shift, one_sample) for shift in (0.0, 0.25, 0.5)]
     assert at_400[0] <= 0.1 and at_400[1] >= quarter and at_400[2] >= 0.98
     few, many = share_moved(100, 0.25, one_sample), share_moved(1600, 0.25, one_sample)
@@ -224,7 +225,7 @@ def test_a_comparison_holds_together(seed, n, m, shift):
     z, g = rng.normal(size=n), rng.normal(size=m) + shift
     for generated, prior in ((g, None), (g, scipy.stats.norm()), (None, scipy.stats.norm())):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "DRAWS", 200)
+            patch.setattr(comparison, "DRAWS", 200)
             found = compare(z, generated, prior, bin_edges(z, generated, prior), rng)
         assert found.p.sum() == pytest.approx(1) and found.q.sum() == pytest.approx(1)
         assert found.tv == pytest.approx(np.maximum(found.q - found.p, 0).sum())

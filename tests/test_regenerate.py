@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 import jupytext
+import matplotlib.image
 import nbformat
 import psutil
 import pytest
@@ -37,8 +40,10 @@ START = """
 # %%
 import matplotlib.pyplot as plt
 
+from physmis import plotting
 from physmis.figures import start
 
+plotting.use_style()
 run = start({name!r}, profile=PROFILE, seed=SEED, device=DEVICE)
 """
 SAVE = """
@@ -131,7 +136,8 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     assert same_cells(jupytext.read(place.notebooks / "01_good.py"), first)
     code = [cell for cell in first.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [1, 2, 3, 4, 5]
-    assert "image/png" in code[2].outputs[0].data
+    shown = matplotlib.image.imread(io.BytesIO(base64.b64decode(code[2].outputs[0].data["image/png"])))
+    assert shown.shape[:2] == (100, 200)  # as it was saved, at 100 dots an inch; and not cut to a tight box
     assert "HOLDS. It is so." in code[3].outputs[0].text
     assert all(cell.metadata.keys() <= {"tags"} for cell in first.cells)
 
