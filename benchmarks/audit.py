@@ -1,4 +1,4 @@
-"""An audit of a million time steps through the command line: wall time, and the most memory it holds."""
+"""An audit of two million time steps through the command line: wall time, and the most memory it holds."""
 
 import statistics
 import subprocess

@@ -314,7 +314,7 @@ for ax, (name, batch) in zip(axes, examples.items(), strict=True):
     ax.semilogy(centres, spread, "o-", color="0.2")
     ax.set(title=name, xlabel=task.quantity.label)
 axes[0].set_ylabel("standard deviation\nof the change of $z$ / its range")
-run.save_figure(fig, "fig_01_sensitivity", data=effects, configs=keys(base))
+run.save_figure(fig, "fig_01_sensitivity", data=effects, configs=keys(base), seeds=[SEED])
 plt.show()
 
 # %% [markdown]

@@ -762,8 +762,7 @@ run.save_figure(
     fig,
     "fig_02_classes",
     data=saved,
-    configs=[r.key for r in (*trips.values(), *forced.values())],
-    seeds=[SEED],
+    configs=[r.key for r in (*trained.values(), *trips.values(), *forced.values())],
 )
 plt.show()
 

@@ -955,9 +955,9 @@ run.record_claim("C9.05.cost_of_fitting", worst, worst, worst, seeds=[SEED])
 # excess of 0.075 and 0.60 valid plans (section 3, one seed); coordinates with that sampler have 0.12 and 0.49. But it
 # is given start, goal and distance.
 #
-# Choosing is cheap: the chosen coordinates are made and forecast in about a twentieth of the training of a model on the
-# logistic map, where training is brief, and in far less on the other tasks. Not counted: the other candidates, the sine
-# models that give the scale of the errors, and the trials in which all this was settled.
+# Choosing is cheap: the chosen coordinates are made and forecast in less than a twentieth of the training of a model (the
+# largest share is that on the logistic map, where training is brief). Not counted: the other candidates, the sine models
+# that give the scale of the errors, and the trials in which all this was settled.
 #
 # ## What to take along
 #

@@ -19,7 +19,7 @@ from physmis.measurements import MEASUREMENTS
 from physmis.recordings import read
 
 HELD, MOVED, BAD_INPUT = 0, 1, 2
-DOCTYPE = b"<!doctype html>"  # how a page begins
+OURS = b'<meta name="generator" content="physmis.audit">'  # near the beginning of each page
 PRIORS = {"uniform": lambda low, high: scipy.stats.uniform(low, high - low), "normal": scipy.stats.norm}
 
 
@@ -28,23 +28,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     # argparse takes -1e-3 and -inf for options, but nothing that holds a space.
     given = _parser().parse_args([f" {word}" if _negative(word) else word for word in words])
+    for name, value in vars(given).items():
+        values = [_as_given(part) for part in value] if isinstance(value, list) else _as_given(value)
+        setattr(given, name, values)
     try:
         return _audit(given)
     except (ValueError, TypeError, OSError) as error:
-        print(f"physmis audit: {error}", file=sys.stderr)
+        told = f"physmis audit: {error}"
     except SystemExit as stop:  # its code would be taken for a verdict
-        told = f"--measure {given.measure} ended the program by sys.exit({stop.code!r})"
-        print(f"physmis audit: {told}", file=sys.stderr)
+        told = f"physmis audit: --measure {given.measure} ended the program by sys.exit({stop.code!r})"
     except Exception:  # of the user's measurement, say; left alone, Python would end with 1, which is "moved"
-        traceback.print_exc()
+        told = traceback.format_exc().rstrip()
+    _tell(told, sys.stderr)
     return BAD_INPUT
+
+
+def _tell(text, stream):
+    """Print, whether anybody reads or not: neither is a reason for another exit code."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:  # the flush at exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _negative(word):
     try:
-        return word.startswith("-") and float(word) <= 0
+        return word.startswith("-") and not float(word) > 0
     except ValueError:
         return False
+
+
+def _as_given(value):
+    """Without the space that `main` puts before what is negative."""
+    return value[1:] if isinstance(value, str) and value[:1] == " " and _negative(value[1:]) else value
 
 
 def _parser():
@@ -102,16 +118,13 @@ def _audit(given):
         )  # fmt: skip
     if page:
         write(page, report.html(found).encode())
-    try:
-        print(found, flush=True)
-    except BrokenPipeError:  # whoever reads has seen enough; the flush at exit must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _tell(found, sys.stdout)
     return MOVED if found.moved else HELD
 
 
 def _page(path):
     """Where the page is written, links followed. Raises ValueError if something else would be lost there."""
-    page = path.resolve()
+    page = Path(os.path.realpath(path))
     if not page.parent.is_dir():
         raise ValueError(f"{path}: there is no such folder to write to")
     if not page.exists():
@@ -119,8 +132,10 @@ def _page(path):
     if not page.is_file():
         raise ValueError(f"{path}: a file to write the page to wanted, this is a folder or a device")
     with open(page, "rb") as file:
-        if file.read(len(DOCTYPE)) not in (b"", DOCTYPE):
-            raise ValueError(f"{path}: there is a file that is no page, whose place the page would take")
+        if (begins := file.read(1024)) and OURS not in begins:
+            raise ValueError(
+                f"{path}: there is a file that is no page of an audit; the page would take its place"
+            )
     return page
 
 

@@ -16,7 +16,7 @@ import scipy.stats
 from jaxtyping import Float
 
 from physmis import checks
-from physmis.comparison import Comparison, bin_edges, compare, law, prior_law
+from physmis.comparison import LEVEL, Comparison, bin_edges, compare, law, prior_law
 from physmis.coordinates import Filter, Identity, Increments
 from physmis.drift import bin_of
 from physmis.intervals import Interval
@@ -185,10 +185,12 @@ def audit(
     # A stream for each, so that the one does not depend on whether the other is asked for.
     for_forecast, for_curation, for_comparison = np.random.default_rng(seed).spawn(3)
     edges = bin_edges(z, z_generated, prior)
-    curation = None if prior is None else compare(z, None, prior, edges, for_curation)
+    # Of two tests either may cry wolf: each gets half of the level (Bonferroni).
+    level = LEVEL if prior is None or generated is None else LEVEL / 2
+    curation = None if prior is None else compare(z, None, prior, edges, for_curation, level)
     comparison = None
     if generated is not None:
-        comparison = compare(z, z_generated, prior, edges, for_comparison)
+        comparison = compare(z, z_generated, prior, edges, for_comparison, level)
     before = law(z, edges) if prior is None else prior_law(prior, edges)
     told, refused = None, ""
     if kernel is not None:

@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
     sampling: the stronger that is, the less does sampling add to ``tv``.    carried : how far the mass is
     from where it should be, in bins: the summed difference of the cumulated shares.    chance : the
     probability that sampling alone gives a total variation, or a ``carried``, as rare as the rarer of the two
-    is here (p-value).
+    is here (p-value).    level : of the test, the chance up to which the law is said to have moved.
     """
 
     p: Float[np.ndarray, "bins"]
@@ -43,11 +43,12 @@ class Comparison(NamedTuple):
     excess: Interval
     carried: float
     chance: float
+    level: float
 
     @property
     def moved(self) -> bool:
-        """Whether the law has moved, beyond what sampling does but once in ``1 / LEVEL`` cases."""
-        return self.chance <= LEVEL
+        """Whether the law has moved, beyond what sampling does but once in ``1 / level`` cases."""
+        return self.chance <= self.level
 
 
 def bin_edges(
@@ -122,6 +123,7 @@ def compare(
     prior: Any,
     edges: Float[np.ndarray, "edges"],
     rng: np.random.Generator,
+    level: float = LEVEL,
 ) -> Comparison:
     """Whether ``generated`` follows the law of ``z``; with a ``prior``, whether it (or else z) follows that.
 
@@ -168,6 +170,7 @@ def compare(
         Interval(float(excess), float(min(around[0], excess)), float(max(around[1], excess))),
         float(carried),
         _chance(np.append(null, tv), np.append(_carried(*drawn), carried)),
+        level,
     )  # fmt: skip
 
 
@@ -176,7 +179,8 @@ def _wilson(share, n):
     z = scipy.stats.norm.ppf(0.975)
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return middle - half, middle + half
+    # Exactly so at the ends, where rounding would leave a little.
+    return np.where(share == 0, 0.0, middle - half), np.where(share == 1, 1.0, middle + half)
 
 
 def _chance(*distances):

@@ -305,15 +305,15 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
         path = folder / f"{id}.{kind}"
         if not path.is_file():
             problems.append(f"{path.name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != row[f"{kind}_sha256"]:
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != row.get(f"{kind}_sha256"):
             problems.append(f"{path.name} comes from another run than the manifest")
     return problems
 
 
 def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) -> list[str]:
-    for part in ("expected", "statement"):
+    for part, word in (("expected", "judged by"), ("statement", "recorded as")):
         if row[part] != (now := getattr(claim, part)):
-            return [f"{id} was judged by {row[part]!r}; the contract now says {now!r}"]
+            return [f"{id} was {word} {row[part]!r}; the contract now says {now!r}"]
     if row["holds"] != claim.holds(row["low"], row["high"]):
         return [f"{id}: the manifest says holds: {row['holds']}, which its interval does not"]
     if profile in claim.profiles and not claim.holds(row["low"], row["high"]):

@@ -132,12 +132,12 @@ def _npz(path, array):
         lengths, padded = one("lengths"), found.ndim == 3
         most = found.shape[1] if padded else len(found)
         whole = lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer)
-        whole = whole and ((lengths > 0) & (lengths <= most)).all()
+        whole = whole and ((lengths > padded) & (lengths <= most)).all()
         if padded:
             if not whole or len(lengths) != len(found):
                 raise UnreadableError(
                     f"{path}: 'lengths' beside '{name}' of shape {found.shape} must be {len(found)} whole "
-                    f"numbers from 1 to {most}, the steps that count"
+                    f"numbers from 2 to {most}, the steps that count"
                 )
             return [row[:length] for row, length in zip(found, lengths, strict=True)]
         if not whole or lengths.sum() != most:

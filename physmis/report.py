@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import physmis
 from physmis import plotting
 from physmis.audit import AS_THEY_ARE, Report
-from physmis.comparison import LEVEL, law
+from physmis.comparison import law
 
 MANY = 1000  # demonstrations that a forecast wants
 CROWDED = 0.9  # share of the values in one bin, from which a forecast over the bins tells nothing
@@ -45,10 +45,10 @@ def verdict(report: Report) -> str:
 def _compared(report, c):
     who = "generated trajectories" if report.generated is not None else "demonstrations"
     prior = report.against == "the prior"
-    rare = f"{c.chance:.1%}" if c.chance > 1e-3 else "at most 0.1%"
+    rare = _rare(c)
     size = (
         f"total variation {c.tv:.3f}, where sampling alone gives {c.floor.value:.3f}; as rare a change comes "
-        f"by sampling in {rare} of cases (moved means {LEVEL:.0%} or fewer)"
+        f"by sampling in {rare} of cases (moved means {100 * c.level:g}% or fewer)"
     )
     if c.moved:
         aim = "the prior says" if prior else "that of the demonstrations"
@@ -61,6 +61,10 @@ def _compared(report, c):
         f"With {_fewest(report):,} trajectories no difference is found between the {_quantity(report)} of "
         f"the {who} and {other}: {size}."
     )
+
+
+def _rare(c):
+    return f"{c.chance:.1%}" if c.chance > 1e-3 else "at most 0.1%"
 
 
 def _foretold(report):
@@ -89,7 +93,7 @@ def advice(report: Report) -> list[str]:
     """What to do next."""
     found, better = [], _better(report)
     badly_curated = report.curation is not None and report.curation.moved
-    drifted = report.broken or (report.comparison is not None and report.comparison.moved)
+    drifted = _drifted(report)
     if badly_curated:
         found.append("Curate again: the demonstrations themselves are not distributed as the prior says.")
     if report.forecast is not None and len(report.values) < MANY:
@@ -121,6 +125,11 @@ def advice(report: Report) -> list[str]:
         found.append("Smaller differences than so few trajectories can tell go unnoticed: draw more of them.")
     found.append("Single trajectories may still be invalid: test walls, residuals and goals beside this.")
     return found
+
+
+def _drifted(report):
+    """Whether something is wrong with the generated trajectories."""
+    return report.broken or (report.comparison is not None and report.comparison.moved)
 
 
 def _better(report):
@@ -165,6 +174,8 @@ def html(report: Report) -> str:
     steps = "".join(f"<li>{markup.escape(line)}</li>" for line in advice(report))
     state = "moved" if report.moved else "held" if report.comparison is not None else "none"
     word = {"none": "Before training", "moved": "Moved", "held": "No shift found"}[state]
+    if report.comparison is not None and report.moved and not _drifted(report):
+        word = "Not as curated"
     return _PAGE.format(
         quantity=markup.escape(_quantity(report)),
         state=state,
@@ -312,7 +323,7 @@ def _numbers(report):
                 f"{c.floor.value:.3f}, 95 % of cases {c.floor.low:.3f} to {c.floor.high:.3f}",
             ),
             (
-                "drift above the floor (at least)",
+                "drift above the floor",
                 f"{c.excess.value:.3f}, 95 % interval {c.excess.low:.3f} to {c.excess.high:.3f}",
             ),
             (
@@ -320,6 +331,14 @@ def _numbers(report):
                 f"{c.chance:.2g}" if c.chance > 1e-3 else "0.001 or less",
             ),
         ]
+    if report.comparison is not None and report.curation is not None:
+        off = report.curation
+        found.append(
+            (
+                "demonstrations against the prior",
+                f"total variation {off.tv:.3f}, by sampling in {_rare(off)} of cases",
+            )
+        )
     if f is not None:
         chance = f"by chance {f.floor.value:.3f}, 95 % of cases {f.floor.low:.3f} to {f.floor.high:.3f}"
         found.append(("forecast drift", f"{f.tv:.3f} ({chance})"))
@@ -371,6 +390,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="physmis.audit">
 <title>Audit of {quantity}</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 50rem; margin: 2rem auto;

@@ -68,7 +68,10 @@ def build(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for page in (page for name in bodies if (page := output / f"{name}.html").exists()):
         if _OURS not in page.read_text(encoding="utf-8", errors="replace"):
-            raise SiteError(f"{page} is no page of this site; --output names another folder")
+            raise SiteError(
+                f"{page} is no page of this site as this version makes it: delete it, or name "
+                "another folder by --output"
+            )
     for page in output.glob("[0-9][0-9]_*.html"):  # its notebook may have been renamed
         if _OURS in page.read_text(encoding="utf-8", errors="replace"):
             page.unlink()

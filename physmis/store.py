@@ -113,11 +113,11 @@ def write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(aside, "wb") as file:
+                if path.exists():
+                    os.chmod(aside, stat.S_IMODE(path.stat().st_mode))
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if path.exists():
-                os.chmod(aside, stat.S_IMODE(path.stat().st_mode))
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)

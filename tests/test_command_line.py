@@ -1,8 +1,10 @@
 """The command line: exit codes, files in and out, measurements of the user's own."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ def test_the_demonstrations_are_held_against_a_prior(capsys):
 
 @pytest.mark.parametrize(
     "prior", ["normal 0 0", "normal 0 -1", "uniform 1 1", "uniform 2 1", "gamma 1 1", "normal a 1",
-              "normal nan 1", "normal 0 inf", "uniform 0 inf", "uniform -inf 0"]
+              "normal nan 1", "normal -nan 1", "normal 0 inf", "uniform 0 inf", "uniform -inf 0"]
 )  # fmt: skip
 def test_bad_priors_are_bad_input(capsys, prior):
     assert run(f"audit demos.npy --measure path_length --prior {prior}") == BAD_INPUT == 2
@@ -109,7 +111,9 @@ def test_demonstrations_that_are_not_as_the_prior_says_count_beside_generated_on
     assert run(line) == MOVED
     out = capsys.readouterr().out
     assert "no difference is found" in out and "demonstrations themselves are not distributed" in out
-    assert "Train longer" not in out
+    assert "Train longer" not in out and re.search("demonstrations against the prior +total variation", out)
+    assert run(f"{line} --html curated.html") == MOVED
+    assert "<strong>Not as curated.</strong>" in Path("curated.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("place", ["own.py", "./own.py", "own"])
@@ -183,7 +187,7 @@ def test_channels_and_arrays_are_chosen(files, capsys):
 
 def test_the_page_is_written_wholly_or_not_at_all(files, capsys, monkeypatch):
     path = files / "report.html"
-    path.write_text("<!doctype html>old")
+    assert run("audit demos.npy --measure path_length --html report.html") == HELD
     path.chmod(0o600)
     assert run("audit demos.npy --measure path_length --generated longer.npy --html report.html") == MOVED
     assert path.stat().st_mode & 0o777 == 0o600
@@ -204,13 +208,16 @@ def test_the_page_is_written_wholly_or_not_at_all(files, capsys, monkeypatch):
 
 def test_a_page_takes_the_place_of_no_other_file(files, capsys):
     os.mkfifo(files / "pipe")
-    (files / "notes.txt").write_text("mine")
-    for name in ("demos.npy", "own.py", "notes.txt", "pipe"):
+    (files / "notes.html").write_text("<!doctype html>mine")
+    (files / "loop.html").symlink_to("loop.html")
+    for name in ("demos.npy", "own.py", "notes.html", "pipe"):
         before = (files / name).stat()
         assert run(f"audit demos.npy --measure own.py:last --html {name}") == BAD_INPUT
         after = (files / name).stat()
         assert (after.st_mode, after.st_ino, after.st_size) == (before.st_mode, before.st_ino, before.st_size)
         assert name in capsys.readouterr().err
+    assert run("audit demos.npy --measure own.py:last --html loop.html") in (HELD, BAD_INPUT)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_page_is_written_where_a_link_leads(files):
@@ -271,6 +278,16 @@ def test_whoever_stops_reading_gets_the_verdict_and_the_page_all_the_same(files)
     os.close(written)
     assert (done.returncode, done.stderr) == (MOVED, b"")
     assert (files / "unread.html").stat().st_size > 10_000
+
+
+@pytest.mark.end_to_end
+def test_bad_input_has_its_exit_code_although_nobody_hears_of_it(files):
+    command = [sys.executable, "-m", "physmis", "audit", "absent.npy", "--measure", "path_length"]
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stderr=written)
+    os.close(written)
+    assert done.returncode == BAD_INPUT
 
 
 @pytest.mark.end_to_end

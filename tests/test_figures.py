@@ -152,7 +152,7 @@ def test_files_are_the_same_bytes_every_time(place, monkeypatch):
     ("section", "id", "part", "value", "said"),
     [
         ("claims", "C1.01.valid", "holds", False, "the manifest says holds: False"),
-        ("claims", "C1.01.valid", "statement", "It is so, always.", "was judged by 'It is so, always.'"),
+        ("claims", "C1.01.valid", "statement", "It is so, always.", "was recorded as 'It is so, always.'"),
         ("figures", "fig_01_a", "pdf_sha256", "0", "fig_01_a.pdf comes from another run"),
     ],
 )

@@ -77,13 +77,13 @@ def test_npz_files_with_lengths_are_cut_into_trajectories(tmp_path):
 
 def test_npz_files_with_lengths_beside_padded_trajectories_lose_the_padding(tmp_path):
     path, (n, steps, _) = tmp_path / "x.npz", X.shape
-    lengths = np.arange(n) % steps + 1
+    lengths = np.arange(n) % (steps - 1) + 2
     padded = np.where(np.arange(steps)[:, None] < lengths[:, None, None], X, 0)
     np.savez(path, x=padded, lengths=lengths)
     assert_same(read(path), [row[:length] for row, length in zip(X, lengths, strict=True)])
-    for bad in ([steps] * (n - 1), [0] * n, [steps + 1] * n, [float(steps)] * n, [[steps]] * n):
+    for bad in ([steps] * (n - 1), [1] * n, [steps + 1] * n, [float(steps)] * n, [[steps]] * n):
         np.savez(path, x=X, lengths=bad)
-        refused(path, f"must be {n} whole numbers from 1 to {steps}, the steps that count")
+        refused(path, f"must be {n} whole numbers from 2 to {steps}, the steps that count")
 
 
 def test_npz_files_without_the_array_that_is_wanted_tell_what_there_is(tmp_path):

@@ -281,6 +281,7 @@ def opened(browser, path, width):
     return page, [url for url in asked if not url.startswith("data:")], errors
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("name", "width"), [("moved", 375), ("moved", 1200), ("notable forecast", 375), ("hostile", 375)]
 )
@@ -303,6 +304,7 @@ def test_a_browser_shows_the_page_without_a_network(browser, reports, pages, tmp
         page.close()
 
 
+@pytest.mark.end_to_end
 def test_the_three_verdicts_have_three_colours(browser, pages, tmp_path):
     colours = set()
     for name, word in {
