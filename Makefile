@@ -26,10 +26,10 @@ help:
 	@echo "make clean       remove .venv, .venv-newest, caches and smoke figures and the site; the store of results stays"
 
 figures: $(READY)
-	$(BIN)/python -m physmis.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m physmis.paper.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 workshop: $(READY)
-	$(BIN)/python -m physmis.regenerate --profile workshop $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m physmis.paper.regenerate --profile workshop $(if $(JOBS),--jobs $(JOBS))
 
 # One thread per process: two processes of one thread do more on two cores than one of two. Each begins with one half
 # of the tests, in order, as tests side by side share the models that they need.
@@ -47,7 +47,7 @@ notebooks: $(READY)
 	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
 
 site: $(READY)
-	$(BIN)/python -m physmis.site
+	$(BIN)/python -m physmis.paper.site
 
 lock:
 	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
@@ -69,7 +69,7 @@ newest:
 	$(NEWEST)/bin/pip list
 	@echo "Newer still, and held back by a range:"; $(NEWEST)/bin/pip list --outdated
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/pytest -n 2 --dist worksteal
-	PHYSMIS_STORE=$(CURDIR)/$(NEWEST)/store $(NEWEST)/bin/python -m physmis.regenerate --profile smoke
+	PHYSMIS_STORE=$(CURDIR)/$(NEWEST)/store $(NEWEST)/bin/python -m physmis.paper.regenerate --profile smoke
 
 $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \

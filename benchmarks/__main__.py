@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import audit, kernels, maze, models, pendulum, tasks, unet
-from physmis import figures, store
+from physmis.experiments import store
+from physmis.paper import run as figures
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ PROGRAM = """
 import sys, time
 begun = time.perf_counter()
 from benchmarks.kernels import peak_memory
-from physmis.__main__ import main
+from physmis.audit.cli import main
 main(sys.argv[1:])
 print(time.perf_counter() - begun, time.process_time(), peak_memory())
 """

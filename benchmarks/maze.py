@@ -9,10 +9,10 @@ from diffusers import DDPMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, alone, compare
 from benchmarks.unet import peer_network
+from physmis.experiments.planning import execute
 from physmis.models import CHUNK, build
 from physmis.models.diffusion import LEVELS
-from physmis.planning import execute
-from physmis.profiles import resolve
+from physmis.paper.profiles import resolve
 from physmis.tasks import load
 
 PLANS, EXECUTIONS, REPEATS = 512, 10, 5

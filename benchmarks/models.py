@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.timing import Row, interleaved, short
 from physmis.models import build
-from physmis.plotting import NAMES
-from physmis.profiles import resolve
+from physmis.paper.plotting import NAMES
+from physmis.paper.profiles import resolve
 from physmis.tasks import load
 
 SAMPLES, STEPS, REPEATS = 4096, (50, 150), 5  # STEPS: two short trainings, whose difference is timed

@@ -18,7 +18,7 @@ from benchmarks.timing import Row, compare, interleaved
 from physmis.models import CHUNK
 from physmis.models.diffusion import LEVELS
 from physmis.models.unet import UNet, UNetDiffusion
-from physmis.profiles import resolve
+from physmis.paper.profiles import resolve
 
 STEPS, CHANNELS, SAMPLES = 32, 1, 1024
 WIDTH, BATCH, SAMPLER_STEPS = (

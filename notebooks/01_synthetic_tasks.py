@@ -53,10 +53,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import physmis
-from physmis import drift, intervals, plotting, tasks
-from physmis.experiment import Experiment
-from physmis.forecasts import assess, excess_of_valid
+from physmis import drift, tasks
+from physmis.drift import intervals
+from physmis.experiments.experiment import Experiment
+from physmis.experiments.forecasts import assess, excess_of_valid
 from physmis.models import build
+from physmis.paper import plotting
 
 plotting.use_style()
 run = physmis.start("01_synthetic_tasks", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -645,7 +647,7 @@ run.finish()
 
 
 # %%
-from physmis import workshop
+from physmis.teaching import widgets as workshop
 
 
 def walk(start, r, errors):

@@ -56,10 +56,10 @@ import seaborn as sns
 from scipy.stats import spearmanr
 
 import physmis
-from physmis import drift, expansion, intervals, kernels, plotting, tasks
-from physmis.deviations import Deviation
-from physmis.experiment import Experiment
-from physmis.forecasts import (
+from physmis import drift, kernels, tasks
+from physmis.drift import intervals
+from physmis.experiments.experiment import Experiment
+from physmis.experiments.forecasts import (
     assess,
     blurred,
     by_value,
@@ -72,7 +72,10 @@ from physmis.forecasts import (
     pilot_of,
     residual,
 )
+from physmis.experiments.kernel_draws import Deviation
+from physmis.kernels import expansion
 from physmis.models import build
+from physmis.paper import plotting
 
 plotting.use_style()
 run = physmis.start("02_kernel_theory", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -1151,7 +1154,7 @@ run.finish()
 # spread trajectories of section 1, so they differ a little from those of section 5.)
 
 # %%
-from physmis import workshop
+from physmis.teaching import widgets as workshop
 
 repeats = {"sine": 3, "cone": 8, "logistic": 8}  # the sine's measurement is slow
 meant, intended, near = {}, {}, {}

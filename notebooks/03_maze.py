@@ -56,10 +56,10 @@ from matplotlib.collections import LineCollection
 from scipy.special import i0e, i1e
 
 import physmis
-from physmis import drift, intervals, plotting, tasks, travel
-from physmis.deviations import Deviation
-from physmis.experiment import Collection, Experiment
-from physmis.forecasts import (
+from physmis import drift, tasks
+from physmis.drift import intervals
+from physmis.experiments.experiment import Collection, Experiment
+from physmis.experiments.forecasts import (
     assess,
     blur_of_size,
     by_value,
@@ -71,8 +71,11 @@ from physmis.forecasts import (
     memory,
     pilot_of,
 )
+from physmis.experiments.kernel_draws import Deviation
+from physmis.experiments.planning import Execution
 from physmis.models import build
-from physmis.planning import Execution
+from physmis.paper import plotting
+from physmis.tasks import travel
 from physmis.tasks.maze import layout
 
 plotting.use_style()
@@ -689,7 +692,7 @@ run.finish()
 # takes them off and cuts corners as well, so that the mean ends up 0.2 m too short.
 
 # %%
-from physmis import workshop
+from physmis.teaching import widgets as workshop
 
 pick = demonstrations.x[:600, :, :2].astype(float)
 normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw

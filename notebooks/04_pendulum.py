@@ -55,10 +55,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import physmis
-from physmis import drift, expansion, intervals, plotting, tasks
-from physmis.deviations import Deviation
-from physmis.experiment import Experiment
-from physmis.forecasts import (
+from physmis import drift, tasks
+from physmis.drift import intervals
+from physmis.experiments.experiment import Experiment
+from physmis.experiments.forecasts import (
     assess,
     blur_of_size,
     by_value,
@@ -70,7 +70,10 @@ from physmis.forecasts import (
     memory,
     pilot_of,
 )
+from physmis.experiments.kernel_draws import Deviation
+from physmis.kernels import expansion
 from physmis.models import build
+from physmis.paper import plotting
 
 plotting.use_style()
 run = physmis.start("04_pendulum", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -645,7 +648,7 @@ run.finish()
 # the energies of this range.
 
 # %%
-from physmis import workshop
+from physmis.teaching import widgets as workshop
 
 WIDTH = 0.25  # of a bar, in J: both ends of the prior's range are edges
 PRIORS = {  # up to a factor, for energies from 0, the lowest, to 1

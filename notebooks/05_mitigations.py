@@ -54,14 +54,16 @@ import numpy as np
 import scipy.stats
 
 import physmis
-from physmis import drift, intervals, plotting, tasks
-from physmis.compatibility import Compatibility
+from physmis import drift, tasks
 from physmis.coordinates import Chain, Filter, FirstAndRest, Identity, Increments, Innovations, Polar, Warp
-from physmis.deviations import Deviation
-from physmis.experiment import Collection, Experiment
-from physmis.families import family as family_of
-from physmis.forecasts import assess, matched_scale, residual
-from physmis.kernel_coordinates import KernelCoordinates, learn_ratios, rank
+from physmis.coordinates.families import family as family_of
+from physmis.coordinates.search import KernelCoordinates, learn_ratios, rank
+from physmis.coordinates.size_maps import EnergyWarp, LengthWarp, NormWarp
+from physmis.drift import intervals
+from physmis.experiments.compatibility import Compatibility
+from physmis.experiments.experiment import Collection, Experiment
+from physmis.experiments.forecasts import assess, matched_scale, residual
+from physmis.experiments.kernel_draws import Deviation
 from physmis.kernels import IsotropicKernel, Kernel, TangentKernel
 from physmis.mitigations import (
     Conditioned,
@@ -73,7 +75,7 @@ from physmis.mitigations import (
     unfolded_source,
 )
 from physmis.models import build
-from physmis.scaled import EnergyWarp, LengthWarp, NormWarp
+from physmis.paper import plotting
 
 plotting.use_style()
 run = physmis.start("05_mitigations", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -993,8 +995,8 @@ run.finish()
 # was before.
 
 # %%
-from physmis import workshop
 from physmis.coordinates import NormPower
+from physmis.teaching import widgets as workshop
 
 POWERS, SLOPES = np.linspace(0.2, 2.2, 11), np.linspace(0, 2, 9)
 FEW = subset | {"maze": subset["maze"][:256]}  # enough for a forecast, and quickly done
@@ -1109,7 +1111,7 @@ workshop.check("05.2", answer)
 # %% [markdown]
 # ### Exercise 05.3: coordinates for paths
 #
-# `paths(n, rng)` in `physmis.exercises.mitigations` makes smooth paths in the plane, an array of shape (n, 64, 2) in
+# `paths(n, rng)` in `physmis.teaching.exercises.mitigations` makes smooth paths in the plane, an array of shape (n, 64, 2) in
 # metres, whose lengths are uniform between 5 and 10 m. A model that sees them as they are, with isotropic errors of
 # 0.05 standard deviations of each channel (over paths and steps), makes them too long. Find coordinates in which errors
 # of 0.05 standard deviations of each channel *of y* leave at most a quarter of that drift (total variation between the

@@ -55,14 +55,16 @@ import scipy.stats
 import torch
 
 import physmis
-from physmis import intervals, plotting, workshop
-from physmis.audit import CANDIDATES, audit
-from physmis.comparison import DRAWS, LEVEL, bin_edges, compare, law
+from physmis.audit.audit import CANDIDATES, audit
+from physmis.audit.measurements import path_length
 from physmis.coordinates import Identity
-from physmis.fan_out import fan_out
-from physmis.measurements import path_length
+from physmis.drift import intervals
+from physmis.drift.shift_test import DRAWS, LEVEL, bin_edges, compare, law
+from physmis.experiments.parallel import fan_out
+from physmis.experiments.store import Store
 from physmis.models import build
-from physmis.store import Store
+from physmis.paper import plotting
+from physmis.teaching import widgets as workshop
 
 plotting.use_style()
 run = physmis.start("06_audit", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -477,7 +479,7 @@ workshop.check("06.2", answer)
 # %% [markdown]
 # ### Exercise 06.3: a length that jitter leaves alone (open)
 #
-# Jitter makes paths longer. Find a measurement that ranks the paths `physmis.exercises.audit.walks(n, rng)`, shape
+# Jitter makes paths longer. Find a measurement that ranks the paths `physmis.teaching.exercises.audit.walks(n, rng)`, shape
 # `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more), and that jitter of 2 cm in each step moves, in
 # units of its own standard deviation, by at most a quarter of what it does to the path length. What does it no longer
 # see?

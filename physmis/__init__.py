@@ -3,7 +3,17 @@
 Notebooks argue, this package computes.
 """
 
-from physmis.figures import start
+from typing import TYPE_CHECKING
 
-__all__ = ["start"]
+if TYPE_CHECKING:
+    from physmis.paper.run import Run
+
 __version__ = "0.1.0"
+__all__ = ["start"]
+
+
+def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
+    """Open the run of a notebook: `physmis.paper.run.start`."""
+    from physmis.paper import run  # torch and matplotlib are slow to import, and not everybody needs them
+
+    return run.start(notebook, profile, seed, device)

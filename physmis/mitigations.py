@@ -1,6 +1,6 @@
 """Three ways against drift: change the data, the interface of the model, or its coordinates.
 
-Each is a `Treatment` of an experiment (`physmis.experiment.Experiment`), which is trained and sampled
+Each is a `Treatment` of a `physmis.experiments.experiment.Experiment`, which is trained and sampled
 accordingly; what comes out are trajectories as ever.
 """
 
@@ -15,9 +15,9 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 
 from physmis import checks
-from physmis.coordinates import Coordinates, check_invertible
-from physmis.drift import bin_of, total_variation
-from physmis.kernels import check_transition
+from physmis.coordinates.maps import Coordinates, check_invertible
+from physmis.drift.metrics import bin_of, total_variation
+from physmis.kernels.kernels import check_transition
 from physmis.tasks import Batch, Task
 
 SMALLEST = 1e-9  # of a law: what counts as no mass

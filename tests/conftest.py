@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from physmis.store import Store
+from physmis.experiments.store import Store
 
 # What Chromium would otherwise ask of the network on its own account.
 QUIET = [

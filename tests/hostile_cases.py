@@ -6,25 +6,15 @@ import numpy as np
 import scipy.stats
 from hostile import Case
 
-from physmis import (
-    audit,
-    comparison,
-    coordinates,
-    drift,
-    expansion,
-    families,
-    kernel_coordinates,
-    kernels,
-    measurements,
-    mitigations,
-    models,
-    planning,
-    preparation,
-    scaled,
-    tasks,
-    travel,
-)
-from physmis.tasks import maze
+from physmis import coordinates, drift, kernels, mitigations, models, tasks
+from physmis.audit.audit import audit, measurements, preparation
+from physmis.coordinates import families
+from physmis.coordinates import search as kernel_coordinates
+from physmis.coordinates import size_maps as scaled
+from physmis.drift import shift_test as comparison
+from physmis.experiments import planning
+from physmis.kernels import expansion
+from physmis.tasks import maze, travel
 
 PRIOR = scipy.stats.uniform(0, 1)
 SINE, CONE, LOGISTIC = (tasks.load(name, steps=24) for name in ("sine", "cone", "logistic"))

@@ -30,12 +30,18 @@ ONLY = {"allow_pickle": False, "shell": False, "weights_only": True}
 
 OWN_PROCESSES = "passes work to processes that it starts itself"
 ALLOWED = {
-    ("physmis/__main__.py", "importlib.import_module"): "the user names a module of theirs in --measure",
-    ("physmis/__main__.py", "importlib.util.spec_from_file_location"): "or a file of theirs",
-    ("physmis/workshop.py", "importlib.import_module"): "one of the package's own modules, by a table",
-    ("physmis/fan_out.py", "joblib.Parallel"): OWN_PROCESSES,
-    ("physmis/cluster.py", "cloudpickle"): "what a cluster's workers are to do, packed by this process",
-    ("physmis/cluster.py", "pickle"): "and unpacked by them, as all that Dask sends them",
+    ("physmis/audit/cli.py", "importlib.import_module"): "the user names a module of theirs in --measure",
+    ("physmis/audit/cli.py", "importlib.util.spec_from_file_location"): "or a file of theirs",
+    (
+        "physmis/teaching/widgets.py",
+        "importlib.import_module",
+    ): "one of the package's own modules, by a table",
+    ("physmis/experiments/parallel.py", "joblib.Parallel"): OWN_PROCESSES,
+    (
+        "physmis/experiments/cluster.py",
+        "cloudpickle",
+    ): "what a cluster's workers are to do, packed by this process",
+    ("physmis/experiments/cluster.py", "pickle"): "and unpacked by them, as all that Dask sends them",
     ("benchmarks/cost.py", "multiprocessing"): OWN_PROCESSES,
     ("benchmarks/kernels.py", "multiprocessing"): OWN_PROCESSES,
 }

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from physmis import drift
 from physmis.coordinates import Identity, Increments
-from physmis.experiment import Experiment, run, trained
+from physmis.experiments.experiment import Experiment, run, trained
+from physmis.experiments.store import Store, key
 from physmis.mitigations import (
     Conditioned,
     InCoordinates,
@@ -20,7 +21,6 @@ from physmis.mitigations import (
     unfolded_source,
 )
 from physmis.models import build
-from physmis.store import Store, key
 from physmis.tasks import load
 
 pytestmark = pytest.mark.usefixtures("store")

@@ -177,7 +177,7 @@ class PointMaze(Task):
 
     def __post_init__(self):
         _check_maze(self.maze)
-        check_steps(self.steps, least=9)  # what the filter of `physmis.travel` spans
+        check_steps(self.steps, least=9)  # what the filter of `physmis.tasks.travel` spans
         if not isinstance(self.stride, int) or self.stride < 1:
             raise ValueError(f"stride is {self.stride!r}; a whole number of 1 or more wanted")
         if self.separations not in (1, 2, 3, 4, 6, 12):  # so that a chunk has as many of each
@@ -204,12 +204,12 @@ class PointMaze(Task):
         )
 
     def collect(self, number):
-        from physmis.tasks.demonstrations import collect
+        from physmis.tasks.maze_demonstrations import collect
 
         return collect(self, number)
 
     def config(self):
-        from physmis.tasks.demonstrations import SETTINGS
+        from physmis.tasks.maze_demonstrations import SETTINGS
 
         return {**super().config(), "controller": dict(SETTINGS)}
 
@@ -221,7 +221,7 @@ class PointMaze(Task):
         return config
 
     def sample(self, n, rng):
-        """``n`` demonstrations, collected now. (`physmis.experiment` keeps its own in the store.)"""
+        """``n`` demonstrations, collected now. (An experiment keeps its own in the store.)"""
         x = [self.collect(int(rng.integers(2**31)))["x"] for _ in range(0, n, self.chunk)]
         return self.batch(np.concatenate(x)[:n])
 

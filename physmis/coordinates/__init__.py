@@ -1,0 +1,43 @@
+"""Coordinates in which a model may see trajectories."""
+
+from physmis.coordinates.maps import (
+    EXACT,
+    INSIDE,
+    RUNAWAY,
+    SHARES,
+    SMALLEST,
+    Chain,
+    Coordinates,
+    Filter,
+    FirstAndRest,
+    Identity,
+    Increments,
+    Innovations,
+    NormPower,
+    Polar,
+    Ratios,
+    Warp,
+    check_invertible,
+    spread,
+)
+
+__all__ = [
+    "Chain",
+    "Coordinates",
+    "EXACT",
+    "Filter",
+    "FirstAndRest",
+    "INSIDE",
+    "Identity",
+    "Increments",
+    "Innovations",
+    "NormPower",
+    "Polar",
+    "RUNAWAY",
+    "Ratios",
+    "SHARES",
+    "SMALLEST",
+    "Warp",
+    "check_invertible",
+    "spread",
+]

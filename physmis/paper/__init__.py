@@ -1,0 +1,1 @@
+"""Runs of the notebooks: claims, figures, profiles, and their regeneration."""

@@ -1,0 +1,237 @@
+"""The plots, in one visual language: the prior is grey, each model class has its colour, z is viridis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython import get_ipython
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib_inline.config import InlineBackend
+from scipy.signal import find_peaks
+
+from physmis.drift.intervals import Interval
+from physmis.drift.metrics import histogram
+from physmis.tasks import Batch, Task
+
+STYLE = str(files("physmis.paper") / "physmis.mplstyle")
+_WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
+COLOURS = {
+    "unet": _WONG[0],
+    "transformer": _WONG[1],
+    "vae": _WONG[2],
+    "mlp": _WONG[4],
+    "planner": "#882255",  # wine: red is a kernel's
+    "reweighted": "#999933",  # treatments of the U-Net
+    "conditioned": "#661100",
+    "in coordinates": "#332288",
+    "prior": "0.45",
+}
+NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}
+MARKERS = {"unet": "o", "mlp": "s", "transformer": "D", "vae": "^"}
+# Colour and marker of each kernel.
+KERNELS = {
+    "isotropic": (_WONG[9], "s"),
+    "neighbour": (_WONG[5], "D"),
+    "tangent": (_WONG[3], "o"),
+    "pilot": (_WONG[6], "v"),
+    "round trip": ("black", "^"),
+}
+
+
+def use_style() -> None:
+    """Take up the figure style of this package; in notebooks figures have their own size, as in files."""
+    plt.style.use(STYLE)
+    if (shell := get_ipython()) is not None:  # it would cut each to a tight box, and draw it twice for that
+        InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
+
+
+def plot_trajectories(
+    ax: Axes,
+    x: Float[np.ndarray, "n T"],
+    z: Float[np.ndarray, "n"],
+    limits: tuple[float, float],
+) -> LineCollection:
+    """One line a trajectory over its time steps, coloured by ``z`` on a scale of ``limits``.
+
+    Returns what `Figure.colorbar` needs.
+    """
+    steps = np.broadcast_to(np.arange(x.shape[1]), x.shape)
+    lines = LineCollection(
+        np.stack([steps, x], axis=-1), array=z, cmap="viridis", clim=limits, lw=1.4, alpha=0.9
+    )
+    ax.add_collection(lines)
+    ax.autoscale()
+    ax.set_xlabel("time step")
+    return lines
+
+
+def plot_problem(
+    task: Task,
+    data: Batch,
+    noisy: Float[np.ndarray, "levels T C"],
+    x: Float[np.ndarray, "n T C"],
+    z: Float[np.ndarray, "n"],
+) -> Figure:
+    """From the curated quantity to the recovered one, in six panels, for the logistic map.
+
+    ``noisy`` is one training trajectory at several noise levels; ``x`` and ``z`` are new trajectories and
+    their quantity.
+    """
+    edges = task.quantity.bins()[1:-1]
+    low, high = task.quantity.prior.support()
+    fig, grid_of_axes = plt.subplots(2, 3, figsize=(9, 5))
+    axes = grid_of_axes.ravel()
+    for ax, values, colour in ((axes[0], data.z, COLOURS["prior"]), (axes[5], z, COLOURS["unet"])):
+        ax.stairs(
+            histogram(values, task.quantity.bins())[1:-1] / np.diff(edges), edges, fill=True, color=colour
+        )
+        ax.set(xlabel=task.quantity.label, ylabel="density")
+    axes[5].plot([low, low, high, high], [0, 1 / (high - low), 1 / (high - low), 0], color="0.2", lw=1.4)
+    axes[5].set_ylim(0, 1.2 * axes[5].get_ylim()[1])
+    axes[0].set(xlim=axes[5].get_xlim(), ylim=axes[5].get_ylim())
+    _tell_outside(axes[5], histogram(z, task.quantity.bins())[None], COLOURS["unet"])
+    for ax, batch, colours in ((axes[1], data.x, data.z), (axes[2], noisy, None), (axes[3], x, z)):
+        rows = batch[:3, :, 0] + 1.25 * np.arange(2, -1, -1)[:, None]
+        if colours is None:
+            ax.plot(rows.T, color="0.3", lw=1.2)
+        else:
+            plot_trajectories(ax, rows, colours[:3], limits=(low, high))
+        ax.set(yticks=[], xlabel="time step", ylabel=f"{task.channels[0].name}, offset")
+    grid = np.linspace(0, 1, 100)
+    axes[4].plot(grid, z[0] * grid * (1 - grid), color="0.6", lw=1.4)
+    axes[4].plot(x[0, :-1, 0], x[0, 1:, 0], "o", ms=4, color=COLOURS["unet"])
+    axes[4].set(xlabel="$x_t$", ylabel="$x_{t+1}$", ylim=(0, 1.05))
+    titles = (
+        "curated",
+        "training data",
+        "noise to undo",
+        "generated",
+        f"measured: $r$={z[0]:.2f}",
+        "recovered",
+    )
+    for number, (ax, title) in enumerate(zip(axes, titles, strict=True), start=1):
+        ax.set_title(f"{number}  {title}")
+    return fig
+
+
+def plot_recovered(
+    ax: Axes,
+    edges: Float[np.ndarray, "edges"],
+    p: Float[np.ndarray, "bins"],
+    q: Float[np.ndarray, "seeds bins"],
+    n: int,
+    model: str,
+) -> None:
+    """Recovered against intended law, as density relative to the prior's mean density inside its range.
+
+    ``edges`` begin and end with an infinite one; the two open bins are not drawn, the mass in them is
+    written into the corner where it exceeds 0.1 %. Thin lines are seeds, the thick one is their mean. The
+    grey band is where 95 % of histograms of ``n`` values drawn from the prior itself would lie.
+    """
+    inner = edges[1:-1]
+    width = np.diff(inner)
+    unit = p[1:-1].sum() / width[p[1:-1] > 0].sum()
+    p_in, q_in = p[1:-1] / width / unit, q[:, 1:-1] / width / unit
+    spread = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / n) / width / unit
+    ax.stairs(
+        p_in + spread, inner, baseline=p_in - spread, fill=True, color=COLOURS["prior"], alpha=0.3, lw=0,
+        label="noise of one seed",
+    )  # fmt: skip
+    ax.stairs(p_in, inner, color=COLOURS["prior"], lw=1.4, label="intended $p(z)$")
+    for row in q_in:
+        ax.stairs(row, inner, color=COLOURS[model], lw=0.7, alpha=0.5)
+    ax.stairs(q_in.mean(axis=0), inner, color=COLOURS[model], lw=2, label="recovered $q(z)$")
+    room = 1.12 * max(q_in.max(), (p_in + spread).max())  # for what lies outside, told above the curves
+    ax.set(xlim=(inner[0], inner[-1]), ylim=(0, max(room, ax.get_ylim()[1])))
+    _tell_outside(ax, q, COLOURS[model])
+
+
+def _tell_outside(ax, q, colour):
+    """Write the mass of the two open bins, which are not drawn, into the upper corners."""
+    outside = q[:, [0, -1]].mean(axis=0)
+    for share, side, place in zip(outside, ("left", "right"), (0.01, 0.99), strict=True):
+        if share > 0.001:
+            text, style = f"{share:.1%} further {side}", {"fontsize": 9, "color": colour}
+            told = ax.text(place, 0.98, text, transform=ax.transAxes, ha=side, va="top", **style)
+            told.set_bbox({"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})
+
+
+def plot_forecast(
+    ax: Axes,
+    edges: Float[np.ndarray, "edges"],
+    p: Float[np.ndarray, "bins"],
+    q: Float[np.ndarray, "seeds bins"],
+    forecasts: dict[str, Float[np.ndarray, "seeds bins"]],
+    n: int,
+    model: str,
+) -> None:
+    """Drift of a model, and forecasts of it by kernel: means over seeds, over the prior's mean density.
+
+    ``n`` values were drawn from each seed. The grey band is where 95 % of such means would lie without drift;
+    triangles mark the peaks and troughs of the drift that stand out of that noise. The mass of open bins is
+    written into the corners, as by `plot_recovered`.
+    """
+    inner = edges[1:-1]
+    width = np.diff(inner)
+    unit = width * p[1:-1].sum() / width[p[1:-1] > 0].sum()
+    noise = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / (n * len(q))) / unit
+    drawn = {kernel: (f.mean(axis=0) - p)[1:-1] / unit for kernel, f in forecasts.items()}
+    seen = (q.mean(axis=0) - p)[1:-1] / unit
+    ax.stairs(
+        noise, inner, baseline=-noise, fill=True, color=COLOURS["prior"], alpha=0.3, lw=0, label="noise"
+    )
+    ax.stairs(seen, inner, fill=True, color=COLOURS[model], alpha=0.45, lw=0, label="trained model")
+    centres = (inner[1:] + inner[:-1]) / 2
+    for kernel, values in drawn.items():
+        ax.plot(centres, values, color=KERNELS[kernel][0], lw=1.8, label=f"{kernel} kernel")
+    reach = np.abs([seen, *drawn.values()]).max()
+    for sign, marker in ((1, "v"), (-1, "^")):
+        at, _ = find_peaks(sign * seen, prominence=2 * noise.max(), height=noise.max())
+        ax.plot(centres[at], seen[at] + sign * 0.1 * reach, marker, color=COLOURS[model], ms=6)
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set(xlim=(inner[0], inner[-1]), ylim=(-1.25 * reach, 1.25 * reach))
+    _tell_outside(ax, q, COLOURS[model])
+
+
+def plot_validity(
+    ax: Axes,
+    residuals: Sequence[Float[np.ndarray, "n"]],
+    tolerance: float,
+    model: str,
+) -> None:
+    """Share of trajectories whose residual is below each value, one line a seed, and the tolerance."""
+    for i, residual in enumerate(residuals):
+        ax.ecdf(residual, color=COLOURS[model], lw=1.4, alpha=0.7, label="generated" if i == 0 else None)
+    ax.axvline(tolerance, color="0.2", ls="--", lw=1.2, label="tolerance")
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("share of trajectories")
+
+
+def plot_intervals(
+    ax: Axes,
+    x: Sequence[float],
+    intervals: Sequence[Interval],
+    colour: str,
+    marker: str = "o",
+    **style,
+) -> None:
+    """Points with 95 % bars at ``x``."""
+    value, low, high = np.array(intervals).T
+    ax.errorbar(
+        x,
+        value,
+        yerr=[value - low, high - value],
+        color=colour,
+        capsize=3,
+        marker=marker,
+        ms=6,
+        **style,
+    )

@@ -1,0 +1,358 @@
+"""What a notebook saves: figures, claims, and the manifest that says where they come from.
+
+A notebook opens a run with `start`, saves through it, and closes it with `finish`, which fails when something
+that the contract promises is missing, and writes `figures/<profile>/manifest.json`. `check` compares a whole
+folder with the contract.
+"""
+
+import ast
+import contextlib
+import hashlib
+import io
+import json
+import math
+import platform
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import psutil
+import torch
+from filelock import FileLock
+from matplotlib.figure import Figure
+
+from physmis import paths
+from physmis.experiments import store
+from physmis.paper import profiles
+from physmis.paper.claims import Claim, Contract, ContractError, load_contract
+
+# A figure's bytes stay the same from run to run: its files carry no dates and no versions.
+_FORMATS = {
+    "png": {"dpi": 200, "metadata": {"Software": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
+PARAMETERS = ("PROFILE", "SEED", "DEVICE")  # of every notebook
+_CODE = ("physmis", "notebooks/*.py", "figures/contract.toml", "pyproject.toml", "requirements*.lock")
+
+
+def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
+    """Open the run of a notebook, such as "01_synthetic_tasks".
+
+    Raises ValueError naming what was given and what is accepted, for each argument.
+    """
+    _refuse_unknown_parameters()
+    contract = load_contract()
+    if notebook not in contract.notebooks:
+        known = ", ".join(contract.notebooks) or "none"
+        raise ContractError(f"the contract promises nothing of notebook {notebook!r}; it names {known}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number, 0 or more")
+    return Run(notebook, profiles.resolve(profile), seed, resolve_device(device), contract)
+
+
+def _refuse_unknown_parameters() -> None:
+    # papermill only warns of a parameter that a notebook does not have, and runs on with the default.
+    cells = getattr(sys.modules.get("__main__"), "In", ())  # what IPython has run so far
+    injected = next((cell for cell in reversed(cells) if cell.startswith("# Parameters\n")), "")
+    names = [node for node in ast.walk(ast.parse(injected)) if isinstance(node, ast.Name)]
+    given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    if unknown := sorted(given - set(PARAMETERS)):
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; accepted are {', '.join(PARAMETERS)}")
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda", from one of these or "auto". Raises ValueError for another name or an absent GPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {device!r}; accepted are 'auto', 'cpu' and 'cuda'")
+    present = torch.cuda.is_available()
+    if device == "cuda" and not present:
+        raise ValueError("device is 'cuda', and torch finds no GPU here; accepted are 'auto' and 'cpu'")
+    if device == "auto":
+        return "cuda" if present else "cpu"
+    return device
+
+
+class Run:
+    """One notebook's run: its resolved settings, and what it has saved so far.
+
+    `profile`, `seeds` (a tuple) and `device` ("cpu" or "cuda") are for the notebook to use. `cold` tells
+    whether something had to be computed because the store did not hold it.
+    """
+
+    def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: Contract):
+        self.notebook, self.profile, self.device = notebook, profile, device
+        self.seeds = tuple(range(seed, seed + profile.seeds))
+        self.cold = False
+        self._folder = paths.figures_root() / profile.name
+        self._contract = contract
+        self._figures = {id: row for id, row in contract.figures.items() if row.notebook == notebook}
+        self._claims = {id: row for id, row in contract.claims.items() if row.notebook == notebook}
+        self._saved: dict[str, dict[str, Any]] = {"figures": {}, "claims": {}}
+        self._code = code_version()
+        self._begun = time.perf_counter()
+        self._memory = _PeakMemory()
+        weakref.finalize(self, self._memory.done.set)  # A run may be left unfinished.
+
+    def compute(self, jobs: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Results of experiments, deviations and the like, by name: from the store, or computed now.
+
+        See `physmis.experiments.experiment.run_all`.
+        """
+        from physmis.experiments.experiment import (
+            run_all,  # it is slow to import, and some runs compute nothing
+        )
+
+        results, cold = run_all(list(jobs.values()), self.device)
+        self.cold |= cold
+        return dict(zip(jobs, results, strict=True))
+
+    def save_figure(
+        self,
+        fig: Figure,
+        id: str,
+        data: Mapping[str, Any],
+        configs: Iterable[str] = (),
+        seeds: Iterable[int] | None = None,
+    ) -> Path:
+        """Write a figure at its own size as `.png` and `.pdf`, and the plotted arrays as `.npz`.
+
+        `configs` are the store keys that the figure rests on, `seeds` its seeds if not all of the run.
+        Returns the path of the `.png`. Raises ContractError for an id that the contract does not give to this
+        notebook, TypeError for arrays of objects.
+        """
+        self._promised(id, self._figures, "figure")
+        if self.profile.stamp:
+            _stamp(fig, self.profile.stamp)
+        files = {"npz": store.pack(data)}
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen
+        with matplotlib.rc_context({"savefig.bbox": None}):  # A tight box would change the size.
+            for kind, options in _FORMATS.items():
+                buffer = io.BytesIO()
+                fig.savefig(buffer, format=kind, **options)
+                files[kind] = buffer.getvalue()
+        for kind, content in files.items():
+            store.write(self._folder / f"{id}.{kind}", content)
+        self._saved["figures"][id] = {
+            "notebook": self.notebook,
+            **{f"{kind}_sha256": hashlib.sha256(content).hexdigest() for kind, content in files.items()},
+            "seeds": list(self.seeds if seeds is None else seeds),
+            "configs": sorted(set(configs)),
+        }
+        return self._folder / f"{id}.png"
+
+    def record_claim(
+        self, id: str, value: float, low: float, high: float, seeds: Iterable[int] | None = None
+    ) -> None:
+        """Record what was measured for a claim, with its 95% interval, and print it beside what was expected.
+
+        `seeds` are those that it rests on, if not all of the run. Raises ValueError unless
+        `low <= value <= high`, all finite; ContractError as `save_figure` does.
+        """
+        claim = self._promised(id, self._claims, "claim")
+        value, low, high = float(value), float(low), float(high)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= value <= high):
+            given = f"value {value}, low {low}, high {high}"
+            raise ValueError(f"{id}: {given}; wanted is low <= value <= high, all finite")
+        holds = claim.holds(low, high)
+        self._saved["claims"][id] = {
+            "notebook": self.notebook,
+            "statement": claim.statement,
+            "value": value,
+            "low": low,
+            "high": high,
+            "expected": claim.expected,
+            "holds": holds,
+            "seeds": list(self.seeds if seeds is None else seeds),
+        }
+        verdict = "HOLDS" if holds else "DOES NOT HOLD"
+        print(f"{id}: {_interval(value, low, high)}, expected {claim.expected}: {verdict}. {claim.statement}")
+
+    def finish(self) -> None:
+        """Close the run: write its rows to the manifest.
+
+        Raises ContractError when something that the contract promises was not saved.
+        """
+        saved = self._saved["figures"].keys() | self._saved["claims"].keys()
+        if missing := sorted((self._figures.keys() | self._claims.keys()) - saved):
+            raise ContractError(f"{self.notebook} has not saved what it promises: {', '.join(missing)}")
+        row = {
+            "seconds": round(time.perf_counter() - self._begun, 1),
+            "peak_mib": self._memory.stop(),
+            "cold": self.cold,
+            "code": self._code,
+            "run": secrets.token_hex(8),
+        }
+        rows = {**self._saved, "notebooks": {self.notebook: row}}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / ".lock"):
+            old = read_manifest(self.profile.name)
+            manifest = {
+                "profile": self.profile.name,
+                "code": self._code,
+                "machine": machine(self.device),
+                "versions": store.versions(),
+            }
+            for section, new in rows.items():
+                kept = {
+                    id: old_row for id, old_row in old.get(section, {}).items() if self._keeps(id, old_row)
+                }
+                manifest[section] = dict(sorted({**kept, **new}.items()))
+            store.write(self._folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        print(f"{self.notebook}: {len(self._figures)} figures and {len(self._claims)} claims saved")
+
+    def _keeps(self, id: str, row: Mapping[str, Any]) -> bool:
+        notebook = row.get("notebook", id)
+        return notebook != self.notebook and notebook in self._contract.notebooks
+
+    def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
+        if id not in promises:
+            accepted = ", ".join(promises) or "none"
+            raise ContractError(f"{self.notebook} promises no {what} {id!r}; the contract accepts {accepted}")
+        return promises[id]
+
+
+def _stamp(fig: Figure, text: str) -> None:
+    if any(artist.get_gid() == text for artist in fig.texts):
+        return
+    style = {"size": 20 * min(fig.get_size_inches()), "color": "red", "alpha": 0.2, "rotation": 30}
+    artist = fig.text(0.5, 0.5, text, ha="center", va="center", **style)
+    artist.set_gid(text)
+    artist.set_in_layout(False)
+
+
+class _PeakMemory(threading.Thread):
+    """Samples, twice a second, the resident memory of this process and all below it.
+
+    Pages that processes share count once for each, so the peak is an upper bound. Workers on other machines
+    are not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._peak = 0
+        self.done = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        self._sample()
+        while not self.done.wait(0.5):
+            self._sample()
+
+    def stop(self) -> int:
+        """End the sampling. Returns the peak in MiB."""
+        self.done.set()
+        self._sample()
+        return round(self._peak / 2**20)
+
+    def _sample(self) -> None:
+        total = 0
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+            with contextlib.suppress(psutil.Error):  # It may have ended meanwhile.
+                total += process.memory_info().rss
+        self._peak = max(self._peak, total)
+
+
+def read_manifest(profile: str) -> dict[str, Any]:
+    """A profile's manifest; empty when there is none. Raises ContractError when it is damaged."""
+    path = paths.figures_root() / profile / "manifest.json"
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
+
+
+def check(profile: str, notebook: str | None = None) -> list[str]:
+    """What is wrong with a profile's figures, one line per problem; empty when all is well.
+
+    `notebook` narrows the question to one notebook's figures and claims.
+    """
+    contract, manifest, folder = load_contract(), read_manifest(profile), paths.figures_root() / profile
+    problems = []
+    for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
+        rows = manifest.get(section, {})
+        promised = {id for id, row in promises.items() if notebook in (None, row.notebook)}
+        saved = {id for id, row in rows.items() if notebook in (None, row["notebook"])}
+        problems += [f"{id} is in the contract and was not saved" for id in sorted(promised - saved)]
+        problems += [f"{id} was saved and is not in the contract" for id in sorted(saved - promised)]
+        for id in sorted(promised & saved):
+            if section == "figures":
+                problems += _check_files(folder, id, rows[id])
+            else:
+                problems += _check_claim(contract.claims[id], id, rows[id], profile)
+    if notebook is None:
+        problems += [
+            f"{path.name} lies in the folder and is not in the contract"
+            for path in sorted(folder.glob("fig_*.*"))
+            if path.stem not in contract.figures
+        ]
+        codes = {name: row["code"] for name, row in manifest.get("notebooks", {}).items()}
+        if len(set(codes.values())) > 1:
+            told = ", ".join(f"{name} by {code}" for name, code in codes.items())
+            problems.append(f"the notebooks were run by different code ({told}); run them all again")
+    return problems
+
+
+def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for kind in ("png", "pdf", "npz"):
+        path = folder / f"{id}.{kind}"
+        if not path.is_file():
+            problems.append(f"{path.name} is missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != row.get(f"{kind}_sha256"):
+            problems.append(f"{path.name} comes from another run than the manifest")
+    return problems
+
+
+def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) -> list[str]:
+    for part, word in (("expected", "judged by"), ("statement", "recorded as")):
+        if row[part] != (now := getattr(claim, part)):
+            return [f"{id} was {word} {row[part]!r}; the contract now says {now!r}"]
+    if row["holds"] != claim.holds(row["low"], row["high"]):
+        return [f"{id}: the manifest says holds: {row['holds']}, which its interval does not"]
+    if profile in claim.profiles and not claim.holds(row["low"], row["high"]):
+        interval = _interval(row["value"], row["low"], row["high"])
+        return [f"{id} does not hold: {interval}, expected {claim.expected}"]
+    return []
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def code_version() -> str:
+    """The checkout's commit, with "-dirty" when code differs from it; "unknown" outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # A folder inside another project's repository would report that project's commit.
+        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != paths.ROOT:
+            return "unknown"
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", *_CODE) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine(device: str) -> str:
+    """The machine in words: processor, cores, memory, system, and the GPU where it is used."""
+    processor = platform.processor() or platform.machine()
+    if (cpuinfo := Path("/proc/cpuinfo")).is_file():
+        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        processor = match[1] if match else processor
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
+    system = f"{platform.system()} {platform.machine()}"
+    gpu = [torch.cuda.get_device_name()] if device == "cuda" else []
+    return ", ".join([processor, f"{psutil.cpu_count()} cores", memory, system, *gpu])

@@ -1,0 +1,321 @@
+"""The report: what it says in each situation, and the page in a real browser."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import PIL.Image
+import pytest
+import scipy.stats
+
+from physmis.audit.audit import audit
+from physmis.audit.report import _drawn_edges, _short, advice, figure, html, text, verdict
+from physmis.kernels import Kernel
+
+Z = np.random.default_rng(0).normal(size=400)
+
+
+def growth_rate(x):
+    return x[:, 0, 0]
+
+
+def constant(z):
+    return np.repeat(np.asarray(z)[:, None, None], 4, axis=1)
+
+
+class Moved(Kernel):
+    def __init__(self, by):
+        self.by = by
+
+    def deviate(self, x, rng):
+        return x + self.by
+
+
+def report(kernel=None, generated=None, prior=None, z=Z, measure=growth_rate):
+    made = None if kernel is None else lambda y: Moved(kernel)
+    return audit(constant(z), measure, made, None if generated is None else constant(generated), prior)
+
+
+SITUATIONS = {
+    "quiet forecast": lambda: report(0.0),
+    "notable forecast": lambda: report(2.0),
+    "held": lambda: report(0.0, generated=np.random.default_rng(1).normal(size=300)),
+    "moved": lambda: report(2.0, generated=np.random.default_rng(1).normal(size=300) + 1),
+    "prior held": lambda: report(prior=scipy.stats.norm()),
+    "prior moved": lambda: report(prior=scipy.stats.norm(1)),
+    "generated against prior": lambda: report(0.0, Z[:100], scipy.stats.norm()),
+    "nothing": lambda: report(),
+}
+
+
+@pytest.fixture(scope="module")
+def reports():
+    return {name: make() for name, make in SITUATIONS.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("quiet forecast", "Growth rate: small errors .* would move no more .* chance does .forecast 0.000"),
+        ("notable forecast", "a model with small errors is forecast to make too many .* and above"),
+        ("held", "With 300 traj.* no difference is found between the growth rate of the generated .* dem"),
+        (
+            "moved",
+            "growth rate of the generated trajectories is not distributed as that of the dem",
+        ),
+        ("prior held", "With 400 .* no difference .* of the demonstrations and what the prior says"),
+        ("prior moved", "of the demonstrations is not distributed as the prior says: .* There are too many"),
+        ("generated against prior", "With 100 .* generated trajectories and what the prior says"),
+        ("nothing", "400 demonstrations, and nothing to hold them against"),
+    ],
+)
+def test_the_verdict_fits_the_situation(reports, name, says):
+    found = reports[name]
+    assert re.search(says, verdict(found))
+    assert found.moved == ("not distributed" in verdict(found))
+    assert verdict(found) in text(found) and str(found) == text(found)
+
+
+def test_the_verdict_names_the_values_that_there_are_too_many_of(reports):
+    """All values have moved up: too many at the upper end, too few at the lower."""
+    told = verdict(reports["moved"])
+    many, few = re.search(r"too many (.*), too few (.*)\.", told).groups()
+    assert "and above (+" in many and "below" in few and "(-" in few
+    c = reports["moved"].comparison
+    for points in re.findall(r"\(([+-][\d.]+) points\)", told):
+        assert abs(float(points)) / 100 <= c.tv + 5e-4
+    assert f"{c.tv:.3f}" in told and f"{c.floor.value:.3f}" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "never"),
+    [
+        ("quiet forecast", "After training, draw", "Train longer"),
+        ("held", "go unnoticed: draw more", "Train longer"),
+        ("moved", "Train longer", "go unnoticed"),
+        ("prior moved", "Curate again", "Train longer"),
+        ("prior held", "After training, draw", "Curate again"),
+    ],
+)
+def test_the_advice_fits_the_situation(reports, name, says, never):
+    told = " ".join(advice(reports[name]))
+    assert says in told and never not in told
+    assert "Single trajectories may still be invalid" in told
+
+
+def test_a_prior_in_another_unit_leaves_nothing_to_forecast():
+    told = verdict(report(2.0, prior=scipy.stats.uniform(100, 10)))
+    assert "100% of the values lie in a single bin" in told and "by chance up to" not in told
+
+
+def test_better_coordinates_are_recommended_where_they_leave_less_drift(reports):
+    """An error at the first step alone; in increments, one at the last is not seen there."""
+
+    class First(Kernel):
+        def __init__(self, y):
+            self.size = 3.0 if np.allclose(y[:, 0], y[:, 1]) else 0.0
+
+        def deviate(self, x, rng):
+            return x + self.size
+
+    found = audit(constant(Z), growth_rate, First)
+    told = " ".join(advice(found))
+    assert found.forecast.coordinates["increments, Increments()"] == 0
+    assert "other coordinates: increments, Increments()" in told and "drift of 0.000 instead of 0." in told
+    assert "other coordinates" not in " ".join(advice(reports["quiet forecast"]))
+
+
+def test_a_prior_does_not_silence_the_forecast():
+    found = report(2.0, prior=scipy.stats.norm())
+    assert "no difference is found" in verdict(found) and "forecast to make too many" in verdict(found)
+    assert '<p class="verdict none"' in html(found)
+
+
+def test_a_wrong_curation_is_not_blamed_on_the_model():
+    found = report(generated=Z[::-1] + 0.0, prior=scipy.stats.norm(2))
+    told = " ".join(advice(found))
+    assert "demonstrations themselves" in verdict(found)
+    assert "Curate again" in told and "Train longer" not in told
+
+
+def test_a_bounded_prior_does_not_flatten_the_figure():
+    """Mass beyond an end, where no value lies, is drawn as wide as a bin."""
+    z = np.random.default_rng(0).random(500)
+    found = audit(constant(z), growth_rate, lambda y: Moved(0.05), prior=scipy.stats.uniform(0, 1))
+    assert found.forecast.law[-1] > 0.02
+    drawn = [patch.get_data()[0].max() for patch in figure(found).axes[0].patches]
+    assert max(drawn) < 3 * drawn[0]
+
+
+def test_the_table_of_values_adds_up(reports):
+    found = reports["moved"]
+    rows = text(found).split("share before")[1].split("What to do next")[0].splitlines()[1:-1]
+    assert len(rows) == len(found.edges) - 1
+    shares = np.array([[float(share) for share in re.findall(r"([\d.]+)%", row)] for row in rows])
+    np.testing.assert_allclose(shares.sum(axis=0), 100, atol=0.05 * len(rows))
+    np.testing.assert_allclose(shares[:, 0] / 100, found.comparison.p, atol=6e-4)
+
+
+def test_what_was_left_out_and_mended_is_told():
+    x = constant(Z)
+    x[:3] = np.nan
+    x[3:8, 1] = np.nan
+    told = text(audit(x, growth_rate, None))
+    assert "397 (3 not measurable, left out; 8 with missing steps)" in told
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-20, 1e-6, 1e-3, 1.0, 1e3, 1e6, 1e12, 1e300])
+@pytest.mark.parametrize("offset", [0, 1, 1000])
+def test_edges_of_bins_are_told_apart_at_any_scale(scale, offset):
+    edges = scale * (np.linspace(-1, 1, 21) + offset)
+    edges[[0, -1]] = -np.inf, np.inf
+    told = [_short(edge, edges) for edge in edges[1:-1]]
+    assert len(set(told)) == len(told)
+    assert max(map(len, told)) < 24
+    np.testing.assert_allclose([float(word.replace(",", "")) for word in told], edges[1:-1],
+                               atol=0.051 * scale, rtol=0)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_figure_shows_shares_that_sum_to_one(reports, name):
+    found = reports[name]
+    upper, lower = figure(found).axes
+    labels = upper.get_legend_handles_labels()[1]
+    assert labels[0] == found.against
+    assert ("forecast" in labels) == (found.forecast is not None)
+    assert len(labels) == 1 + (found.forecast is not None) + (found.compared is not None)
+    for drawn in upper.patches:
+        values, edges, _ = drawn.get_data()
+        assert (values * np.diff(edges)).sum() == pytest.approx(1)
+        assert np.isfinite(edges).all() and (np.diff(edges) > 0).all()
+    assert lower.get_xlabel() == "growth rate"
+
+
+DIFFICULT = {
+    "one far away": np.r_[Z, 1e9],
+    "two values": np.repeat([0.0, 1.0], 30),
+    "nearly all the same": np.r_[np.zeros(500), 1.0],
+    "tiny": 1e-9 * Z,
+    "far from zero": 1e9 + Z,
+}
+
+
+@pytest.mark.parametrize("name", DIFFICULT)
+def test_difficult_values_can_be_drawn(name):
+    z = DIFFICULT[name]
+    found = report(0.0, z=z)
+    edges = _drawn_edges(found)
+    assert np.isfinite(edges).all() and (np.diff(edges) > 0).all()
+    most = np.percentile(z, 95) - np.percentile(z, 5) if name == "one far away" else np.ptp(z)
+    assert np.ptp(edges) < 4 * most
+    figure(found).canvas.draw()
+
+
+# the page
+
+
+@pytest.fixture(scope="module")
+def pages(reports):
+    """A page for each situation, and one for a quantity with a hostile name."""
+    return {name: html(found) for name, found in reports.items()} | {"hostile": html(named(HOSTILE))}
+
+
+HOSTILE = "<script>fetch('http://example.com')</script>\"'&{0}$\\frac{$" + 90 * "x"
+
+
+class Page(HTMLParser):
+    """Tags, their attributes and the text of a page; the standard library's reading of it."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_page_holds_all_it_needs(reports, pages, name):
+    source = pages[name]
+    page = Page(source)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    sources = [value for key, value in page.attributes if key in ("src", "href", "srcset", "action", "data")]
+    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    assert not re.search(r"url\(|@import|https?:", source.replace(sources[0], ""))
+    image = PIL.Image.open(io.BytesIO(base64.b64decode(sources[0].split(",", 1)[1])))
+    assert image.width > 1000 and image.getextrema() != ((255, 255),) * 4
+    assert verdict(reports[name]) in "".join(page.words)
+    for line in advice(reports[name]):
+        assert line in "".join(page.words)
+
+
+def named(name):
+    def measure(x):
+        return x[:, 0, 0]
+
+    measure.__name__ = name
+    return report(2.0, Z[:200] + 1, measure=measure)
+
+
+def test_hostile_names_are_text_and_nothing_else(pages):
+    page, plain = Page(pages["hostile"]), Page(html(named("plain")))
+    assert page.tags == plain.tags
+    assert f"Audit of {HOSTILE}" in "".join(page.words)
+
+
+def opened(browser, path, width):
+    """The page in a browser, and what the browser asked for."""
+    page, asked, errors = browser.new_page(viewport={"width": width, "height": 800}), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("dialog", lambda dialog: errors.append("dialog"))
+    page.goto(path.as_uri())
+    return page, [url for url in asked if not url.startswith("data:")], errors
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("name", "width"), [("moved", 375), ("moved", 1200), ("notable forecast", 375), ("hostile", 375)]
+)
+def test_a_browser_shows_the_page_without_a_network(browser, reports, pages, tmp_path, name, width):
+    found = named(HOSTILE) if name == "hostile" else reports[name]
+    path = tmp_path / "report.html"
+    path.write_bytes(pages[name].encode())
+    page, asked, errors = opened(browser, path, width)
+    try:
+        assert asked == [path.as_uri()] and errors == []
+        assert page.locator("#figure").evaluate("image => image.complete && image.naturalWidth") > 1000
+        assert page.locator("#figure").bounding_box()["width"] <= width
+        shown = page.locator("#verdict")
+        assert shown.is_visible() and verdict(found).split(":")[0][:40] in shown.inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("#values tbody tr").count() == len(found.edges) - 1
+        assert page.locator("#advice li").all_inner_texts() == advice(found)
+        assert page.evaluate("document.characterSet") == "UTF-8"
+    finally:
+        page.close()
+
+
+@pytest.mark.end_to_end
+def test_the_three_verdicts_have_three_colours(browser, pages, tmp_path):
+    colours = set()
+    for name, word in {
+        "quiet forecast": "Before training.",
+        "held": "No shift found.",
+        "moved": "Moved.",
+    }.items():
+        path = tmp_path / "report.html"
+        path.write_bytes(pages[name].encode())
+        page, _, _ = opened(browser, path, 800)
+        assert page.locator("#verdict strong").inner_text() == word
+        colours.add(page.locator("#verdict").evaluate("e => getComputedStyle(e).borderLeftColor"))
+        page.close()
+    assert len(colours) == 3

@@ -1,0 +1,141 @@
+"""Coordinates in which the quantity is the size of a trajectory."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from physmis.coordinates import Warp
+from physmis.coordinates.size_maps import EnergyWarp, LengthWarp, NormWarp
+from physmis.tasks import load
+
+fixed = settings(deadline=None, derandomize=True, max_examples=30)
+PENDULUM = load("pendulum", steps=16)
+ENERGY = EnergyWarp.between(PENDULUM.quantity.prior, scipy.stats.chi(4), pendulum=PENDULUM)
+
+
+@st.composite
+def curves(draw):
+    n = draw(st.integers(2, 7))
+    return tuple(
+        tuple(0.2 + np.cumsum(draw(st.lists(st.floats(0.1, 2), min_size=n, max_size=n)))) for _ in range(2)
+    )
+
+
+def sizes_of(x):
+    flat = x.reshape(len(x), -1)
+    return {
+        NormWarp: np.linalg.norm(flat, axis=1),
+        LengthWarp: np.sqrt((np.diff(x[..., :2], axis=1) ** 2).sum(axis=2)).sum(axis=1),
+    }
+
+
+@pytest.mark.parametrize("kind", [NormWarp, LengthWarp])
+@fixed
+@given(curve=curves(), seed=st.integers(0, 2**32 - 1))
+def test_sizes_are_warped_and_shapes_kept(kind, curve, seed):
+    x = np.random.default_rng(seed).normal(size=(6, 5, 2)) * np.geomspace(0.01, 10, 6)[:, None, None]
+    coordinates = kind(*curve)
+    y = coordinates.transform(x)
+    np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
+    before, after = sizes_of(x)[kind], sizes_of(y)[kind]
+    expected = Warp((0, *curve[0]), (0, *curve[1])).transform(before)
+    np.testing.assert_allclose(after, expected, rtol=1e-9)
+    np.testing.assert_allclose(y / after[:, None, None], x / before[:, None, None], atol=1e-9)
+    assert not coordinates.transform(np.zeros((1, 5, 2))).any()
+
+
+def test_amplitudes_of_the_cone_become_those_of_a_gaussian_in_the_plane():
+    task = load("cone")
+    batch = task.sample(20_000, np.random.default_rng(0))
+    y = NormWarp.between(task.quantity.prior, scipy.stats.chi(2)).transform(batch.x)
+    found = scipy.stats.kstest(task.measure(y), scipy.stats.chi(2).cdf)
+    assert found.statistic < 0.012
+    # So two directions of the plane of the first harmonic have no correlation in size, as of a Gaussian.
+    plane = y[..., 0] @ np.exp(2j * np.pi * np.arange(32) / 32)
+    assert abs(np.corrcoef(plane.real**2, plane.imag**2)[0, 1]) < 0.03
+
+
+def test_the_size_of_a_motion_tells_its_energy():
+    batch = PENDULUM.sample(500, np.random.default_rng(0))
+    y = ENERGY.transform(batch.x)
+    below = ~PENDULUM.over_the_top(batch.x)
+    np.testing.assert_allclose(ENERGY.curve.inverse(ENERGY.size(y))[below], batch.z[below], rtol=1e-4)
+    np.testing.assert_allclose(ENERGY.inverse(y), batch.x, atol=1e-5 * batch.x.std())
+    assert y.shape == (500, 16, 4)
+
+
+def test_motions_over_the_top_come_back_too():
+    """Where an enlarged motion can have the same energy twice, if angles counted beyond half a turn."""
+    x = PENDULUM.generate(np.full(300, 25.0), np.random.default_rng(0)).astype(np.float32)
+    assert PENDULUM.over_the_top(x).mean() > 0.3
+    np.testing.assert_allclose(ENERGY.inverse(ENERGY.transform(x)), x, atol=1e-5 * x.std())
+
+
+@pytest.mark.parametrize("m2", [0.25, 0.69])
+@fixed
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_energy_grows_as_a_motion_is_enlarged(m2, seed):
+    warp = EnergyWarp(ENERGY.knots, ENERGY.values, load("pendulum", steps=16, m2=m2))
+    way = np.random.default_rng(seed).normal(size=(1, 16, 4)) * [[[1.0, 1.0, 0.3, 0.3]]]
+    found = [warp._energy(way * factor)[0] for factor in np.linspace(0.01, 6, 300)]
+    assert (np.diff(found) > 0).all()
+
+
+def test_a_heavy_outer_bob_is_refused():
+    with pytest.raises(ValueError, match="m2 below 0.7 m1 wanted.*m2 = 1 kg"):
+        EnergyWarp(ENERGY.knots, ENERGY.values, load("pendulum", m2=1.0))
+
+
+def test_a_pendulum_at_rest_stays_at_rest():
+    rest = PENDULUM.encode(np.zeros((2, 16, 4)))
+    np.testing.assert_allclose(ENERGY.inverse(ENERGY.transform(rest)), rest, atol=1e-6)
+    hanging = np.zeros((1, 16, 4))
+    hanging[..., 0] = 1.0  # no velocity: no enlargement has a large energy
+    assert np.isfinite(ENERGY.inverse(100 * hanging)).all()
+
+
+def test_a_path_that_rests_comes_back():
+    corner = np.full((1, 5, 2), 3.0)
+    warp = LengthWarp((0.1, 1.0), (0.3, 2.0))
+    np.testing.assert_allclose(warp.inverse(warp.transform(corner)), corner, atol=1e-9)
+
+
+def test_no_motion_becomes_an_outlier():
+    y = ENERGY.transform(PENDULUM.sample(5000, np.random.default_rng(0)).x)
+    assert (np.abs(y).max(axis=(0, 1)) < 15 * y.std(axis=(0, 1))).all()
+
+
+def test_for_small_swings_the_size_is_the_root_of_the_energy():
+    batch = PENDULUM.generate(np.full(20, 1e-3), np.random.default_rng(0))
+    states = PENDULUM.decode(batch)
+    np.testing.assert_allclose(ENERGY.size(states) ** 2, 1e-3, rtol=2e-3)
+
+
+@fixed
+@given(st.integers(0, 2**32 - 1))
+def test_any_numbers_become_motions_of_the_energy_that_their_size_tells(seed):
+    y = np.random.default_rng(seed).normal(size=(4, 16, 4))
+    x = ENERGY.inverse(y)
+    assert np.isfinite(x).all() and PENDULUM.residuals(x)["rods"].max() < 1e-9
+    small = 0.2 * y
+    within = ENERGY.curve.inverse(ENERGY.size(small))
+    np.testing.assert_allclose(PENDULUM.measure(ENERGY.inverse(small)), within, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [NormWarp, LengthWarp])
+def test_curves_without_an_inverse_are_refused(kind):
+    with pytest.raises(ValueError, match="knots of a size must be above 0.*0.0"):
+        kind((0.0, 1.0), (0.1, 1.0))
+    with pytest.raises(ValueError, match="values of a size must be above 0.*-0.1"):
+        kind((0.1, 1.0), (-0.1, 1.0))
+    with pytest.raises(ValueError, match="values must ascend"):
+        kind((0.1, 1.0), (2.0, 1.0))
+
+
+def test_each_has_its_own_place_in_the_store():
+    curve = ((0.1, 1.0), (0.1, 2.0))
+    configs = [kind(*curve).config() for kind in (NormWarp, LengthWarp)] + [ENERGY.config()]
+    assert len({config["name"] for config in configs}) == 3
+    assert configs[2]["pendulum"] == PENDULUM.config()
