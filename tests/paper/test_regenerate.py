@@ -85,7 +85,7 @@ class Place:
             "PHYSMIS_NOTEBOOKS": str(self.notebooks),
             "PHYSMIS_FIGURES": str(self.figures),
             "PHYSMIS_CONTRACT": str(self.figures / "contract.toml"),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
 
     def command(self, *arguments):
