@@ -1,19 +1,27 @@
-"""Where kernels land the trajectories of an experiment, through the store."""
+"""Draws of a kernel for the training data of an experiment, through the store."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from physmis import kernels
-from physmis.experiments.experiment import KERNEL, Experiment, told
-from physmis.experiments.fitting import trained
-from physmis.experiments.store import Entry, Store, key
+from physmis.experiments.experiment import (
+    KERNEL,
+    Experiment,
+    fresh_set,
+    needed_demonstrations,
+    trained,
+    training,
+    training_set,
+)
+from physmis.experiments.parallel import Job
+from physmis.experiments.store import Entry, Store
 
 # How each kernel is made from the training set, as many fresh trajectories, and a trained model. No parameter
 # has a default: all of them are in the config, by which results are found again.
@@ -25,125 +33,96 @@ KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
     "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
     "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),
 }
-ASK_A_MODEL = ("pilot", "round_trip")
+OF_A_MODEL = ("pilot", "round_trip")
 
 
 @dataclass(frozen=True)
-class Deviation:
-    """Where a kernel lands trajectories of an experiment's training set.
+class KernelDraws:
+    """One perturbed trajectory x' for each x of a training set.
 
-    Attributes
-    ----------
-    of : the experiment whose training set is taken: its first trajectories (where they are collected: some at
-        random), as many as the experiment draws samples.
-    kernel : a name in `KERNELS`.
-    parameters : the kernel's parameters, beside data and model.
-    model : the experiment whose trained model the kernel asks; None where it asks none.
+    experiment : whose training set.    model : the experiment whose model the kernel asks, or None.
+    key, seconds : address in the store, and how long it took.
+    z : quantity of x.    z_perturbed, validity : quantity and residual of x'.
     """
 
-    of: Experiment
-    kernel: str
-    parameters: Mapping[str, float]
-    model: Experiment | None = None
-
-    def __post_init__(self):
-        if self.kernel not in KERNELS:
-            raise ValueError(f"unknown kernel {self.kernel!r}; accepted: {', '.join(KERNELS)}")
-        signature = inspect.signature(KERNELS[self.kernel])
-        try:
-            signature.bind(None, None, None, **self.parameters)
-        except TypeError as error:
-            accepted = ", ".join(list(signature.parameters)[3:])
-            raise ValueError(f"kernel {self.kernel!r}: {error}; accepted: {accepted}") from error
-        if (self.model is not None) != (self.kernel in ASK_A_MODEL):
-            given = "asks no model, but one was" if self.model else "asks a trained model, and none was"
-            raise ValueError(f"kernel {self.kernel!r} {given} given; {' and '.join(ASK_A_MODEL)} ask one")
-
-    @property
-    def trains(self) -> Experiment | None:
-        """The experiment whose model is needed, if any."""
-        return self.model
-
-    @property
-    def training_config(self) -> dict[str, Any]:
-        """The model that it depends on; its own config where there is none."""
-        return self.config if self.model is None else self.model.training_config
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What the landing places depend on."""
-        model = None
-        if self.model is not None:
-            sampling = self.model.config["sampling"]
-            model = {"of": self.model.training_config, "sampling": sampling}
-        return {
-            "kind": "deviation",
-            "task": self.of.task.config(),
-            "data": self.of.data,
-            "seed": self.of.seed,
-            "n": self.of.samples,
-            "kernel": self.kernel,
-            "parameters": dict(self.parameters),
-            "model": model,
-            **({"given": list(self.of.model.given)} if self.of.model.given else {}),
-        }
-
-    def compute(self, store: Store, device: str) -> dict[str, np.ndarray]:
-        """Arrays ``z`` and ``landed``, the quantity before and after, and ``validity`` after."""
-        data = self.of.training_set(store).x
-        model = None if self.model is None else trained(self.model, store, device)
-
-        def fresh():
-            return self.of.fresh_set(store).x
-
-        kernel = KERNELS[self.kernel](data, fresh, model, **self.parameters)
-        if self.of.model.given:
-            kernel = kernels.HeldEnds(kernel)
-        task, rows = self.of.task, slice(self.of.samples)
-        if task.chunk:  # seeds share the data, so let them at least take others of it
-            rows = np.random.default_rng([self.of.seed, KERNEL, 0]).permutation(len(data))[rows]
-        x = data[rows]
-        moved = kernel.deviate(x, np.random.default_rng([self.of.seed, KERNEL]))
-        return {"z": task.measure(x), "landed": task.measure(moved), "validity": task.validity(moved)}
-
-    @property
-    def cost(self) -> float:
-        """Relative cost of what must be trained, to start the longest first."""
-        return 0.0 if self.model is None else self.model.cost
-
-    def result(self, entry: Entry) -> Landing:
-        """What was stored, by name."""
-        return Landing(self, entry)
-
-    def __str__(self) -> str:
-        return f"{self.kernel} kernel on {told(self.of.task)}, seed {self.of.seed}"
-
-
-@dataclass(frozen=True)
-class Landing:
-    """What a `Deviation` gave: the quantity ``z`` before, ``landed`` after, and ``validity`` after."""
-
-    deviation: Deviation
-    arrays: Entry
-
-    @property
-    def z(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["z"]
-
-    @property
-    def landed(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["landed"]
-
-    @property
-    def validity(self) -> Float[np.ndarray, "n"]:
-        return self.arrays.arrays["validity"]
+    experiment: Experiment
+    model: Experiment | None
+    key: str
+    seconds: float
+    z: Float[np.ndarray, "n"]
+    z_perturbed: Float[np.ndarray, "n"]
+    validity: Float[np.ndarray, "n"]
 
     @property
     def transition(self) -> kernels.Transition:
         """The induced transition over the bins of the task's quantity."""
-        return kernels.transition(self.z, self.landed, self.deviation.of.task.quantity.bins())
+        return kernels.transition(self.z, self.z_perturbed, self.experiment.task.quantity.bins())
 
-    @property
-    def key(self) -> str:
-        """Address in the store."""
-        return key(self.deviation.config)
+
+def kernel_draws(
+    experiment: Experiment, kernel: str, parameters: Mapping[str, float], model: Experiment | None = None
+) -> Job:
+    """`KernelDraws` for trajectories of an experiment's training set, as many as it draws samples.
+
+    Taken are the first of the training set; where it is collected, some at random.
+
+    Parameters
+    ----------
+    kernel : a name in `KERNELS`.    parameters : of the kernel, beside data and model.
+    model : the experiment whose trained model the kernel asks.
+
+    Raises
+    ------
+    ValueError : unknown kernel, other parameters than it has, or a model where it asks none.
+    """
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {kernel!r}")
+    expected = list(inspect.signature(KERNELS[kernel]).parameters)[3:]
+    if sorted(parameters) != sorted(expected):
+        raise ValueError(f"kernel {kernel!r}: expected the parameters {expected}, got {sorted(parameters)}")
+    if (model is not None) != (kernel in OF_A_MODEL):
+        raise ValueError(f"kernel {kernel!r}: expected {'a' if model is None else 'no'} model, got {model}")
+    asked = None
+    if model is not None:
+        asked = {"of": model.training_config, "sampling": model.config["sampling"]}
+    config = {
+        "kind": "deviation",
+        "task": experiment.task.config(),
+        "data": experiment.data,
+        "seed": experiment.seed,
+        "n": experiment.samples,
+        "kernel": kernel,
+        "parameters": dict(parameters),
+        "model": asked,
+        **({"given": list(experiment.model.given)} if experiment.model.given else {}),
+    }
+    needs = needed_demonstrations(experiment)
+    if kernel == "exchange":
+        needs += needed_demonstrations(experiment, fresh=True)
+    if model is not None:
+        needs += (training(model),)
+    return Job(
+        config,
+        partial(_draw, experiment, kernel, parameters, model),
+        needs,
+        partial(_kernel_draws, experiment, model),
+    )
+
+
+def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
+    data, task = training_set(experiment, store).x, experiment.task
+    asked = None if model is None else trained(model, store, device)
+    made = KERNELS[kernel](data, lambda: fresh_set(experiment, store).x, asked, **parameters)
+    if experiment.model.given:
+        made = kernels.HeldEnds(made)
+    rows = slice(experiment.samples)
+    if task.chunk:  # seeds share the data, so let them at least take others of it
+        rows = np.random.default_rng([experiment.seed, KERNEL, 0]).permutation(len(data))[rows]
+    x = data[rows]
+    perturbed = made.deviate(x, np.random.default_rng([experiment.seed, KERNEL]))
+    return {"z": task.measure(x), "landed": task.measure(perturbed), "validity": task.validity(perturbed)}
+
+
+def _kernel_draws(experiment: Experiment, model: Experiment | None, entry: Entry) -> KernelDraws:
+    z, z_perturbed, validity = (entry.arrays[name] for name in ("z", "landed", "validity"))
+    return KernelDraws(experiment, model, entry.key, entry.meta["seconds"], z, z_perturbed, validity)

@@ -1,14 +1,22 @@
-"""The contract: every figure and claim that the notebooks promise, as `figures/contract.toml` lists them."""
+"""What the notebooks promise, as `figures/contract.toml` lists it; and the table of claims in the README.
 
+`python -m physmis.paper.claims` writes the table anew, from contract and manifest.
+"""
+
+import argparse
+import json
 import re
+import sys
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from physmis import paths
+from physmis.experiments import store
 from physmis.paper import profiles
 
+BEGIN, END = "<!-- claims: made by `python -m physmis.paper.claims` -->", "<!-- end of claims -->"
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 _BOUND = re.compile(rf"(>=|<=|>|<) {_NUMBER}")
 _RANGE = re.compile(rf"in \[{_NUMBER}, {_NUMBER}\]")
@@ -45,8 +53,8 @@ class Claim:
         if match := _BOUND.fullmatch(self.expected):
             bound = float(match[2])
             return {">=": low >= bound, "<=": high <= bound, ">": low > bound, "<": high < bound}[match[1]]
-        raise ValueError(
-            f"expected is {self.expected!r}; write '>= 0.9', '<= 0.1', '> 0', '< 0' or 'in [0.1, 0.2]'"
+        raise ContractError(
+            f"expected '>= 0.9', '<= 0.1', '> 0', '< 0' or 'in [0.1, 0.2]', got {self.expected!r}"
         )
 
 
@@ -64,27 +72,19 @@ class Contract:
 
 
 def load_contract(path: Path | None = None) -> Contract:
-    """The contract in a TOML file (default: `paths.contract_path()`).
+    """The contract in a TOML file (default: `figures/contract.toml`).
 
     Raises ContractError naming the row that is at fault.
     """
-    path = path or paths.contract_path()
+    path = path or paths.root() / "figures" / "contract.toml"
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ContractError(f"there is no contract at {path}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ContractError(f"{path} is not TOML: {error}") from error
+    except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
+        raise ContractError(f"{path}: expected a contract in TOML; {error}") from error
     if extra := sorted(tables.keys() - {"figures", "claims"}):
-        raise ContractError(f"the contract has the tables {extra}; wanted are figures and claims")
-    figures = {
-        id: _row(FigurePromise, id, row, r"fig_(\d\d)_[a-z0-9_]+", "fig_01_name")
-        for id, row in tables.get("figures", {}).items()
-    }
-    claims = {
-        id: _row(Claim, id, row, r"C(?:[1-9]|10)\.(\d\d)\.[a-z0-9_]+", '"C1.01.name", in quotes')
-        for id, row in tables.get("claims", {}).items()
-    }
+        raise ContractError(f"contract: expected the tables figures and claims, got {extra}")
+    figures = {id: _row(FigurePromise, id, row, r"fig_(\d\d)_\w+") for id, row in tables["figures"].items()}
+    claims = {id: _row(Claim, id, row, r"C\d+\.(\d\d)\.\w+") for id, row in tables["claims"].items()}
     for id, claim in claims.items():
         try:
             claim.holds(0.0, 0.0)
@@ -93,26 +93,85 @@ def load_contract(path: Path | None = None) -> Contract:
         except ValueError as error:
             raise ContractError(f"contract, {id}: {error}") from error
     for id, figure in figures.items():
-        if strange := [
-            name for name in figure.claims if name not in claims or claims[name].notebook != figure.notebook
-        ]:
-            raise ContractError(f"contract, {id}: {figure.notebook} makes no claim {strange[0]!r}")
+        for name in figure.claims:
+            if name not in claims or claims[name].notebook != figure.notebook:
+                raise ContractError(f"contract, {id}: {figure.notebook} makes no claim {name!r}")
     return Contract(figures, claims)
 
 
-def _row(kind: type, id: str, row: Any, pattern: str, example: str) -> Any:
+def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
     match = re.fullmatch(pattern, id)
-    if not match:
-        raise ContractError(f"contract: the id {id!r} is not of the form {example}")
-    wanted = kind.__annotations__
-    optional = {one.name for one in fields(kind) if one.default_factory is not MISSING}
-    if not isinstance(row, dict) or not wanted.keys() - optional <= row.keys() <= wanted.keys():
-        raise ContractError(f"contract, {id}: the keys are {sorted(row)}; wanted are {sorted(wanted)}")
-    for name, value in row.items():
-        texts, many = (value, True) if isinstance(value, list) else ([value], False)
-        if many != (wanted[name] == list[str]) or not all(isinstance(text, str) for text in texts):
-            form = "a list of strings" if wanted[name] == list[str] else "a string"
-            raise ContractError(f"contract, {id}: {name} is {value!r}; wanted is {form}")
-    if not row["notebook"].startswith(f"{match[1]}_"):
-        raise ContractError(f"contract, {id}: its notebook is {row['notebook']!r}; wanted is {match[1]}_...")
-    return kind(**row)
+    if not match or not str(row.get("notebook")).startswith(f"{match[1]}_"):
+        raise ContractError(f"contract: expected an id of the form {pattern} with its notebook, got {id!r}")
+    for one in fields(kind):
+        optional = one.name == "claims"
+        value = row.get(one.name, [] if optional else None)
+        texts = value if one.type == list[str] and isinstance(value, list) else [value]
+        if (one.type is str and value is None) or not all(isinstance(text, str) for text in texts):
+            raise ContractError(f"contract, {id}: expected {one.name} as {one.type}, got {value!r}")
+    try:
+        return kind(**row)
+    except TypeError as error:
+        raise ContractError(f"contract, {id}: {error}") from error
+
+
+def read_manifest(profile: str) -> dict[str, Any]:
+    """A profile's manifest; empty when there is none. Raises ContractError when it is damaged."""
+    path = paths.root() / "figures" / profile / "manifest.json"
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
+
+
+def table(profile: str = "standard") -> str:
+    """The claims that each figure shows, in Markdown, and how many of all hold.
+
+    Raises ContractError where the manifest lacks a claim or a notebook.
+    """
+    contract, manifest = load_contract(), read_manifest(profile)
+    head = "figure", "claim", "notebook", "command", "seconds", "value [95 % interval]", "expected", "holds?"
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    try:
+        for figure, promise in sorted(contract.figures.items(), key=lambda item: item[1].notebook):
+            number, seconds = promise.notebook[:2], manifest["notebooks"][promise.notebook]["seconds"]
+            for id in promise.claims:
+                found = manifest["claims"][id]
+                rows.append(
+                    f"| [{figure}](figures/{profile}/{figure}.png) | `{id}`: {found['statement']} "
+                    f"| [{number}](notebooks/{promise.notebook}.ipynb) "
+                    f"| `python -m physmis.paper.regenerate --only {number}` | {seconds:.0f} "
+                    f"| {found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}] "
+                    f"| {found['expected'].replace('<', '&lt;').replace('>', '&gt;')} "
+                    f"| {'yes' if found['holds'] else '**no**'} |"
+                )
+        claims = manifest["claims"].values()
+    except KeyError as error:
+        raise ContractError(f"the manifest of {profile} has no {error}; run `make figures`") from error
+    held = sum(claim["holds"] for claim in claims)
+    return "\n".join([*rows, "", f"Of all {len(claims)} claims {held} hold and {len(claims) - held} do not."])
+
+
+def refreshed(text: str, profile: str = "standard") -> str:
+    """A README's text with the `table` as it is now. Raises ValueError unless it holds both marks once."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in rest or END in after:
+        raise ValueError(f"expected the lines {BEGIN} and {END}, once each, in the README")
+    return f"{before}{BEGIN}\n{table(profile)}\n{END}{after}"
+
+
+def refresh() -> None:
+    """Write the table anew into the README."""
+    readme = paths.root() / "README.md"
+    store.write(readme, refreshed(readme.read_text(encoding="utf-8")).encode())
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m physmis.paper.claims", description=__doc__).parse_args()
+    try:
+        refresh()
+    except ValueError as error:
+        sys.exit(f"claims: {error}")

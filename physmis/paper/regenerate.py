@@ -1,13 +1,11 @@
 """Run the notebooks with papermill, each from its `.py` source: `python -m physmis.paper.regenerate`.
 
 Executed copies go to `figures/<profile>/notebooks/`. Notebooks run one after another; what fans out inside
-them uses `--jobs` processes, or the workers of a Dask scheduler (`--backend dask --scheduler tcp://...`).
-Exit code 0 when every notebook ran and every check of its figures and claims passed, 1 otherwise, 130 after
-Ctrl-C.
+them uses `--jobs` processes, or the workers of a Dask scheduler (`--scheduler tcp://...`). Exit code 0 when
+every notebook ran and every check of its figures and claims passed, 1 otherwise, 130 after Ctrl-C.
 """
 
 import argparse
-import ast
 import contextlib
 import os
 import signal
@@ -27,12 +25,8 @@ import psutil
 from ipykernel.kernelspec import write_kernel_spec
 
 from physmis import paths
-from physmis.experiments import cluster, store
-from physmis.experiments.display import Display
-from physmis.paper import profiles, summary
-from physmis.paper import run as figures
-from physmis.paper.claims import load_contract
-from physmis.paper.run import PARAMETERS
+from physmis.experiments import progress, store
+from physmis.paper import claims, profiles, run
 
 
 class NotebookError(Exception):
@@ -53,10 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     try:
         options = _parser().parse_args(arguments)
+        sources = _plan(options)
     except SystemExit as stop:
         return 1 if stop.code else 0
-    try:
-        sources = _plan(options)
     except ValueError as error:
         print(f"regenerate: {error}", file=sys.stderr)
         return 1
@@ -65,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
             _set_environment(Path(scratch), options)
             outcomes = [_run(source, options, Path(scratch)) for source in sources]
     except KeyboardInterrupt as interrupt:
-        print("\nregenerate: stopped; stages that were complete are in the store", file=sys.stderr)
+        print("\nregenerate: stopped; what was complete is in the store", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     code = _report(outcomes, options.profile, whole=options.only is None)
-    if options.save_outputs and code == 0 and paths.figures_root() == paths.ROOT / "figures":
-        summary.refresh()
+    if options.save_outputs and code == 0:
+        claims.refresh()
     return code
 
 
@@ -84,9 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", metavar="NN", help="the number of one notebook, such as 03")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
-    parser.add_argument("--backend", metavar="dask", help="who does the work instead of processes here: dask")
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://10.0.0.1:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster that does the work, such as tcp://10.0.0.1:8786",
     )
     parser.add_argument("--seed", type=int, default=0, help="the first training seed (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
@@ -101,56 +95,40 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(options: argparse.Namespace) -> list[Path]:
     """The sources to run. Raises ValueError for anything that can be seen to be wrong beforehand."""
     profiles.resolve(options.profile)
-    figures.resolve_device(options.device)
+    device = run.resolve_device(options.device)
     if options.seed < 0:
-        raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
+        raise ValueError(f"--seed: expected 0 or more, got {options.seed}")
     if options.jobs is not None and options.jobs < 1:
-        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
-    _check_backend(options)
-    if options.save_outputs and options.profile != "standard":
+        raise ValueError(f"--jobs: expected 1 or more, got {options.jobs}")
+    if options.scheduler and (options.jobs is not None or device == "cuda"):
         raise ValueError(
-            f"--save-outputs is refused for the {options.profile} profile: notebooks show the standard one"
+            "--scheduler: expected neither --jobs nor cuda; the cluster's workers do the work, on CPUs"
         )
-    folder = paths.notebooks_root()
-    sources = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
-    if not sources:
-        raise ValueError(f"there are no notebooks in {folder}; run from a checkout of the project")
-    promised = load_contract().notebooks
-    if unlike := sorted(sources.keys() ^ set(promised)):
-        raise ValueError(f"the contract and {folder} do not name the same notebooks: {', '.join(unlike)}")
-    for path in sources.values():
-        _check_parameters(path)
+    if options.save_outputs and options.profile != "standard":
+        raise ValueError(f"--save-outputs: expected the standard profile, got {options.profile}")
+    sources = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))}
+    if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
+        raise ValueError(
+            f"the contract and {paths.root()}/notebooks name other notebooks: {', '.join(unlike)}"
+        )
     numbers = {name[:2]: path for name, path in sources.items()}
     if options.only is not None and options.only not in numbers:
-        raise ValueError(f"--only is {options.only!r}; accepted are {', '.join(numbers)}")
-    if options.scheduler is not None:  # last, as it may take a while
-        cluster.check(options.scheduler)
+        raise ValueError(f"--only: expected one of {', '.join(numbers)}, got {options.only!r}")
+    if options.scheduler:  # last, as it may take a while
+        _check_scheduler(options.scheduler)
     return list(sources.values()) if options.only is None else [numbers[options.only]]
 
 
-def _check_backend(options: argparse.Namespace) -> None:
-    if options.backend not in {None, "dask"}:
-        raise ValueError(f"--backend is {options.backend!r}; accepted is dask")
-    if options.backend is None and options.scheduler is not None:
-        raise ValueError("--scheduler is for --backend dask, which was not given")
-    if options.backend is not None and options.scheduler is None:
-        raise ValueError("--backend dask wants --scheduler, an address such as tcp://10.0.0.1:8786")
-    if options.backend is not None and figures.resolve_device(options.device) == "cuda":
-        raise ValueError("--backend dask has its workers compute on CPUs; it wants --device cpu")
-    if options.backend is not None and options.jobs is not None:
-        raise ValueError(
-            "--jobs counts processes of this machine; with --backend dask, its workers do the work"
-        )
+def _check_scheduler(address: str) -> None:
+    try:
+        from distributed import Client  # of the extra `cluster`
 
-
-def _check_parameters(source: Path) -> None:
-    # papermill only warns of a parameter that a notebook does not have, and runs on with the default.
-    cells = [cell for cell in jupytext.read(source).cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ValueError(f"{source.name} has {len(cells)} cells tagged parameters; wanted is one")
-    names = {node.id for node in ast.walk(ast.parse(cells[0].source)) if isinstance(node, ast.Name)}
-    if names != set(PARAMETERS):
-        raise ValueError(f"{source.name} has the parameters {sorted(names)}; wanted are {sorted(PARAMETERS)}")
+        with Client(address, timeout=10, set_as_default=False) as client:
+            threads = client.nthreads().values()
+    except (ImportError, OSError, ValueError) as error:  # a time-out is an OSError
+        raise ValueError(f"--scheduler: expected a Dask scheduler at {address!r}; {error}") from error
+    if set(threads) != {1}:
+        raise ValueError(f"--scheduler: expected workers of one thread (--nthreads 1), got {list(threads)}")
 
 
 def _set_environment(scratch: Path, options: argparse.Namespace) -> None:
@@ -166,7 +144,7 @@ def _set_environment(scratch: Path, options: argparse.Namespace) -> None:
     os.environ["PHYSMIS_PROGRESS"] = str(scratch / "progress")
     if options.jobs is not None:
         os.environ["PHYSMIS_JOBS"] = str(options.jobs)
-    if options.scheduler is not None:
+    if options.scheduler:
         os.environ["PHYSMIS_SCHEDULER"] = options.scheduler
 
 
@@ -192,17 +170,17 @@ def _signals() -> Iterator[None]:
 def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     outcome = Outcome(source.stem)
     print(f"[{outcome.name}] begins, profile {options.profile}", flush=True)
-    copy = paths.figures_root() / options.profile / "notebooks" / f"{outcome.name}.ipynb"
+    copy = paths.root() / "figures" / options.profile / "notebooks" / f"{outcome.name}.ipynb"
     begun = time.perf_counter()
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         before = _manifest_row(options.profile, outcome.name)
-        with Display(outcome.name, scratch / "progress", copy):
+        with progress.follow(outcome.name, scratch / "progress", idle=lambda: _cells_run(copy)):
             _execute(source, copy, options)
         outcome.row = _manifest_row(options.profile, outcome.name)
         if outcome.row.get("run") == before.get("run"):
             raise NotebookError("it ended without finish(): nothing of this run is in the manifest")
-        if problems := figures.check(options.profile, outcome.name):
+        if problems := run.check(options.profile, outcome.name):
             raise NotebookError("\n  ".join(problems))
         if options.save_outputs:
             _save_outputs(source, copy)
@@ -211,62 +189,44 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     except Exception as error:  # Whatever it is, the other notebooks still run.
         outcome.failure = f"{type(error).__name__}: {error}"
     outcome.seconds = time.perf_counter() - begun
-    print(
-        f"[{outcome.name}] {'FAILED' if outcome.failure else 'done'} in {outcome.seconds:.0f} s", flush=True
-    )
+    ended = "FAILED" if outcome.failure else "done"
+    print(f"[{outcome.name}] {ended} in {progress.duration(outcome.seconds)}", flush=True)
     return outcome
 
 
 def _manifest_row(profile: str, name: str) -> dict[str, Any]:
-    return figures.read_manifest(profile).get("notebooks", {}).get(name, {})
+    return claims.read_manifest(profile).get("notebooks", {}).get(name, {})
+
+
+def _cells_run(copy: Path) -> str:
+    try:
+        cells = [cell for cell in nbformat.read(copy, as_version=4).cells if cell.cell_type == "code"]
+    except (OSError, ValueError):
+        return "running"  # papermill is writing it
+    return f"cell {sum(cell.execution_count is not None for cell in cells)} of {len(cells)} has run"
 
 
 def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
     notebook = jupytext.read(source)
     # With the pairing metadata of the source, an editor that saves the copy would write a second .py.
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    sources = [cell.source for cell in notebook.cells]
-    values = (options.profile, options.seed, options.device)
+    parameters = dict(zip(run.PARAMETERS, (options.profile, options.seed, options.device), strict=True))
     try:
         nbformat.write(notebook, copy)
         # From its own folder, so that neither the copy's metadata nor a brace in the path gets in the way.
         with contextlib.chdir(copy.parent):
             papermill.execute_notebook(
-                copy.name,
-                copy.name,
-                dict(zip(PARAMETERS, values, strict=True)),
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
+                copy.name, copy.name, parameters, kernel_name="python3", language="python", progress_bar=False
             )
     except papermill.PapermillExecutionError as error:
-        where = _cell(sources.index(error.source), error.source)
-        raise NotebookError(f"{where}: {error.ename}: {error.evalue}\n  see {_shown(copy)}") from error
-    except OSError as error:  # of the copy, mostly; of a full disk the system does not say where
-        raise NotebookError(f"{error.strerror or error}: {error.filename or _shown(copy)}") from error
-    except Exception as error:
-        begun = [told for told, cell in _code_cells(copy) if cell.metadata.papermill.start_time]
-        where = begun[-1] if begun else "the start"
-        raise NotebookError(f"{type(error).__name__} at {where}: {error}") from error
+        where = f"cell `{(error.source.strip().splitlines() or [''])[0]}`"
+        see = os.path.relpath(copy)
+        raise NotebookError(f"{where}: {error.ename}: {error.evalue}\n  see {see}") from error
     # An exit with code 0 raises nothing, and papermill's own word on a cell is not to be trusted.
-    for told, cell in _code_cells(copy):
-        if cell.source.strip() and cell.execution_count is None:
-            raise NotebookError(f"{told} never ran, and no cell raised an error: an exit before it?")
-
-
-def _cell(index: int, source: str) -> str:
-    lines = source.strip().splitlines()
-    return f"cell {index + 1} `{lines[0] if lines else ''}`"
-
-
-def _code_cells(copy: Path) -> list[tuple[str, nbformat.NotebookNode]]:
-    """The code cells of an executed notebook, each with a phrase that names it."""
-    cells = _without_injected(nbformat.read(copy, as_version=4))
-    return [(_cell(i, cell.source), cell) for i, cell in enumerate(cells) if cell.cell_type == "code"]
-
-
-def _without_injected(executed: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for cell in nbformat.read(copy, as_version=4).cells:
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            first = cell.source.strip().splitlines()[0]
+            raise NotebookError(f"cell `{first}` never ran, and no cell raised an error: an exit before it?")
 
 
 def _save_outputs(source: Path, copy: Path) -> None:
@@ -274,11 +234,12 @@ def _save_outputs(source: Path, copy: Path) -> None:
     pair = source.with_suffix(".ipynb")
     jupytext.cli.jupytext(["--quiet", "--update", "--to", "ipynb", str(source)])
     notebook, executed = nbformat.read(pair, as_version=4), nbformat.read(copy, as_version=4)
+    ran = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     count = 0
-    for cell, ran in zip(notebook.cells, _without_injected(executed), strict=True):
+    for cell, run_cell in zip(notebook.cells, ran, strict=True):
         if cell.cell_type == "code":
             count += 1
-            cell.execution_count, cell.outputs = count, ran.outputs
+            cell.execution_count, cell.outputs = count, run_cell.outputs
             for output in cell.outputs:
                 if "execution_count" in output:
                     output.execution_count = count
@@ -289,26 +250,22 @@ def _save_outputs(source: Path, copy: Path) -> None:
 
 
 def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
-    claims = figures.read_manifest(profile).get("claims", {}).values()
+    rows = claims.read_manifest(profile).get("claims", {}).values()
     print(f"\n{'notebook':<26}{'seconds':>8}{'peak MiB':>10}{'cold':>6}  claims that hold")
     for outcome in outcomes:
-        held = [row["holds"] for row in claims if row["notebook"] == outcome.name]
+        held = [row["holds"] for row in rows if row["notebook"] == outcome.name]
         cold = {True: "yes", False: "no"}.get(outcome.row.get("cold"), "-")
-        told = f"{sum(held)} of {len(held)}" if outcome.row else "-"
+        share = f"{sum(held)} of {len(held)}" if outcome.row else "-"
         peak = outcome.row.get("peak_mib", "-")
-        print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{cold:>6}  {told}")
+        print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{cold:>6}  {share}")
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     if whole and not failures:
-        failures = figures.check(profile)
+        failures = run.check(profile)
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     if not failures:
-        print(f"figures are in {_shown(paths.figures_root() / profile)}")
+        print(f"figures are in {os.path.relpath(paths.root() / 'figures' / profile)}")
     return 1 if failures else 0
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ folder with the contract.
 """
 
 import ast
-import contextlib
 import hashlib
 import io
 import json
@@ -16,12 +15,15 @@ import re
 import secrets
 import subprocess
 import sys
-import threading
 import time
-import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 import matplotlib
 import psutil
@@ -31,8 +33,10 @@ from matplotlib.figure import Figure
 
 from physmis import paths
 from physmis.experiments import store
+from physmis.experiments.parallel import Job, cached_all
+from physmis.experiments.store import Store
 from physmis.paper import profiles
-from physmis.paper.claims import Claim, Contract, ContractError, load_contract
+from physmis.paper.claims import Claim, Contract, ContractError, load_contract, read_manifest
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
 _FORMATS = {
@@ -52,9 +56,9 @@ def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "
     contract = load_contract()
     if notebook not in contract.notebooks:
         known = ", ".join(contract.notebooks) or "none"
-        raise ContractError(f"the contract promises nothing of notebook {notebook!r}; it names {known}")
+        raise ContractError(f"notebook: expected one that the contract names ({known}), got {notebook!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; it must be a whole number, 0 or more")
+        raise ValueError(f"seed: expected a whole number, 0 or more, got {seed!r}")
     return Run(notebook, profiles.resolve(profile), seed, resolve_device(device), contract)
 
 
@@ -65,16 +69,16 @@ def _refuse_unknown_parameters() -> None:
     names = [node for node in ast.walk(ast.parse(injected)) if isinstance(node, ast.Name)]
     given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
     if unknown := sorted(given - set(PARAMETERS)):
-        raise ValueError(f"unknown parameter {', '.join(unknown)}; accepted are {', '.join(PARAMETERS)}")
+        raise ValueError(f"expected the parameters {', '.join(PARAMETERS)}, got {', '.join(unknown)}")
 
 
 def resolve_device(device: str) -> str:
     """ "cpu" or "cuda", from one of these or "auto". Raises ValueError for another name or an absent GPU."""
     if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is {device!r}; accepted are 'auto', 'cpu' and 'cuda'")
+        raise ValueError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}")
     present = torch.cuda.is_available()
     if device == "cuda" and not present:
-        raise ValueError("device is 'cuda', and torch finds no GPU here; accepted are 'auto' and 'cpu'")
+        raise ValueError("device: expected 'auto' or 'cpu', as torch finds no GPU here, got 'cuda'")
     if device == "auto":
         return "cuda" if present else "cpu"
     return device
@@ -83,34 +87,26 @@ def resolve_device(device: str) -> str:
 class Run:
     """One notebook's run: its resolved settings, and what it has saved so far.
 
-    `profile`, `seeds` (a tuple) and `device` ("cpu" or "cuda") are for the notebook to use. `cold` tells
-    whether something had to be computed because the store did not hold it.
+    `profile`, `seeds` (a tuple), `device` ("cpu" or "cuda") and `store` are for the notebook to use. `cold`
+    tells whether something had to be computed because the store did not hold it.
     """
 
     def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: Contract):
         self.notebook, self.profile, self.device = notebook, profile, device
         self.seeds = tuple(range(seed, seed + profile.seeds))
+        self.store = Store()
         self.cold = False
-        self._folder = paths.figures_root() / profile.name
+        self._folder = paths.root() / "figures" / profile.name
         self._contract = contract
         self._figures = {id: row for id, row in contract.figures.items() if row.notebook == notebook}
         self._claims = {id: row for id, row in contract.claims.items() if row.notebook == notebook}
         self._saved: dict[str, dict[str, Any]] = {"figures": {}, "claims": {}}
         self._code = code_version()
         self._begun = time.perf_counter()
-        self._memory = _PeakMemory()
-        weakref.finalize(self, self._memory.done.set)  # A run may be left unfinished.
 
-    def compute(self, jobs: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Results of experiments, deviations and the like, by name: from the store, or computed now.
-
-        See `physmis.experiments.experiment.run_all`.
-        """
-        from physmis.experiments.experiment import (
-            run_all,  # it is slow to import, and some runs compute nothing
-        )
-
-        results, cold = run_all(list(jobs.values()), self.device)
+    def compute(self, jobs: Mapping[Any, Job]) -> dict[Any, Any]:
+        """Results of jobs, by name: from the store, or computed now by `physmis.experiments.parallel`."""
+        results, cold = cached_all(list(jobs.values()), self.store, self.device)
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
@@ -160,8 +156,7 @@ class Run:
         claim = self._promised(id, self._claims, "claim")
         value, low, high = float(value), float(low), float(high)
         if not (math.isfinite(low) and math.isfinite(high) and low <= value <= high):
-            given = f"value {value}, low {low}, high {high}"
-            raise ValueError(f"{id}: {given}; wanted is low <= value <= high, all finite")
+            raise ValueError(f"{id}: expected finite low <= value <= high, got {low}, {value}, {high}")
         holds = claim.holds(low, high)
         self._saved["claims"][id] = {
             "notebook": self.notebook,
@@ -186,7 +181,7 @@ class Run:
             raise ContractError(f"{self.notebook} has not saved what it promises: {', '.join(missing)}")
         row = {
             "seconds": round(time.perf_counter() - self._begun, 1),
-            "peak_mib": self._memory.stop(),
+            "peak_mib": _peak_memory(),
             "cold": self.cold,
             "code": self._code,
             "run": secrets.token_hex(8),
@@ -216,7 +211,9 @@ class Run:
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
         if id not in promises:
             accepted = ", ".join(promises) or "none"
-            raise ContractError(f"{self.notebook} promises no {what} {id!r}; the contract accepts {accepted}")
+            raise ContractError(
+                f"{self.notebook}: expected a {what} of the contract ({accepted}), got {id!r}"
+            )
         return promises[id]
 
 
@@ -229,47 +226,12 @@ def _stamp(fig: Figure, text: str) -> None:
     artist.set_in_layout(False)
 
 
-class _PeakMemory(threading.Thread):
-    """Samples, twice a second, the resident memory of this process and all below it.
-
-    Pages that processes share count once for each, so the peak is an upper bound. Workers on other machines
-    are not seen.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._peak = 0
-        self.done = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        self._sample()
-        while not self.done.wait(0.5):
-            self._sample()
-
-    def stop(self) -> int:
-        """End the sampling. Returns the peak in MiB."""
-        self.done.set()
-        self._sample()
-        return round(self._peak / 2**20)
-
-    def _sample(self) -> None:
-        total = 0
-        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-            with contextlib.suppress(psutil.Error):  # It may have ended meanwhile.
-                total += process.memory_info().rss
-        self._peak = max(self._peak, total)
-
-
-def read_manifest(profile: str) -> dict[str, Any]:
-    """A profile's manifest; empty when there is none. Raises ContractError when it is damaged."""
-    path = paths.figures_root() / profile / "manifest.json"
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
+def _peak_memory() -> int:
+    """Largest resident memory in MiB, of this process and of the largest one that it waited for."""
+    if resource is None:
+        return 0
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(usage) / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def check(profile: str, notebook: str | None = None) -> list[str]:
@@ -277,7 +239,7 @@ def check(profile: str, notebook: str | None = None) -> list[str]:
 
     `notebook` narrows the question to one notebook's figures and claims.
     """
-    contract, manifest, folder = load_contract(), read_manifest(profile), paths.figures_root() / profile
+    contract, manifest, folder = load_contract(), read_manifest(profile), paths.root() / "figures" / profile
     problems = []
     for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
         rows = manifest.get(section, {})
@@ -334,12 +296,12 @@ def code_version() -> str:
     """The checkout's commit, with "-dirty" when code differs from it; "unknown" outside a checkout."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.ROOT), *arguments]
+        command = ["git", "-C", str(paths.root()), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         # A folder inside another project's repository would report that project's commit.
-        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != paths.ROOT:
+        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != paths.root():
             return "unknown"
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", *_CODE) else "")
     except (OSError, subprocess.CalledProcessError):

@@ -41,7 +41,7 @@ class SiteError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="site", description="Build a static site of the notebooks.")
-    parser.add_argument("--output", type=Path, default=paths.ROOT / "site", help="folder (default: site)")
+    parser.add_argument("--output", type=Path, default=paths.root() / "site", help="folder (default: site)")
     output = parser.parse_args(arguments).output
     try:
         build(output)
@@ -59,9 +59,9 @@ def build(output: Path) -> None:
     it asks, if an equation cannot be read, if a link leads to a notebook that is not there, or if a page
     would take the place of a file that is none of this site's.
     """
-    notebooks = _read(paths.notebooks_root())
+    notebooks = _read(paths.root() / "notebooks")
     titles = {name: _title(name, notebook) for name, notebook in notebooks.items()}
-    bodies = {"index": _html("README.md", _index(titles), titles, paths.ROOT)}
+    bodies = {"index": _html("README.md", _index(titles), titles, paths.root())}
     bodies |= {name: _body(name, notebook, titles) for name, notebook in notebooks.items()}
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
     colours = HtmlFormatter(style="lovelace").get_style_defs(".highlight")
@@ -107,7 +107,7 @@ def _title(name: str, notebook: NotebookNode) -> str:
 
 def _index(titles: dict[str, str]) -> str:
     """The README down to its first section, and a table of the notebooks."""
-    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (paths.root() / "README.md").read_text(encoding="utf-8")
     questions = dict(re.findall(r"^\| \[(\w+)\]\(.+?\) \| (.+?) \|", readme, re.MULTILINE))
     if unasked := sorted(titles.keys() - questions.keys()):
         raise SiteError(f"README.md, What to read: there is no row for {', '.join(unasked)}")
@@ -127,7 +127,7 @@ def _body(name: str, notebook: NotebookNode, titles: dict[str, str]) -> str:
         template_name="basic",  # the cells alone; the other templates load scripts from the net
         template_file="index.html.j2",
         filters={
-            "markdown2html": lambda text: _html(f"{name}.ipynb", text, titles, paths.notebooks_root()),
+            "markdown2html": lambda text: _html(f"{name}.ipynb", text, titles, paths.root() / "notebooks"),
             "highlight_code": Highlight2HTML(),
             # A claim is a long line of prose, which is wrapped; tables keep their columns.
             "ansi2html": lambda text: _CLAIM.sub(r'<span class="claim">\g<0></span>', ansi2html(text)),
