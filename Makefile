@@ -10,7 +10,7 @@ NEWEST  := .venv-newest
 # What `make newest` does not renew. A newer torch may have no build for this machine; KEEP=/dev/null tries it.
 KEEP    ?= requirements-torch.lock
 
-.PHONY: help figures workshop test lint bench lock licences newest notebooks site clean
+.PHONY: help figures workshop test lint bench lock newest notebooks site clean
 
 help:
 	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
@@ -21,7 +21,6 @@ help:
 	@echo "make notebooks   refresh notebooks/*.ipynb from their .py sources, keeping outputs"
 	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
-	@echo "make licences    list the licences of the pinned dependencies in docs/licences.md"
 	@echo "make newest      run the tests and every notebook with the newest dependencies that pyproject.toml allows"
 	@echo "make clean       remove .venv, .venv-newest, caches and smoke figures and the site; the store of results stays"
 
@@ -57,9 +56,6 @@ lock:
 	  echo "# Made by 'make lock', which keeps these versions; delete the file first to take newer ones."; \
 	  cat requirements.lock; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
-
-licences: $(READY)
-	$(BIN)/python docs/licences.py
 
 # A store of its own, as what the locked versions have made would be read instead of made.
 newest:

@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, alone, compare
 from benchmarks.unet import peer_network
-from physmis.experiments.planning import execute
+from physmis.tasks.maze_plans import execute
 from physmis.models import CHUNK, build
 from physmis.models.diffusion import LEVELS
 from physmis.paper.profiles import resolve
