@@ -51,7 +51,7 @@ def describe_machine() -> str:
     versions = store.versions() | {"diffusers": metadata.version("diffusers")}
     told = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy", "diffusers"))
     load = f"load average {os.getloadavg()[0]:.1f} at the start; " if hasattr(os, "getloadavg") else ""
-    return f"Machine: {describe_hardware("cpu")}, one thread used; {load}{told}."
+    return f"Machine: {describe_hardware('cpu')}, one thread used; {load}{told}."
 
 
 if __name__ == "__main__":
