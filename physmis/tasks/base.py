@@ -154,7 +154,7 @@ def check_range(low: float, high: float, *, least: float, most: float) -> None:
 
 
 def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-    """Length of the polygon through each trajectory, whose channels are coordinates; in the precision of ``x``."""
+    """Length of the polygon through each trajectory, whose channels are coordinates; dtype of ``x``."""
     return np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
 
 

@@ -42,7 +42,7 @@ def plan(
             raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
         if (depth := float(layout(task.maze).depth(place[None])[0])) > 0:
             raise ValueError(
-                f"expected {name} to be free, got {tuple(place.tolist())}, where the ball is {depth:.2f} m in "
+                f"expected a free {name}, got {tuple(place.tolist())}: there the ball is {depth:.2f} m in "
                 f"a wall of maze '{task.maze}'; free are {free_positions(task)}"
             )
         clamp[step] = np.zeros((n, len(task.channels)))
