@@ -40,22 +40,17 @@ def plan(
         place = checks.sized(checks.real(position, name), name)
         if place.shape != (2,):
             raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
-        if (depth := float(layout(task.maze).depth(place[None])[0])) > 0:
+        maze = layout(task.maze)
+        if (depth := float(maze.depth(place[None])[0])) > 0:
             raise ValueError(
                 f"expected a free {name}, got {tuple(place.tolist())}: there the ball is {depth:.2f} m in "
-                f"a wall of maze '{task.maze}'; free are {free_positions(task)}"
+                f"a wall of maze '{task.maze}'; {tuple(maze.centres[0].tolist())} is free"
             )
         clamp[step] = np.zeros((n, len(task.channels)))
         clamp[step][:, :2] = place
     if np.array_equal(clamp[0], clamp[-1]):
         raise ValueError(f"expected two positions, got {tuple(clamp[0][0, :2].tolist())} as start and goal")
     return model.sample(n, rng, clamp)
-
-
-def free_positions(task: PointMaze) -> str:
-    """The first few cell centres, to show what a position looks like."""
-    centres = [tuple(centre) for centre in layout(task.maze).centres.tolist()]
-    return f"{', '.join(map(str, centres[:3]))} and {len(centres) - 3} others"
 
 
 def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.ndarray]:

@@ -206,7 +206,7 @@ def test_plans_are_asked_of_the_model_with_both_ends_held(task):
     plans = plan(model, task, (-1, 1), (1, 1), 3, rng)
     np.testing.assert_allclose(plans, straight((-1, 1), (1, 1)).repeat(3, axis=0), atol=1e-12)
     for start, goal, n, words in (
-        ((0, 0), (1, 1), 3, r"free start, got \(0.0, 0.0\).*'umaze'; free are \(-1.0, 1.0\)"),
+        ((0, 0), (1, 1), 3, r"free start, got \(0.0, 0.0\).*'umaze'; \(-1.0, 1.0\) is free"),
         ((-1, 1), (1, 1.45), 3, r"free goal, got \(1.0, 1.45\).* 0.05 m in a wall"),
         ((-1, 1), (1, 1), 0, "n to be a whole number"),
         ((1, 1), (1, 1), 3, "two positions"),
@@ -246,6 +246,8 @@ def test_unusable_parameters_and_calls_are_refused():
             load("maze", **bad)
     with pytest.raises(NotImplementedError, match="collects"):
         load("maze").generate(np.ones(2), np.random.default_rng(0))
+    with pytest.raises(NotImplementedError, match="use sample"):
+        load("cone").collect(0)
     with pytest.raises(ValueError, match=r"positions \(x, y\), got shape \(1, 4, 1\)"):
         load("maze").wall_depth(np.ones((1, 4, 1)))
 
@@ -271,6 +273,6 @@ def test_environments_leave_no_files_behind(tmp_path, monkeypatch):
 def test_a_task_is_what_its_class_says():
     task = load("maze", velocities=True)
     assert task.quantity.label == "travel distance $d$ [m]"
-    assert [c.unit for c in task.channels] == ["m", "m", "m/s", "m/s"]
+    assert [c.label for c in task.channels][::3] == ["x [m]", "velocity in y [m/s]"]
     assert task.interval == pytest.approx(0.06)
     assert "velocities" not in task.recording and task.config() == {"velocities": True, **task.recording}
