@@ -100,19 +100,6 @@ def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
         raise ValueError(
-            f"expected channels that vary enough for single precision, got channel {channel} that varies by "
-            f"{varies[channel]:g} about {size[channel]:g}: take off its mean, or take a smaller unit"
+            f"expected channels that vary, got channel {channel} that varies by {varies[channel]:g} about "
+            f"{size[channel]:g}, too little for single precision: take off its mean, or take a smaller unit"
         )
-
-
-def enough_channels(name: str, x: Float[np.ndarray, "... C"], least: int) -> None:
-    """Raises ValueError unless trajectories have ``least`` channels, which the coordinates ``name`` want."""
-    if x.shape[-1] < least:
-        raise ValueError(f"coordinates '{name}': expected {least} channels or more, got {x.shape[-1]}")
-
-
-def varying(what: str, size: float, largest: float) -> float:
-    """``size``, how much something varies. Raises ValueError if beside the ``largest`` value it is none."""
-    if not size > 1e-12 * largest:
-        raise ValueError(f"expected {what} that vary, got constant ones")
-    return size

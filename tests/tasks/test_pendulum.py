@@ -231,13 +231,13 @@ def test_noise_on_velocities_adds_kinetic_energy():
     spread = np.zeros((task.steps, 6))
     spread[:, 4:] = s**2
     bias, _ = bias_and_blur(task.differentiable, x, np.diag(spread.ravel()))
-    wanted = ((task.m1 + task.m2) * task.l1**2 + task.m2 * task.l2**2) * s**2 / 2
-    np.testing.assert_allclose(bias, wanted, rtol=1e-9)
+    expected = ((task.m1 + task.m2) * task.l1**2 + task.m2 * task.l2**2) * s**2 / 2
+    np.testing.assert_allclose(bias, expected, rtol=1e-9)
     noise = np.random.default_rng(1).normal(scale=s, size=(500, *x[:1, :, 4:].shape[1:]))
-    moved = np.concatenate([x[:1].repeat(500, axis=0)[..., :4], x[:1, :, 4:] + noise], axis=-1)
-    change = task.measure(np.concatenate([moved, np.concatenate([moved[..., :4], x[:1, :, 4:] - noise], -1)]))
+    noisy = np.concatenate([x[:1].repeat(500, axis=0)[..., :4], x[:1, :, 4:] + noise], axis=-1)
+    change = task.measure(np.concatenate([noisy, np.concatenate([noisy[..., :4], x[:1, :, 4:] - noise], -1)]))
     change = change.reshape(2, 500).mean(axis=0) - task.measure(x[:1])
-    assert abs(change.mean() - wanted) < 4 * change.std() / np.sqrt(500)
+    assert abs(change.mean() - expected) < 4 * change.std() / np.sqrt(500)
 
 
 # validity
