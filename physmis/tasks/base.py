@@ -1,18 +1,20 @@
-"""What the data are. A task is a prior, a generator, a measurement and a validity check."""
+"""What a task is: a prior, a generator, a measurement and a validity check."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import uniform
 from torch import Tensor
 
 from physmis import checks
+
+CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
 
 
 @dataclass(frozen=True)
@@ -88,39 +90,20 @@ class Task(ABC):
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
-        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``.
-
-        Raises
-        ------
-        ValueError : ``z`` is no vector of finite values, or some are beyond those that the task knows.
-        """
+        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``."""
 
     @abstractmethod
     def measure(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Recover the quantity m(x) from any trajectories, valid or not.
-
-        Raises
-        ------
-        ValueError, TypeError : what `check` refuses.
-        """
+        """Recover the quantity m(x) from any finite trajectories, valid or not."""
 
     @abstractmethod
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Residual of the generating rule for each trajectory; 0 is a perfect one.
-
-        Raises
-        ------
-        ValueError, TypeError : what `check` refuses.
-        """
+        """Residual of the generating rule for each trajectory; 0 is a perfect one."""
 
     def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
         """`measure` of one trajectory in torch, for `kernels.expansion`: same value, right derivatives.
 
         It must work under `torch.func.vmap` and twice `torch.func.grad`.
-
-        Raises
-        ------
-        NotImplementedError : the task has none.
         """
         raise NotImplementedError(
             f"task '{self.name}': its measurement has no derivatives; "
@@ -141,18 +124,12 @@ class Task(ABC):
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """``x`` in float64.
-
-        Raises
-        ------
-        ValueError : the shape is not (n, steps, channels), a value is not finite, or the unit is such that
-            squares of all values overflow or vanish.    TypeError : they are no real numbers.
-        """
-        x = np.asarray(checks.real(x, f"task '{self.name}'"), dtype=np.float64)
-        wanted = (self.steps, len(self.channels))
-        if x.ndim != 3 or x.shape[1:] != wanted:
+        """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
+        x = np.asarray(checks.real(x, "trajectories"), dtype=np.float64)
+        expected = (self.steps, len(self.channels))
+        if x.ndim != 3 or x.shape[1:] != expected:
             raise ValueError(
-                f"task '{self.name}': trajectories of shape (n, {wanted[0]}, {wanted[1]}) wanted, "
+                f"task '{self.name}': expected trajectories of shape (n, {expected[0]}, {expected[1]}), "
                 f"got {x.shape}"
             )
         return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
@@ -163,24 +140,24 @@ class Task(ABC):
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
         z = checks.values(z, f"values of the {self.quantity.name}")
         if z.min() < low or z.max() > high:
-            unit = f" {self.quantity.unit}".rstrip()
             raise ValueError(
-                f"task '{self.name}': {self.quantity.name} from {low:g} to {high:g}{unit} wanted, "
-                f"got values from {z.min():g} to {z.max():g}"
+                f"task '{self.name}': expected {self.quantity.name} from {low:g} to {high:g}"
+                f"{f' {self.quantity.unit}'.rstrip()}, got values from {z.min():g} to {z.max():g}"
             )
         return z
 
 
-def uniform_prior(low: float, high: float, *, within: tuple[float, float]) -> Any:
-    """The uniform distribution on [low, high], after a check that it lies ``within`` what the task allows."""
-    if not (np.isfinite(high) and within[0] <= low < high <= within[1]):
-        raise ValueError(
-            f"prior range [{low}, {high}] is not usable: {within[0]} <= low < high <= {within[1]} wanted"
-        )
-    return uniform(low, high - low)
+def check_range(low: float, high: float, *, least: float, most: float) -> None:
+    """Raises ValueError unless [low, high] is a range of finite numbers that lies within [least, most]."""
+    if not (np.isfinite(high) and least <= low < high <= most):
+        raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
 
 
-def check_steps(steps: int, least: int) -> None:
-    """Raises ValueError unless ``steps`` is a whole number, and ``least`` or more."""
-    if not isinstance(steps, int) or steps < least:
-        raise ValueError(f"steps is {steps!r}; a whole number of {least} or more wanted")
+def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+    """Length of the polygon through each trajectory, whose channels are coordinates; dtype of ``x``."""
+    return np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
+
+
+def in_chunks(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
+    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])

@@ -9,13 +9,16 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from physmis.tasks.maze import SPEED, Layout, PointMaze, layout, make_environment
+from physmis.tasks.base import Task
+from physmis.tasks.maze_layout import SPEED, Layout, layout, make_environment
 
 GAIN, DAMP, NOISE = 10.0, 1.0, 0.5  # action = GAIN * (waypoint - position) - DAMP * velocity + NOISE * normal
-REACHED = 0.1  # a waypoint that is so near is passed
-ENDS, WAY = 0.15, 0.05  # how far start and goal, and points on the way, lie from the centre of their cell
+REACHED = 0.1  # metres: a waypoint that is so near is passed
+ENDS, WAY = 0.15, 0.05  # metres from the centre of their cell to start and goal, and to points on the way
 STRATA = 40  # ranges of travel distance that are filled equally: the bins of its quantity
-ROUNDS = 200
+CHUNK = 480  # demonstrations of one `collect`, a multiple of STRATA
+TOLERANCE = 0.05  # metres: 5 % of a cell
+ROUNDS = 200  # of 3000 proposals each, before `collect` gives up
 # What demonstrations depend on beside the task's parameters. Count up VERSION when the code changes them.
 VERSION = 1
 SETTINGS = {
@@ -24,58 +27,54 @@ SETTINGS = {
     "reached": REACHED,
     "spread": [ENDS, WAY],
     "strata": STRATA,
-    "chunk": PointMaze.chunk,
-    "tolerance": PointMaze.tolerance,
+    "chunk": CHUNK,
+    "tolerance": TOLERANCE,
     "version": VERSION,
 }
 
 
-def collect(task: PointMaze, number: int) -> dict[str, np.ndarray]:
-    """Chunk ``number`` of the curated demonstrations of a task: `PointMaze.chunk` of them.
+def collect(task: Task, number: int) -> dict[str, np.ndarray]:
+    """Chunk ``number`` of the curated demonstrations of a maze task: `CHUNK` of them.
 
     Every separation of start and goal, and within it every fortieth of the range of travel distance, is met
-    equally often. Episodes that do not arrive, or fail the task's validity check, are left out.
+    equally often. Episodes that do not arrive, or are not valid, are left out. Raises RuntimeError where some
+    stratum cannot be filled, as the maze has no such way in the time there is.
 
     Returns
     -------
     x : positions and velocities, (n, T, 4) float32.    goal : where the controller went, (n, 2).
     separation : cells between start and goal, (n,).    episodes : how many were run in all.
-
-    Raises
-    ------
-    RuntimeError : some stratum could not be filled, as the maze has no such way in the time there is.
     """
     rng = np.random.default_rng([number, 7])
     plan, driver = layout(task.maze), Driver(task)
     edges = np.linspace(task.low, task.high, STRATA + 1)
-    open_ = np.full((task.separations, STRATA), task.chunk // (task.separations * STRATA))
+    missing = np.full((task.separations, STRATA), CHUNK // (task.separations * STRATA))
     kept, line, episodes = [], np.array([0.95, 0.5]), 0  # travel distance is about line[0] * length + line[1]
     for _ in range(ROUNDS):
-        if not open_.any():
+        if not missing.any():
             break
         ways, lengths, separation = propose(plan, task.separations, 3000, rng)
         expected = line[0] * lengths + line[1] + rng.normal(scale=0.2, size=len(lengths))
-        chosen = pick(stratum(expected, edges), separation, 4 * open_, rng)
+        chosen = pick(stratum(expected, edges), separation, 4 * missing, rng)
         if not chosen.any():
             continue
         ways, lengths, separation = ways[chosen], lengths[chosen], separation[chosen]
         x, arrived = driver.drive(ways, rng)
         episodes += len(x)
-        z = task.distance(x)
-        line = np.polyfit(lengths, z, 1) if len(x) > 100 else line
-        fits = arrived & (np.maximum(task.wall_depth(x), task.overreach(x)) <= task.tolerance)
-        taken = np.flatnonzero(fits)
-        taken = taken[pick(stratum(z[taken], edges), separation[taken], open_, rng)]
-        np.subtract.at(open_, (separation[taken] - 1, stratum(z[taken], edges)), 1)
+        batch = task.batch(x)
+        line = np.polyfit(lengths, batch.z, 1) if len(x) > 100 else line
+        taken = np.flatnonzero(arrived & (task.validity(batch.x) <= TOLERANCE))
+        at = stratum(batch.z[taken], edges)
+        chosen = pick(at, separation[taken], missing, rng)
+        taken, at = taken[chosen], at[chosen]
+        np.subtract.at(missing, (separation[taken] - 1, at), 1)
         kept.append((x[taken], ways[taken, -1], separation[taken]))
-    if open_.any():
-        missing = [
-            f"{edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells" for s, b in np.argwhere(open_)[:3]
-        ]
+    if missing.any():
+        s, b = np.argwhere(missing)[0]
         raise RuntimeError(
-            f"maze '{task.maze}': no demonstrations found for {np.count_nonzero(open_)} strata "
-            f"({', '.join(missing)}, ...) in {episodes} episodes of {task.steps * task.stride} steps; "
-            "another range, or more time (steps, stride), wanted"
+            f"maze '{task.maze}': no demonstrations found for {np.count_nonzero(missing)} strata, the first "
+            f"{edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells, in {episodes} episodes of "
+            f"{task.steps * task.stride} steps; take another range, or more time (steps, stride)"
         )
     x, goal, separation = (np.concatenate(part) for part in zip(*kept, strict=True))
     order = rng.permutation(len(x))
@@ -116,7 +115,7 @@ def propose(plan: Layout, separations: int, n: int, rng):
     cells = np.array([way + [way[-1]] * (longest - len(way)) for way in ways])
     points = plan.centres[cells]
     points = points + rng.uniform(-WAY, WAY, points.shape)
-    # Who turns back does so anywhere between two cells, so that all lengths occur.
+    # A way that turns back does so anywhere between two cells, so that all lengths occur.
     turns = np.array(turns)
     before, after = cells[rows, np.maximum(turns - 1, 0)], cells[rows, np.minimum(turns + 1, last)]
     back = (turns > 0) & (turns < last) & (before == after)
@@ -132,7 +131,7 @@ def propose(plan: Layout, separations: int, n: int, rng):
 class Driver:
     """Drives a ball along waypoints, many episodes at once."""
 
-    def __init__(self, task: PointMaze):
+    def __init__(self, task: Task):
         from mujoco import MjData, mj_stateSize, mjtState, rollout
 
         self.task, self.rollout = task, rollout.rollout

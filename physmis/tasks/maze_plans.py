@@ -1,4 +1,4 @@
-"""Plans in a maze: made from a start to a goal, and executed in the environment."""
+"""Plans in a maze: made by a model from a start to a goal, and executed in the environment."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
 from physmis import checks
-from physmis.models.arguments import check_count
-from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
+from physmis.tasks.maze import PointMaze
+from physmis.tasks.maze_layout import STEP, layout, make_environment
 
 # Of the tracker; with these the demonstrations are followed within a centimetre. (With the demonstrator's own
 # gains the ball overshoots at every turn and travels a metre too far.)
 GAIN, DAMP = 10.0, 4.0
-FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo begins anew
+FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo starts anew
 
 
 def plan(
@@ -29,42 +29,28 @@ def plan(
 ) -> Float[np.ndarray, "n T C"]:
     """``n`` plans of a trained "planner" from ``start`` to ``goal``, positions (x, y) in metres, at rest.
 
-    Raises
-    ------
-    ValueError : start or goal is no finite position, or the ball would touch a wall there, or both are equal;
-        the model was trained on other shapes than the task's; ``n`` is below 1.
-    RuntimeError : the model is not trained.
+    ``model`` has a ``shape`` (T, C), that of the task's trajectories, and ``sample(n, rng, clamp)``, where
+    ``clamp`` holds values (n, C) of steps 0 and -1. Raises ValueError where the ball would touch a wall.
     """
-    n, shape = check_count("n", n), (task.steps, len(task.channels))
-    _ = model.size  # checks that it is trained
-    if model.shape != shape:
-        raise ValueError(
-            f"a model of trajectories of shape {shape} wanted for this task, got one of {model.shape}"
-        )
+    n, shape = checks.check_count("n", n), (task.steps, len(task.channels))
+    if (given := getattr(model, "shape", None)) != shape:
+        raise ValueError(f"expected a model that is trained on trajectories of shape {shape}, got {given}")
     clamp = {}
     for step, name, position in ((0, "start", start), (-1, "goal", goal)):
-        place = np.asarray(checks.real(position, name), dtype=float)
-        if place.shape != (2,) or not np.isfinite(place).all():
-            raise ValueError(f"{name} must be a finite position (x, y), got {position!r}")
-        if (depth := float(layout(task.maze).depth(place[None])[0])) > 0:
+        place = checks.sized(checks.real(position, name), name)
+        if place.shape != (2,):
+            raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
+        maze = layout(task.maze)
+        if (depth := float(maze.depth(place[None])[0])) > 0:
             raise ValueError(
-                f"{name} {tuple(place.tolist())} is in a wall of maze '{task.maze}', or the ball is, by "
-                f"{depth:.2f} m; free are {free_positions(task)}"
+                f"expected a free {name}, got {tuple(place.tolist())}: there the ball is {depth:.2f} m in "
+                f"a wall of maze '{task.maze}'; {tuple(maze.centres[0].tolist())} is free"
             )
-        ends = np.zeros((n, len(task.channels)))
-        ends[:, :2] = place
-        clamp[step] = ends
+        clamp[step] = np.zeros((n, len(task.channels)))
+        clamp[step][:, :2] = place
     if np.array_equal(clamp[0], clamp[-1]):
-        raise ValueError(f"start and goal are both {tuple(clamp[0][0, :2].tolist())}; two positions wanted")
+        raise ValueError(f"expected two positions, got {tuple(clamp[0][0, :2].tolist())} as start and goal")
     return model.sample(n, rng, clamp)
-
-
-def free_positions(task: PointMaze) -> str:
-    """The first few cell centres, to show what a position looks like."""
-    centres = layout(task.maze).centres
-    return (
-        ", ".join(str(tuple(centre)) for centre in centres[:3].tolist()) + f" and {len(centres) - 3} others"
-    )
 
 
 def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.ndarray]:
@@ -77,10 +63,6 @@ def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.
     -------
     x : positions and velocities, (n, T, 4) float32.    effort : sum of squared actions times seconds, (n,).
     success : what the environment says at the last step: the ball is within 0.45 m of the goal.
-
-    Raises
-    ------
-    ValueError : what `PointMaze.check` refuses, or positions beyond 1e6 m.
     """
     paths = checks.sized(task.check(plans)[..., :2], "positions", largest=FARTHEST)
     environment = make_environment(task.maze)

@@ -12,22 +12,22 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 from scipy.integrate import solve_ivp
+from scipy.stats import uniform
 
 from physmis import checks
-from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
+from physmis.tasks.base import Channel, Quantity, Task, check_range
 
 CHUNK = 1000  # motions integrated together: they share their steps in time
 ACCURACY = 1e-11  # relative and absolute, of each step of the integration, root mean square over a chunk
-COORDINATES = ("angles", "bobs")
-FASTEST = 1e4  # radians that a rod turns in a trajectory; more would take the integrator minutes
+HIGHEST = 1e6  # energy in units of that of both rods upright; above, the integrator would take minutes
 
 
 @dataclass(frozen=True)
 class Pendulum(Task):
     """Motions of a double pendulum whose mechanical energy E is uniform on [low, high].
 
-    Given E, the state at time 0 follows the microcanonical law: uniform in the phase space between E and
-    E + dE, as dE goes to 0 (see `start`). Motion leaves it as it is: each step of a motion follows it, too.
+    Given E, the state at time 0 follows the microcanonical distribution: uniform in the phase space between E
+    and E + dE, as dE goes to 0 (see `start`). Motion preserves it: the state at each step follows it, too.
 
     Parameters
     ----------
@@ -53,14 +53,11 @@ class Pendulum(Task):
     g: float = 9.81
 
     def __post_init__(self):
-        check_steps(self.steps, least=2)
-        for parameter in ("duration", "m1", "m2", "l1", "l2", "g"):
-            value = getattr(self, parameter)
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{parameter} is {value!r}; a finite number above 0 wanted")
-        if self.coordinates not in COORDINATES:
-            raise ValueError(f"unknown coordinates {self.coordinates!r}; accepted: {', '.join(COORDINATES)}")
-        _ = self.quantity
+        checks.check_count("steps", self.steps, least=2)
+        checks.positive(duration=self.duration, m1=self.m1, m2=self.m2, l1=self.l1, l2=self.l2, g=self.g)
+        if self.coordinates not in ("angles", "bobs"):
+            raise ValueError(f"expected coordinates 'angles' or 'bobs', got {self.coordinates!r}")
+        check_range(self.low, self.high, least=0.0, most=np.inf)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -74,12 +71,11 @@ class Pendulum(Task):
 
     @property
     def quantity(self) -> Quantity:
-        prior = uniform_prior(self.low, self.high, within=(0.0, np.inf))
-        return Quantity("mechanical energy", "E", "J", prior)
+        return Quantity("mechanical energy", "E", "J", uniform(self.low, self.high - self.low))
 
     @property
     def saddles(self) -> tuple[float, float, float]:
-        """Energies of the three other states of rest, in J: outer rod upright, inner rod upright, both.
+        """Energies of the three other equilibria, in J: outer rod upright, inner rod upright, both.
 
         Below the smaller of the first two, no rod can pass over the top.
         """
@@ -100,25 +96,15 @@ class Pendulum(Task):
         return self.encode(self.integrate(self.start(z, rng)))
 
     def start(self, energy: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
-        """States (angle 1, angle 2, angular velocities) from the microcanonical law of each energy.
+        """States (angle 1, angle 2, angular velocities) from the microcanonical distribution of each energy.
 
-        The law is delta(H - E) over angles and momenta. With two degrees of freedom, momenta at given
+        Its density is delta(H - E) over angles and momenta. With two degrees of freedom, momenta at given
         angles whose energy is between E and E + dE fill an area of 2 pi sqrt(det M) dE, however much kinetic
         energy is left. So angles have density sqrt(det M) where V < E; and velocities, in the metric of the
-        mass matrix M, have a free direction.
-
-        Raises
-        ------
-        ValueError : no vector of energies, or one that is not finite, or below that of hanging at rest.
+        mass matrix M, have a free direction. Raises ValueError for energies below that of hanging at rest.
         """
-        energy = np.asarray(checks.real(energy, "energies"), dtype=float)
-        if energy.ndim != 1:
-            raise ValueError(f"a vector of energies wanted, got shape {energy.shape}")
-        if not (good := (energy >= 0) & (energy <= checks.LARGEST)).all():
-            raise ValueError(
-                f"finite energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~good][0]} J"
-            )
-        # Neither angle can be larger than if all the energy had gone to lift its own rod.
+        energy = self.check_values(energy, 0.0, HIGHEST * self.saddles[2])
+        # Neither angle can be larger than if all the energy lifted its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
         widest = np.arccos(np.maximum(1 - energy[:, None] / own, -1))
         angles = np.empty((len(energy), 2))
@@ -145,17 +131,7 @@ class Pendulum(Task):
         """States of the motions that begin in ``start``, by DOP853 (Hairer, Norsett and Wanner 1993).
 
         Motions are integrated in chunks of `CHUNK`; those of a chunk share the steps of the integrator.
-
-        Raises
-        ------
-        ValueError : ``start`` is not finite or not of shape (n, 4); or a rod would turn by more than 1e4
-            radians.
         """
-        start = np.asarray(checks.sized(checks.real(start, "states"), "states"), dtype=float)
-        if start.ndim != 2 or start.shape[1] != 4:
-            raise ValueError(f"states of shape (n, 4) wanted, got shape {start.shape}")
-        if (quickest := np.abs(start[:, 2:]).max(initial=0.0) * self.duration) > FASTEST:
-            raise ValueError(f"rods that turn by {FASTEST:g} radians at most wanted, got {quickest:g}")
         motions = np.empty((len(start), self.steps, 4))
         for i in range(0, len(start), CHUNK):
             part = start[i : i + CHUNK]
@@ -207,23 +183,13 @@ class Pendulum(Task):
         return (a * w1**2 + 2 * b * w1 * w2 + d * w2**2) / 2
 
     def energy(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
-        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J.
-
-        Raises
-        ------
-        ValueError, TypeError : the states are not four finite numbers each.
-        """
-        a1, a2, w1, w2 = _four(states)
+        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J."""
+        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
         return self.kinetic(np.cos(a1 - a2), w1, w2) + self.potential(np.cos(a1), np.cos(a2))
 
     def encode(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "... C"]:
-        """States as this task's channels.
-
-        Raises
-        ------
-        ValueError, TypeError : as `energy`.
-        """
-        a1, a2, w1, w2 = _four(states)
+        """States as this task's channels."""
+        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
         s1, c1, s2, c2 = np.sin(a1), np.cos(a1), np.sin(a2), np.cos(a2)
         if self.coordinates == "angles":
             return np.stack([s1, c1, s2, c2, w1, w2], axis=-1)
@@ -235,8 +201,8 @@ class Pendulum(Task):
     def read(self, x):
         """Sines and cosines of both angles, and angular velocities, (s1, c1, s2, c2, w1, w2), of channels.
 
-        And by how much the rods are violated: lengths less 1 and, for "bobs", velocities along a rod in units
-        of `speed`. They do not enter the former: angles are read from directions. For arrays and tensors.
+        And the violations of the rods, which do not enter the former: relative errors of lengths and, for
+        "bobs", velocities along a rod in units of `speed`. For arrays and tensors.
         """
         if self.coordinates == "angles":
             s1, c1, s2, c2, w1, w2 = (x[..., k] for k in range(6))
@@ -252,7 +218,7 @@ class Pendulum(Task):
         )
 
     def decode(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T 4"]:
-        """States of channels; angles go on from step to step without jumps of a whole turn."""
+        """States of channels; angles are unwrapped along time."""
         (s1, c1, s2, c2, w1, w2), _ = self.read(self.check(x))
         a1, a2 = (np.unwrap(np.arctan2(s, c), axis=1) for s, c in ((s1, c1), (s2, c2)))
         return np.stack([a1, a2, w1, w2], axis=-1)
@@ -274,16 +240,15 @@ class Pendulum(Task):
         return np.max(list(self.residuals(x).values()), axis=0)
 
     def residuals(self, x: Float[np.ndarray, "n T C"]) -> dict[str, Float[np.ndarray, "n"]]:
-        """Root mean squares along each trajectory of what should be 0, without a unit: four names, (n,) each.
+        """Root mean squares along each trajectory of four dimensionless residuals, (n,) each.
 
-        energy : deviation of the energy from its mean, against that of the outer rod upright, `saddles`[0].
-        rods : lengths against those of the rods, and velocities along a rod against `speed`.
-        kinematics : angles against the integral of angular velocities, in radians.
-        dynamics : angular velocities against the integral of the accelerations at these states, in units of
+        energy : deviation of the energy from its mean, in units of `saddles`[0].
+        rods : violations of the rods (see `read`).
+        kinematics : angles less the integral of the angular velocities, in radians.
+        dynamics : angular velocities less the integral of the accelerations at these states, in units of
             `speed`.
 
-        Integrals are trapezoidal, and are compared up to a constant. At the default times that makes an error
-        below 0.01.
+        Integrals are trapezoidal and known up to a constant; at the default times their error is below 0.01.
         """
         x = self.check(x)
         energy = self.energies(x)
@@ -307,14 +272,7 @@ class Pendulum(Task):
         return (turns != turns[:, :1]).any(axis=(1, 2))
 
 
-def _four(states):
-    states = checks.sized(checks.real(states, "states"), "states")
-    if states.shape[-1:] != (4,):
-        raise ValueError(f"states of shape (..., 4) wanted, got shape {states.shape}")
-    return np.moveaxis(states, -1, 0)
-
-
 def _direction(sine, cosine):
-    """The point (sine, cosine) moved onto the unit circle, and its distance from 0 before."""
+    """The point (sine, cosine) projected onto the unit circle, and its distance from 0 before."""
     radius = (sine * sine + cosine * cosine).clip(1e-24) ** 0.5
     return sine / radius, cosine / radius, radius

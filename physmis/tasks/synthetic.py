@@ -11,16 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.stats import uniform
 
 from physmis import checks
-from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
-
-CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
-
-
-def in_chunks(function, x: np.ndarray) -> np.ndarray:
-    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
-    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+from physmis.tasks.base import Channel, Quantity, Task, check_range, in_chunks
 
 
 @dataclass(frozen=True)
@@ -35,24 +29,22 @@ class Sine(Task):
     steps: int = 32
 
     def __post_init__(self):
-        check_steps(self.steps, least=5)  # of [1, steps / 4] something must be left
-        _ = self.quantity  # checks the range
+        checks.check_count("steps", self.steps, least=5)
+        check_range(self.low, self.high, least=1.0, most=self.steps / 4)
 
     @property
     def quantity(self) -> Quantity:
-        prior = uniform_prior(self.low, self.high, within=(1.0, self.steps / 4))
-        return Quantity("frequency", "f", "cycles/window", prior)
+        return Quantity("frequency", "f", "cycles/window", uniform(self.low, self.high - self.low))
 
     def generate(self, z, rng):
-        z = self.check_values(z, 0.0, self.steps / 2)  # what is quicker looks like something slower
+        z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
         phase = rng.uniform(0, 2 * np.pi, len(z))
         t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
     def measure(self, x):
         """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
-        x = self.check(x)[..., 0]
-        return in_chunks(lambda part: self._fit(part)[0], x)
+        return in_chunks(lambda part: self._fit(part)[0], self.check(x)[..., 0])
 
     def differentiable(self, x):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
@@ -84,13 +76,10 @@ class Sine(Task):
 
         def residual(part):
             f, a, b = self._fit(part)
+            a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
             size = np.hypot(a, b)
-            # What stands still has no phase: it is as far from the sinusoids of any.
-            a, b = (
-                np.divide(v, size, out=np.full_like(v, flat), where=size > 0) for v, flat in ((a, 1), (b, 0))
-            )
             angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
-            fit = a[:, None] * np.cos(angle) + b[:, None] * np.sin(angle)
+            fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
             return np.sqrt(np.mean((part - fit) ** 2, axis=1))
 
         return in_chunks(residual, self.check(x)[..., 0])
@@ -101,7 +90,7 @@ class Sine(Task):
         a and b are linear given w, so the residual is a function of w alone (variable projection; Golub and
         Pereyra 1973). A grid finds the global minimum of that function, Gauss-Newton steps polish it.
         """
-        # By powers of two, so that it costs no digit: what is tiny must not reach the floors below.
+        # Scaled by powers of two, which is exact, so that small amplitudes do not reach the floors below.
         scale = np.frexp(np.abs(x).max(axis=1))[1]
         x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
@@ -122,14 +111,14 @@ class Sine(Task):
             step = np.sum(slope * residual, axis=1) / np.maximum(np.sum(slope**2, axis=1), 1e-30)
             before = f[moving]
             f[moving] = np.clip(before + step, start[moving] - 0.125, start[moving] + 0.125)
-            # Near the end each step (almost) squares its error: the next one would be nothing.
+            # Near the end each step almost squares the error: the next one would change nothing.
             moving = moving[np.abs(f[moving] - before) > 1e-11]
         a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
         return f, np.ldexp(a, scale), np.ldexp(b, scale)
 
 
 def _project(y, c, s):
-    """Least-squares coefficients of rows of ``y`` on rows ``c`` and ``s``, and what is left of ``y``."""
+    """Least-squares coefficients of rows of ``y`` on rows ``c`` and ``s``, and the residual."""
     cc, ss, cs = np.sum(c * c, axis=1), np.sum(s * s, axis=1), np.sum(c * s, axis=1)
     yc, ys = np.sum(y * c, axis=1), np.sum(y * s, axis=1)
     det = np.maximum(cc * ss - cs**2, 1e-12)
@@ -152,26 +141,22 @@ class Cone(Task):
     steps: int = 32
 
     def __post_init__(self):
-        check_steps(self.steps, least=7)  # the third harmonic needs more than two points a period
-        _ = self.quantity
+        checks.check_count("steps", self.steps, least=7)  # a third harmonic needs over two points a period
+        check_range(0.0, self.high, least=0.0, most=np.inf)
 
     @property
     def quantity(self) -> Quantity:
-        return Quantity("amplitude", "a", "", uniform_prior(0.0, self.high, within=(0.0, np.inf)))
+        return Quantity("amplitude", "a", "", uniform(0.0, self.high))
 
     def curve(self, phase):
-        """c(phase), shape (n, T), each row of Euclidean norm 1, of n finite phases in radians."""
-        phase = checks.sized(checks.values(phase, "phases"), "phases")
-        return self._curve(phase)
-
-    def _curve(self, phase):
+        """c(phase), shape (n, T), each row of Euclidean norm 1, of n phases in radians."""
         angle = 2 * np.pi * np.arange(self.steps) / self.steps + phase[:, None]
         wave = sum(np.sin(k * angle) / k for k in (1, 2, 3))
         return wave / np.sqrt(self.steps / 2 * (1 + 1 / 4 + 1 / 9))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0)
-        return (z[:, None] * self._curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
+        return (z[:, None] * self.curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
 
     def measure(self, x):
         return np.linalg.norm(self.check(x)[..., 0], axis=1)
@@ -186,18 +171,18 @@ class Cone(Task):
         apex every short vector is close to the cone: there the distance says little.
         """
         grid = 2 * np.pi * np.arange(64) / 64
-        template = self._curve(grid).T
+        template = self.curve(grid).T
         step = grid[1] / 4
 
         def distance(part):
             phase = grid[np.argmax(part @ template, axis=1)]
             for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
                 d = step * scale
-                left, mid, right = (np.sum(part * self._curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+                left, mid, right = (np.sum(part * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
                 bend = np.minimum(left - 2 * mid + right, -1e-30)
                 phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
-            match = np.maximum(np.sum(part * self._curve(phase), axis=1), 0)
-            return np.linalg.norm(part - match[:, None] * self._curve(phase), axis=1)
+            match = np.maximum(np.sum(part * self.curve(phase), axis=1), 0)
+            return np.linalg.norm(part - match[:, None] * self.curve(phase), axis=1)
 
         return in_chunks(distance, self.check(x)[..., 0])
 
@@ -218,12 +203,12 @@ class Logistic(Task):
     steps: int = 32
 
     def __post_init__(self):
-        check_steps(self.steps, least=2)
-        _ = self.quantity
+        checks.check_count("steps", self.steps, least=2)
+        check_range(self.low, self.high, least=0.0, most=4.0)
 
     @property
     def quantity(self) -> Quantity:
-        return Quantity("growth rate", "r", "", uniform_prior(self.low, self.high, within=(0.0, 4.0)))
+        return Quantity("growth rate", "r", "", uniform(self.low, self.high - self.low))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away
@@ -245,7 +230,6 @@ class Logistic(Task):
 
     def validity(self, x):
         """Root-mean-square one-step residual of the map at the recovered r."""
-        r = self.measure(x)
-        x = self.check(x)[..., 0]
+        r, x = self.measure(x), self.check(x)[..., 0]
         residual = x[:, 1:] - r[:, None] * x[:, :-1] * (1 - x[:, :-1])
         return np.sqrt(np.mean(residual**2, axis=1))
