@@ -1,5 +1,7 @@
 """Changes of coordinates: exact inverses, and what each kind says of itself."""
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -91,7 +93,8 @@ anything = st.one_of(
 
 @fixed
 @given(any_channels | curved, anything)
-def test_any_input_is_transformed_or_refused(coordinates, x):
+def test_any_input_is_transformed_and_left_as_it_was_or_refused(coordinates, x):
+    before = copy.deepcopy(x)
     for direction in (coordinates.transform, coordinates.inverse):
         try:
             y = direction(x)
@@ -99,15 +102,7 @@ def test_any_input_is_transformed_or_refused(coordinates, x):
             assert str(error)
             continue
         assert y.dtype == np.float64 and y.shape == np.shape(x) and np.isfinite(y).all()
-
-
-@fixed
-@given(any_channels | curved, seeds)
-def test_input_is_left_as_it_was(coordinates, seed):
-    x = np.random.default_rng(seed).uniform(size=(3, 8, 1 if coordinates is RATIOS else 2))
-    before = x.copy()
-    coordinates.inverse(coordinates.transform(x))
-    np.testing.assert_array_equal(x, before)
+        np.testing.assert_array_equal(x, before)
 
 
 def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
@@ -220,12 +215,10 @@ def test_only_what_comes_back_is_invertible():
         (lambda: NormPower(0.0), "power"),
         (lambda: Increments(-1.0), "scale"),
         (lambda: Polar(0.0), "least"),
-        (lambda: Innovations(((0.0,),), gain=-1.0), "gain"),
         (lambda: Innovations.of(np.ones((5, 4, 1))), "expected first steps and innovations that vary"),
         (lambda: Innovations.of(np.ones((5, 1, 1))), "at least 2 steps"),
         (lambda: Filter(np.nan), "expected a finite slope"),
         (lambda: Polar().transform(np.ones((2, 4, 1))), "expected at least 2 channels"),
-        (lambda: Ratios((np.nan, 0.0)), "expected finite numbers and low < high"),
         (lambda: Ratios(low=1.0, high=1.0), "expected finite numbers and low < high"),
         (lambda: Warp((0, 1), (0, 1, 2)), "expected as many values as knots"),
         (lambda: Warp((0, 1, 2), (0, 2, 1)), "expected values that ascend"),

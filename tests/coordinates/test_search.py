@@ -1,12 +1,10 @@
 """Coordinates chosen by a kernel, where the right ones are known."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from physmis import drift
-from physmis.coordinates import Coordinates, Identity, NormPower
+from physmis.coordinates import Identity, NormPower
 from physmis.coordinates.search import KernelCoordinates, rank
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load
@@ -76,22 +74,7 @@ def test_coordinates_of_a_kernel_transform_like_the_ones_they_hold(plane):
     np.testing.assert_allclose(norm(found.x_perturbed), found.z_perturbed)
 
 
-@dataclass(frozen=True)
-class Rounded(Coordinates):
-    """Not invertible: it forgets decimals."""
-
-    name = "rounded"
-
-    def transform(self, x):
-        return np.round(x, 1)
-
-    def inverse(self, y):
-        return y
-
-
 def test_bad_input_is_refused(plane):
-    with pytest.raises(ValueError, match="'rounded' are not invertible on these data: expected channel 0"):
-        KernelCoordinates.of(Rounded(), plane, norm, isotropic(0.1))
     with pytest.raises(ValueError, match="expected a measurement that varies, got 3 for all trajectories"):
         KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), 3.0), isotropic(0.1))
     with pytest.raises(ValueError, match="NaN or infinite"):
