@@ -44,8 +44,8 @@ def test_the_largest_value_belongs_to_the_range_and_equal_values_to_one_bin():
     x = np.repeat(np.arange(1.0, 5.0), 10)[:, None, None]
     found = KernelCoordinates.of(Identity(), x, norm, lambda y: IsotropicKernel(1e-9, 1.0))
     for z_perturbed, expected in ((found.z, 0), (np.where(found.z == 4, 4.5, found.z), 0.25)):
-        moved = KernelCoordinates(Identity(), found.z, z_perturbed, x)
-        assert moved.drift == pytest.approx(expected)
+        again = KernelCoordinates(Identity(), found.z, z_perturbed, x)
+        assert again.drift == pytest.approx(expected)
 
 
 def test_at_the_tip_of_a_plane_the_square_root_is_balanced(plane):
