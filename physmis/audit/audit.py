@@ -252,13 +252,13 @@ def _forecast(side: Prepared, values, measure, kernel, own_edges, edges, before,
 
     def landed(candidate):
         there = KernelCoordinates.of(candidate, x, measure_back, kernel, seed=noise)
-        kept = (there.z != LOST) & (there.landed != LOST)
+        kept = (there.z != LOST) & (there.z_perturbed != LOST)
         if kept.sum() < FEWEST:
             raise ValueError(
                 f"{FEWEST} demonstrations or more that can be measured after the kernel's errors wanted, "
                 f"got {kept.sum()}; kernel=None leaves the forecast out"
             )
-        return there.z[kept], there.landed[kept]
+        return there.z[kept], there.z_perturbed[kept]
 
     own = landed(Identity())
     tv, floor = _paired(*own, own_edges, rng)
