@@ -18,7 +18,8 @@ from torch import Tensor
 from physmis import checks
 from physmis.coordinates.families import Family
 from physmis.coordinates.maps import INSIDE, Coordinates, Ratios, check_invertible
-from physmis.kernels.kernels import Kernel, Measurement, measured
+from physmis.kernels.kernels import Kernel, Measurement
+from physmis.kernels.transition import measured
 
 BINS = 40  # of equal mass in the data, and an eighth of them beyond each end
 
