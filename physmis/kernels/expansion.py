@@ -95,7 +95,7 @@ def _root(covariance, size):
         checks.positive(covariance=S)
         return S * np.eye(size)
     slack = ROUNDING * np.abs(S).max()
-    if S.shape != (size, size) or not np.abs(S - S.T).max() <= slack < np.inf:
+    if S.shape != (size, size) or not np.isfinite(S).all() or np.abs(S - S.T).max() > slack:
         raise ValueError(f"expected a finite, symmetric covariance of shape ({size}, {size}), got {S}")
     values, vectors = np.linalg.eigh((S + S.T) / 2)
     if values[0] < -slack:

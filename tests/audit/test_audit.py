@@ -312,7 +312,7 @@ def test_the_order_of_trajectories_does_not_matter_to_the_comparison(seed):
     z, g = np.round(rng.normal(size=60), 1), np.round(rng.normal(size=45) + 0.3, 1)
     one = audit(constant(z), first, None, constant(g), seed=1)
     other = audit(constant(rng.permutation(z)), first, None, constant(rng.permutation(g)), seed=1)
-    for name in ("p", "q", "tv", "chance"):
+    for name in ("p", "q", "tv", "p_value"):
         np.testing.assert_array_equal(getattr(one.comparison, name), getattr(other.comparison, name))
 
 
