@@ -22,21 +22,15 @@ class Interval(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap(
-    statistic: Callable[[Any], Any],
-    groups: Sequence[Any],
-    repeats: int = REPEATS,
-) -> Any:
+def bootstrap(statistic: Callable[[Any], Any], groups: Sequence[Any], repeats: int = REPEATS) -> Any:
     """Mean of ``statistic`` over ``groups`` (one array a seed), with its bootstrap 95 % interval.
 
-    An `Interval`, or a list of them where the statistic is a vector.
-
-    Seeds are resampled, and rows within each seed. The interval is the estimate plus the central 95 % of the
-    resamples' deviations, after two corrections.
-    Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
-    against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
-    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's distribution
-    with S - 1 degrees of freedom, which for means gives the width of the t interval.
+    An `Interval`, or a list of them where the statistic is a vector. Seeds are resampled, and rows in each
+    seed. The interval is the estimate plus the central 95 % of the resamples' deviations, after two
+    corrections. Resampling rows adds noise, which makes every distance larger: that shift is taken off
+    (distances are read against `sampling_floor` instead). Resampling S seeds, with S small, understates how
+    much seeds differ: their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of
+    Student's distribution with S - 1 degrees of freedom, which for means gives the width of the t interval.
     """
     groups = [np.asarray(group) for group in groups]
     if not groups or any(group.ndim == 0 or len(group) == 0 for group in groups):
@@ -53,10 +47,9 @@ def bootstrap(
 
 
 def interval(each: np.ndarray, chosen: np.ndarray, drawn: np.ndarray) -> Any:
-    """The interval of `bootstrap`, from values of the statistic.
+    """The interval of `bootstrap`, from the statistic of the seeds and of rows resampled from some of them.
 
-    ``each`` (seeds, ...) of the seeds themselves; ``drawn`` (repeats, seeds, ...) of rows resampled from the
-    seeds ``chosen`` (repeats, seeds).
+    ``each`` (seeds, ...) of seeds; ``drawn`` (repeats, seeds, ...) from seeds ``chosen`` (repeats, seeds).
     """
     seeds, value = len(each), each.mean(axis=0)
     between = each[chosen].mean(axis=1) - value

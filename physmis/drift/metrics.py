@@ -32,10 +32,7 @@ def histogram(z: Values, edges: Edges) -> Shares:
 
 
 def bin_of(z: Values, edges: Edges) -> Int[np.ndarray, "n"]:
-    """Number of the bin that holds each of ``z``: with its lower edge, and the last with its upper edge, too.
-
-    Raises ValueError if a value lies outside of all bins.
-    """
+    """Number of the bin that holds each of ``z``; bins hold their lower edge, the last its upper one, too."""
     z, edges = checks.values(z), checks.edges(edges)
     if z.min() < edges[0] or z.max() > edges[-1]:
         ends = f"{edges[0]:.4g} to {edges[-1]:.4g}, got {z.min():.4g} to {z.max():.4g}"
@@ -126,10 +123,7 @@ def _drawn_quantiles(n, data, repeats):
 
 @dataclass(frozen=True)
 class Drift:
-    """Result of `assess`: distributions over bins, distances and the floors beneath them.
-
-    ``bins`` holds the bin of each recovered value, ``values`` the values themselves.
-    """
+    """Distributions over bins, distances and their floors; ``bins`` holds the bin of each value."""
 
     edges: Edges
     p: Float[np.ndarray, "bins"]
@@ -141,8 +135,7 @@ class Drift:
     prior: Any
     data: int
 
-    # Worked out when asked for: these take longer than all the rest.
-    @cached_property
+    @cached_property  # these take longer than all the rest
     def w1(self) -> Interval:
         """Wasserstein-1 distance from the prior."""
         quantiles = _midpoints(self.prior, self.values.shape[1])  # once, not for each resample

@@ -1,7 +1,6 @@
 """An exact test of whether a distribution has shifted, against other values or against a prior.
 
-Distributions are shares of bins of equal mass. Differences that sampling alone explains are told from others
-at any sample size.
+Distributions are shares of bins of equal mass. Sampling noise is separated from a shift at any sample size.
 """
 
 from __future__ import annotations

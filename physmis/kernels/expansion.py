@@ -17,8 +17,7 @@ does at the ends of a uniform prior, the derivatives are delta functions, and q 
 each z spreads into a Gaussian of mean z + b and variance D, so that
 Q(a) = E[Phi((a - z - b) / sqrt(D))] is the cumulative of q.
 
-A linear m has no bias. More generally, isotropic deviations of any size leave m unbiased exactly where m is
-harmonic (the mean-value property): tr(Hess m) = 0 at x alone does so only to second order.
+A linear m has no bias. Isotropic deviations of any size leave m unbiased exactly where it is harmonic.
 """
 
 from __future__ import annotations
@@ -53,12 +52,7 @@ def bias_and_blur(
     ----------
     measure : a torch function of one trajectory, such as `Task.differentiable`, twice differentiable and
         free of branches on values (`torch.func.vmap` runs it).
-    x : trajectories.
     covariance : of the deviations d: the matrix S, or a number s > 0 that stands for S = s^2 times identity.
-
-    Raises
-    ------
-    TypeError : ``measure`` is no differentiable scalar.    ValueError : a derivative is not finite.
     """
     x = checks.trajectories(x)
     if len(x) == 0:
@@ -113,10 +107,8 @@ def expand(z: Values, bias: Values, blur: Values, edges: Edges) -> Shares:
     z, bias, blur = (checks.values(given) for given in (z, bias, blur))
     edges = checks.edges(edges)
     if not z.shape == bias.shape == blur.shape or blur.min() < 0:
-        raise ValueError(
-            f"expected z, bias and blur >= 0 of one size, got {len(z)}, {len(bias)} and {len(blur)} of them "
-            f"and a least blur of {blur.min():g}"
-        )
+        got = f"sizes {len(z)}, {len(bias)} and {len(blur)}, and blur from {blur.min():g}"
+        raise ValueError(f"expected z, bias and blur >= 0 of one size, got {got}")
     edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
     total, step = np.zeros(edges.size), max(1, CHUNK // edges.size)
     for i in range(0, z.size, step):
@@ -124,7 +116,6 @@ def expand(z: Values, bias: Values, blur: Values, edges: Edges) -> Shares:
         gap = edges - (z[part] + bias[part])[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             u = gap / np.sqrt(blur[part])[:, None]
-        total += ndtr(np.where(np.isnan(u), -np.inf, u)).sum(
-            axis=0
-        )  # 0 / 0: a point on an edge lies above it
+        u = np.where(np.isnan(u), -np.inf, u)  # 0 / 0: a point on an edge lies above it
+        total += ndtr(u).sum(axis=0)
     return np.diff(total) / z.size

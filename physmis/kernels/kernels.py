@@ -55,8 +55,7 @@ class References:
     """Reference trajectories, and half the squared distances of others to them.
 
     Distances are Euclidean over all steps and channels, each channel in units of its standard deviation over
-    the references (``spread``). A trajectory that is itself among the references is infinitely far from
-    itself, so that it is never its own neighbour (leave-one-out).
+    the references (``spread``). No reference is its own neighbour (leave-one-out).
     """
 
     def __init__(self, data: Trajectories):
@@ -202,9 +201,8 @@ class TangentKernel(Kernel):
         x_i, x_j, x_k = near
         blur, pull = x_i - x_j, x_k - x
         square = np.maximum(self._squares(x - self.centre) * self.reach**2, 1e-12)
-        return (
-            x + blur / np.sqrt(1 + self._squares(blur) / square) + pull / (1 + self._squares(pull) / square)
-        )
+        blur = blur / np.sqrt(1 + self._squares(blur) / square)
+        return x + blur + pull / (1 + self._squares(pull) / square)
 
     def _squares(self, steps):
         """Squared length of each step, (n, 1, 1), in the distance of `References`."""
@@ -213,10 +211,9 @@ class TangentKernel(Kernel):
 
 @dataclass(frozen=True)
 class HeldEnds(Kernel):
-    """Another kernel's x', shifted so that it begins and ends where x does.
+    """Another kernel's x', less the line between its errors at both ends, so that x' begins and ends as x.
 
-    The error at the two ends is taken off, going over from the one to the other linearly in time: for models
-    that are given the first and the last step.
+    For models that are given the first and the last step.
     """
 
     kernel: Kernel

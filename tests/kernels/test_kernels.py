@@ -325,7 +325,7 @@ def test_tangent_draws_every_combination_of_the_nearest_equally_often(share, cou
     near = np.argsort(squares(x[None], data)[0])[:count]
     candidates = tangent_candidates(x, data, near, 0.4)
     found = TangentKernel(data, 0.4, share).deviate(np.repeat(x[None], 4000, axis=0), rng_of(5))
-    # Blurs of i = j are all the same, so these candidates are told apart by their pull alone.
+    # Blurs of i = j are all the same, so these candidates differ by their pull alone.
     flat = in_spreads(candidates.reshape(-1, *x.shape), data)
     d = cdist(in_spreads(found, data), flat)
     assert d.min(axis=1).max() < 1e-4
