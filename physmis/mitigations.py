@@ -17,7 +17,7 @@ from scipy.optimize import linprog
 from physmis import checks
 from physmis.coordinates.maps import Coordinates, check_invertible
 from physmis.drift.metrics import bin_of, total_variation
-from physmis.kernels.kernels import check_transition
+from physmis.kernels.transition import check_transition
 from physmis.tasks import Batch, Task
 
 SMALLEST = 1e-9  # share of the mass below which a bin counts as empty

@@ -21,16 +21,16 @@ from physmis.audit.preparation import Prepared, prepare, stretch
 from physmis.coordinates.maps import Filter, Identity, Increments
 from physmis.coordinates.search import KernelCoordinates
 from physmis.drift.intervals import Interval
-from physmis.drift.metrics import bin_of
-from physmis.drift.shift_test import LEVEL, Comparison, bin_edges, compare, law, prior_law
+from physmis.drift.metrics import bin_of, half_l1, histogram, prior_mass
+from physmis.drift.shift_test import LEVEL, ShiftTest, bin_edges, shift_test
 from physmis.kernels.kernels import (
     IsotropicKernel,
     Kernel,
     Measurement,
     TangentKernel,
     Trajectories,
-    transition,
 )
+from physmis.kernels.transition import transition
 
 BROKEN = 0.01  # level of the other test, of how many trajectories cannot be measured
 AS_THEY_ARE = "as they are"  # the data's own coordinates
@@ -102,12 +102,12 @@ class Report:
     unmeasured: tuple[int, int]
     mended: tuple[int, int]
     forecast: Forecast | None
-    curation: Comparison | None
-    comparison: Comparison | None
+    curation: ShiftTest | None
+    comparison: ShiftTest | None
     refused: str = ""
 
     @property
-    def compared(self) -> Comparison | None:
+    def compared(self) -> ShiftTest | None:
         """What the verdict is about: the generated trajectories, or without them the curation."""
         return self.comparison or self.curation
 
@@ -125,7 +125,7 @@ class Report:
     @property
     def moved(self) -> bool:
         """Whether a distribution was compared and has moved, or generated trajectories are `broken`."""
-        return self.broken or any(c is not None and c.moved for c in (self.comparison, self.curation))
+        return self.broken or any(c is not None and c.shifted for c in (self.comparison, self.curation))
 
     def __str__(self) -> str:
         from physmis.audit.report import text
@@ -194,11 +194,11 @@ def audit(
     edges = bin_edges(z, z_generated, prior)
     # Of two tests either may cry wolf: each gets half of the level (Bonferroni).
     level = LEVEL if prior is None or generated is None else LEVEL / 2
-    curation = None if prior is None else compare(z, None, prior, edges, for_curation, level)
+    curation = None if prior is None else shift_test(z, None, prior, edges, for_curation, level)
     comparison = None
     if generated is not None:
-        comparison = compare(z, z_generated, prior, edges, for_comparison, level)
-    before = law(z, edges) if prior is None else prior_law(prior, edges)
+        comparison = shift_test(z, z_generated, prior, edges, for_comparison, level)
+    before = histogram(z, edges) if prior is None else prior_mass(prior, edges)
     told, refused = None, ""
     if kernel is not None:
         own = bin_edges(z, None, prior)
@@ -279,6 +279,6 @@ def _paired(z, landed, edges, rng):
     np.add.at(step, (np.arange(len(at)), to), 1)
     np.add.at(step, (np.arange(len(at)), at), -1)
     either = rng.choice([-1.0, 1.0], size=(200, len(at))) @ step / len(at)
-    null = 0.5 * np.abs(either).sum(axis=1)
-    tv = float(0.5 * np.abs(step.sum(axis=0)).sum() / len(at))
+    null = half_l1(either, 0)
+    tv = float(half_l1(step.sum(axis=0), 0) / len(at))
     return tv, Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist())

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import physmis
 from physmis.audit.audit import AS_THEY_ARE, Report
-from physmis.drift.shift_test import law
+from physmis.drift.metrics import histogram
 from physmis.paper import plotting
 
 MANY = 1000  # demonstrations that a forecast wants
@@ -35,7 +35,7 @@ def verdict(report: Report) -> str:
             f"Of the generated trajectories {_share(report, 1)} could not be measured, of the demonstrations "
             f"{_share(report, 0)}: more than chance."
         )
-    if report.comparison is not None and report.curation is not None and report.curation.moved:
+    if report.comparison is not None and report.curation is not None and report.curation.shifted:
         told.append("The demonstrations themselves are not distributed as the prior says.")
     if report.generated is None and report.forecast is not None:
         told.append(_foretold(report))
@@ -50,7 +50,7 @@ def _compared(report, c):
         f"total variation {c.tv:.3f}, where sampling alone gives {c.floor.value:.3f}; as rare a change comes "
         f"by sampling in {rare} of cases (moved means {100 * c.level:g}% or fewer)"
     )
-    if c.moved:
+    if c.shifted:
         aim = "the prior says" if prior else "that of the demonstrations"
         return (
             f"The {_quantity(report)} of the {who} is not distributed as {aim}: {size}. "
@@ -64,12 +64,12 @@ def _compared(report, c):
 
 
 def _rare(c):
-    return f"{c.chance:.1%}" if c.chance > 1e-3 else "at most 0.1%"
+    return f"{c.p_value:.1%}" if c.p_value > 1e-3 else "at most 0.1%"
 
 
 def _foretold(report):
     f = report.forecast
-    together = law(report.values, report.edges).max()
+    together = histogram(report.values, report.edges).max()
     if together > CROWDED:
         return (
             f"{_about(report)}: no forecast, as {together:.0%} of the values lie in a single bin; is the "
@@ -92,7 +92,7 @@ def _share(report, side):
 def advice(report: Report) -> list[str]:
     """What to do next."""
     found, better = [], _better(report)
-    badly_curated = report.curation is not None and report.curation.moved
+    badly_curated = report.curation is not None and report.curation.shifted
     drifted = _drifted(report)
     if badly_curated:
         found.append("Curate again: the demonstrations themselves are not distributed as the prior says.")
@@ -129,7 +129,7 @@ def advice(report: Report) -> list[str]:
 
 def _drifted(report):
     """Whether something is wrong with the generated trajectories."""
-    return report.broken or (report.comparison is not None and report.comparison.moved)
+    return report.broken or (report.comparison is not None and report.comparison.shifted)
 
 
 def _better(report):
@@ -247,7 +247,7 @@ def _fewest(report):
 
 
 def _before(report):
-    return report.compared.p if report.compared is not None else law(report.values, report.edges)
+    return report.compared.p if report.compared is not None else histogram(report.values, report.edges)
 
 
 def _drawn_edges(report):
@@ -328,7 +328,7 @@ def _numbers(report):
             ),
             (
                 "chance of as rare a change by sampling",
-                f"{c.chance:.2g}" if c.chance > 1e-3 else "0.001 or less",
+                f"{c.p_value:.2g}" if c.p_value > 1e-3 else "0.001 or less",
             ),
         ]
     if report.comparison is not None and report.curation is not None:

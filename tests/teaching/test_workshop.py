@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from physmis.paper import plotting
 from physmis.teaching import widgets as workshop
-from physmis.drift.shift_test import bin_edges, compare
+from physmis.drift import bin_edges, shift_test
 plotting.use_style()
 """
 
