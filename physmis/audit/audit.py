@@ -19,8 +19,8 @@ from physmis.audit.report import OWN_COORDINATES, Forecast, Report
 from physmis.coordinates.maps import Filter, Identity, Increments
 from physmis.coordinates.search import KernelCoordinates
 from physmis.drift.intervals import Interval
-from physmis.drift.metrics import bin_of
-from physmis.drift.shift_test import LEVEL, bin_edges, compare, law, prior_law
+from physmis.drift.metrics import bin_of, histogram
+from physmis.drift.shift_test import LEVEL, bin_edges, compare
 from physmis.kernels.kernels import IsotropicKernel, Kernel, TangentKernel, transition
 
 MIN_TRAJECTORIES = 20  # on either side
@@ -99,7 +99,7 @@ def audit(
     comparison = None
     if generated is not None:
         comparison = compare(z, z_generated, prior, edges, for_comparison, level)
-    before = law(z, edges) if prior is None else prior_law(prior, edges)
+    before = histogram(z, edges) if curation is None else curation.p
     forecast, no_forecast = None, ""
     if kernel is not None:
         try:

@@ -78,11 +78,11 @@ def _prior(words):
     import scipy.stats
 
     name, a, b = words[0], *map(float, words[1:])
-    if name == "uniform":
+    if name == "uniform" and a < b:
         return scipy.stats.uniform(a, b - a)
-    if name == "normal":
+    if name == "normal" and b > 0:
         return scipy.stats.norm(a, b)
-    raise ValueError(f"--prior: expected uniform or normal, got {name}")
+    raise ValueError(f"--prior: expected uniform LOW HIGH, or normal MEAN SD, got {' '.join(words)}")
 
 
 def _measure(name):

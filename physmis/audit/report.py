@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 import physmis
 from physmis.drift.intervals import Interval
-from physmis.drift.shift_test import Comparison, law
+from physmis.drift.metrics import histogram
+from physmis.drift.shift_test import Comparison
 
 OWN_COORDINATES = "as they are"  # name of the data's own coordinates among those of a forecast
 UNMEASURABLE_LEVEL = 0.01  # of the test of how many trajectories cannot be measured
@@ -198,7 +199,7 @@ def _part(report, name):
     module = TEMPLATES.get_template("report.txt").make_module({
         "report": report, "c": report.compared, "f": f, "better": better,
         "title": quantity[:1].upper() + quantity[1:], "own_coordinates": OWN_COORDINATES,
-        "sides": list(sides), "crowded": law(report.values, report.edges).max(),
+        "sides": list(sides), "crowded": histogram(report.values, report.edges).max(),
         "changes": lambda change: _changes(report.edges, change),
         "interval": lambda first, last: _interval(report.edges, first, last),
     })  # fmt: skip
