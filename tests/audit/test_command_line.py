@@ -110,7 +110,8 @@ def test_a_wrong_curation_counts_beside_a_right_model(capsys):
     assert run(f"{line} --html curated.html") == SHIFT
     out = capsys.readouterr().out
     assert "no difference is found" in out and "demonstrations themselves are not distributed" in out
-    assert "Train longer" not in out and re.search("demonstrations against the prior +total variation", out)
+    assert "Curate again" in out and "Train longer" not in out
+    assert re.search("demonstrations against the prior +total variation", out)
     assert "<strong>Not as curated.</strong>" in Path("curated.html").read_text(encoding="utf-8")
 
 

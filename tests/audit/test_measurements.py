@@ -32,13 +32,6 @@ def test_path_length_is_the_perimeter_of_a_polygon(corners):
     assert path_length(polygon(corners, 2.5))[0] == pytest.approx(5 * corners * np.sin(np.pi / corners))
 
 
-def test_path_length_of_a_fine_polygon_is_that_of_the_circle():
-    """From below, and with an error that falls with the square of the number of corners."""
-    short = np.array([2 * np.pi - path_length(polygon(corners))[0] for corners in (50, 100, 200)])
-    assert (short > 0).all()
-    np.testing.assert_allclose(short[:-1] / short[1:], 4, rtol=1e-2)
-
-
 @fixed
 @given(seeds, st.integers(2, 12), st.integers(1, 4), st.floats(0.1, 10))
 def test_speeds_do_not_change_when_space_is_turned_shifted_or_channels_swapped(seed, steps, channels, dt):
@@ -73,13 +66,6 @@ def test_uniform_motion_has_its_speed_and_half_its_square():
     assert kinetic_energy(x, 0.1)[0] == pytest.approx(12.5)
 
 
-@fixed
-@given(seeds)
-def test_no_motion_of_given_mean_speed_has_less_energy_than_the_uniform_one(seed):
-    x = np.random.default_rng(seed).normal(size=(5, 9, 2))
-    assert (kinetic_energy(x) >= mean_speed(x) ** 2 / 2 * (1 - 1e-12)).all()
-
-
 # spectra
 
 
@@ -90,12 +76,6 @@ def test_spectral_peak_finds_the_frequency_of_a_sine(steps, share, phase, offset
     cycles = 2 + share * (steps / 2 - 4)
     found = spectral_peak(wave(cycles, phase, steps, offset), dt)[0]
     assert found * dt * steps == pytest.approx(cycles, abs=0.03)
-
-
-@fixed
-@given(st.integers(16, 100), st.floats(1, 2), st.floats(0, 6.3))
-def test_fewer_than_two_periods_are_told_to_about_half_a_period(steps, cycles, phase):
-    assert spectral_peak(wave(cycles, phase, steps))[0] * steps == pytest.approx(cycles, abs=0.6)
 
 
 @pytest.mark.parametrize("steps", [9, 10, 33, 64])

@@ -104,17 +104,6 @@ def test_any_real_numbers_are_measured_in_double_precision(dtype):
     assert seen == [np.float64]
 
 
-def test_a_measurement_that_writes_into_its_input_changes_no_data():
-    x = np.ones((3, 4, 1))
-
-    def careless(part):
-        part[:] = 0
-        return np.zeros(len(part))
-
-    measured(prepare(x)[0], careless)
-    assert (x == 1).all()
-
-
 GOOD = np.zeros((4, 2))
 
 
@@ -126,10 +115,8 @@ GOOD = np.zeros((4, 2))
             ValueError,
             r"expected shape \(n, T, C\), got \(3, 4\); with one channel, that is x",
         ),
-        (np.zeros((3, 4, 2, 1)), ValueError, r"got \(3, 4, 2, 1\)"),
         ([GOOD, np.zeros(4)], ValueError, r"expected shape \(T, C\) of each, T of 2 or more, got \(4,\)"),
         ([], ValueError, "got none"),
-        ([GOOD, GOOD[:1]], ValueError, r"got \(1, 2\)"),
         ([GOOD, GOOD[:, :1]], ValueError, r"equally many channels, got trajectories of \[1, 2\]"),
         (np.zeros((3, 4, 0)), ValueError, r"got \(4, 0\)"),
         ([GOOD, GOOD + np.inf], ValueError, "expected finite values .* got infinite ones"),
@@ -153,15 +140,7 @@ def test_what_are_no_trajectories_is_refused(bad, error, message):
 def test_resampling_is_the_interpolation_of_numpy(seed, steps, wanted):
     x = np.random.default_rng(seed).normal(size=(steps, 2))
     y, at = resample(x, wanted), np.linspace(0, steps - 1, wanted)
+    assert resample(x, steps) is x
     np.testing.assert_allclose(y[[0, -1]], x[[0, -1]], atol=1e-12)
     for c in range(2):
         np.testing.assert_allclose(y[:, c], np.interp(at, np.arange(steps), x[:, c]), atol=1e-9)
-
-
-@fixed
-@given(seeds, st.integers(2, 9), st.integers(1, 5))
-def test_resampling_to_a_finer_grid_and_back_changes_nothing(seed, steps, times):
-    x = np.random.default_rng(seed).normal(size=(steps, 2))
-    finer = resample(x, (steps - 1) * times + 1)
-    np.testing.assert_allclose(resample(finer, steps), x, atol=1e-12)
-    assert resample(x, steps) is x

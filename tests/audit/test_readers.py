@@ -23,7 +23,7 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(one, other)
 
 
-def refused(path, message="", **options):
+def refused(path, message=None, **options):
     """Reading raises the one error there is, which names the file."""
     with pytest.raises(UnreadableError, match=message) as caught:
         read(path, **options)
