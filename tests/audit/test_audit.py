@@ -1,23 +1,25 @@
-"""The audit: its test is exact and has power, its forecast is what the kernel does."""
+"""The audit: its verdicts and its level, and that its forecast is what the kernel does."""
 
 import importlib
 
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from physmis.audit.audit import FEWEST, audit
-from physmis.audit.audit import audit as module
-from physmis.audit.measurements import path_length, spectral_peak
+from physmis.audit import audit as module
+from physmis.audit.audit import Errors, audit
+from physmis.audit.measurements import path_length
 from physmis.coordinates import Increments
-from physmis.drift import bin_edges, histogram, prior_mass
-from physmis.drift.shift_test import LEVEL
-from physmis.kernels import ExchangeKernel, IsotropicKernel, Kernel, NeighbourKernel, induced_transition
-
-fixed = settings(deadline=None, derandomize=True, max_examples=60)
-seeds = st.integers(0, 2**32 - 1)
+from physmis.drift import histogram, prior_mass
+from physmis.drift.shift_test import LEVEL, bin_edges
+from physmis.kernels import (
+    ExchangeKernel,
+    IsotropicKernel,
+    Kernel,
+    NeighbourKernel,
+    TangentKernel,
+    induced_transition,
+)
 
 
 def first(x):
@@ -33,7 +35,7 @@ def walks(n, steps=16, channels=2, seed=0, scale=1.0):
     return scale * np.cumsum(np.random.default_rng(seed).normal(size=(n, steps, channels)), axis=1)
 
 
-class Moved(Kernel):
+class Shift(Kernel):
     """x' = x + by."""
 
     def __init__(self, by):
@@ -43,63 +45,56 @@ class Moved(Kernel):
         return x + self.by
 
 
-def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
-    clock = 1.7e9 + np.arange(16.0)[:, None] * np.ones((120, 1, 1))  # varies too little for the kernel
-    x, y = (np.concatenate([walks(120, seed=seed), clock], axis=-1) for seed in (0, 1))
-
-    def length(x):
-        return path_length(x[..., :2])
-
-    found = audit(x, length, generated=y)
-    assert found.forecast is None and "too little for single precision" in found.refused
-    assert found.comparison.p_value == audit(x, length, generated=y, kernel=None).comparison.p_value
-    assert f"  none: {found.refused}" in str(found)
-    with pytest.raises(ValueError, match="too little for single precision"):
-        audit(x, length)
+# verdicts
 
 
 def test_two_tests_share_the_level(monkeypatch):
-    """Of laws that were kept, no more are said to have moved with a prior and generated trajectories."""
+    """With a prior and generated trajectories there are no more false alarms than with either."""
     monkeypatch.setattr(importlib.import_module("physmis.drift.shift_test"), "DRAWS", 99)
-    prior, moved = scipy.stats.norm(), 0
-    for seed in range(400):
+    prior, shifted = scipy.stats.norm(), 0
+    for seed in range(200):
         rng = np.random.default_rng(seed)
         x, y = constant(rng.normal(size=40)), constant(rng.normal(size=40))
         found = audit(x, first, kernel=None, generated=y, prior=prior, seed=seed)
-        moved += found.moved
+        shifted += found.shifted
         assert found.comparison.level == found.curation.level == LEVEL / 2
-    assert moved / 400 <= LEVEL + 2 * (LEVEL / 400) ** 0.5
+    assert shifted / 200 <= LEVEL + 2 * (LEVEL / 200) ** 0.5
 
 
-def test_a_prior_at_two_points_or_far_away_is_noticed():
-    z = np.random.default_rng(0).random(100)
-    for prior in (scipy.stats.randint(0, 2), scipy.stats.norm(100, 1), scipy.stats.uniform(0, 0.5)):
-        found = audit(constant(z), first, None, prior=prior)
-        assert found.moved and found.curation.tv > 0.3
-
-
-def test_what_cannot_be_measured_on_one_side_alone_is_no_holding():
-    """A model that breaks down in some of its samples has not kept anything, whatever the rest does."""
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=400)
+def test_more_unmeasurable_trajectories_on_one_side_are_a_shift():
+    """A model that breaks down in some of its samples has kept nothing, whatever the rest does."""
+    z = np.random.default_rng(0).normal(size=400)
     few, many = z[:200].copy(), z[:200].copy()
     few[:2], many[:20] = np.nan, np.nan
-    assert not audit(constant(z), first, None, constant(few)).moved
+    assert not audit(constant(z), first, None, constant(few)).shifted
     found = audit(constant(z), first, None, constant(many))
-    assert found.broken and found.moved and not found.comparison.shifted
+    assert found.unmeasurable_shift and found.shifted and not found.comparison.excess.low > 0
     as_many = np.where(np.arange(400) < 40, np.nan, z)
-    assert not audit(constant(as_many), first, None, constant(many)).moved
+    assert not audit(constant(as_many), first, None, constant(many)).shifted
 
 
-def test_a_curation_that_is_wrong_is_told_apart_from_a_model_that_is():
+def test_a_wrong_curation_differs_from_a_wrong_model():
     even, prior = (np.arange(300) + 0.5) / 300, scipy.stats.uniform(0, 1)
     found = audit(constant(even + 0.5), first, None, constant(even + 0.5), prior)
-    assert found.moved and found.curation.shifted and found.comparison.shifted
+    assert found.shifted and found.curation_shift and found.model_shift
     found = audit(constant(even), first, None, constant(even + 0.5), prior)
-    assert found.moved and found.comparison.shifted and not found.curation.shifted
+    assert found.shifted and found.model_shift and not found.curation_shift
 
 
 # the forecast
+
+
+def test_the_default_errors_are_along_the_data_and_then_in_all_directions():
+    """A tangent kernel, and isotropic noise in standard deviations of each channel."""
+    x = walks(60) * [1, 10]
+    rng = np.random.default_rng(5)
+    expected = TangentKernel(x, reach=0.1).deviate(x, rng)
+    expected = expected + 0.3 * x.std(axis=(0, 1)) * rng.standard_normal(x.shape)
+    np.testing.assert_allclose(Errors(x, 0.3).deviate(x, np.random.default_rng(5)), expected, rtol=1e-5)
+    # On a channel that is constant it still works, and leaves that channel alone.
+    still = np.concatenate([x, np.ones((60, 16, 1))], axis=-1)
+    found = Errors(still).deviate(still, np.random.default_rng(0))
+    np.testing.assert_allclose(found[..., 2], 1, atol=1e-6)
 
 
 def test_the_forecast_does_not_depend_on_what_was_generated():
@@ -108,24 +103,17 @@ def test_the_forecast_does_not_depend_on_what_was_generated():
     assert (alone.tv, alone.floor, alone.coordinates) == (beside.tv, beside.floor, beside.coordinates)
 
 
-@pytest.mark.parametrize("amount", [-0.7, 0.05, 0.3, 100.0])
-def test_a_kernel_that_moves_all_values_is_forecast_exactly(amount):
+@pytest.mark.parametrize("amount", [-0.7, 0.0, 100.0])
+def test_a_kernel_that_shifts_all_values_is_forecast_exactly(amount):
     z = np.random.default_rng(0).normal(size=300)
-    found = audit(constant(z), first, lambda y: Moved(amount))
+    found = audit(constant(z), first, lambda y: Shift(amount))
     expected = histogram(z + amount, found.edges)
     np.testing.assert_allclose(found.forecast.law, expected, atol=1e-12)
     np.testing.assert_allclose(found.forecast.bias, amount, rtol=1e-9)
-    assert found.forecast.tv == pytest.approx(0.5 * np.abs(expected - histogram(z, found.edges)).sum())
+    assert found.forecast.tv == pytest.approx(0.5 * np.abs(expected - found.before).sum())
     assert found.forecast.coordinates["as they are"] == found.forecast.tv
     if abs(amount) > 0.5:
         assert found.forecast.tv > found.forecast.floor.high
-
-
-def test_a_kernel_that_does_nothing_forecasts_nothing():
-    found = audit(walks(100), path_length, lambda y: Moved(0.0)).forecast
-    assert found.tv == 0 and tuple(found.floor) == (0, 0, 0)
-    np.testing.assert_array_equal(found.bias, 0)
-    assert max(found.coordinates.values()) == 0
 
 
 def test_errors_in_other_coordinates_come_back_through_their_inverse():
@@ -135,10 +123,10 @@ def test_errors_in_other_coordinates_come_back_through_their_inverse():
     def last(x):
         return x[:, -1, 0]
 
-    found = audit(x, last, lambda y: Moved(0.5)).forecast
-    moved = Increments().inverse(Increments().transform(x) + 0.5)
+    found = audit(x, last, lambda y: Shift(0.5)).forecast
+    perturbed = Increments().inverse(Increments().transform(x) + 0.5)
     edges = bin_edges(last(x))
-    expected = 0.5 * np.abs(histogram(last(moved), edges) - histogram(last(x), edges)).sum()
+    expected = 0.5 * np.abs(histogram(last(perturbed), edges) - histogram(last(x), edges)).sum()
     assert found.coordinates["increments, Increments()"] == pytest.approx(expected)
     assert found.coordinates["increments, Increments()"] > found.tv
 
@@ -149,27 +137,25 @@ def test_jitter_makes_smooth_paths_longer():
     x = amplitude * np.concatenate([np.cos(5 * t), np.sin(5 * t)], axis=2)
     found = audit(x, "path_length", lambda y: IsotropicKernel(0.05))
     assert (found.forecast.bias > 0).all()
-    change = np.cumsum(found.forecast.law - histogram(found.values, found.edges))
+    change = np.cumsum(found.forecast.law - found.before)
     assert change.max() <= 1e-12 and change.min() < -0.03  # fewer below any value
 
 
 def test_the_forecast_is_that_of_the_induced_transition():
     x = walks(250)
     found = audit(x, path_length, NeighbourKernel)
-    rng = np.random.default_rng(0)
-    expected = induced_transition(NeighbourKernel(x), path_length, x, found.edges, rng)
-    before = histogram(path_length(x), found.edges)
-    np.testing.assert_allclose(found.forecast.law, before @ expected.matrix)
+    expected = induced_transition(NeighbourKernel(x), path_length, x, found.edges, np.random.default_rng(0))
+    np.testing.assert_allclose(found.forecast.law, found.before @ expected.matrix)
     np.testing.assert_allclose(found.forecast.bias, expected.bias, atol=1e-5)  # float32
 
 
 def test_a_prior_is_what_the_forecast_begins_with():
     z = np.random.default_rng(0).normal(size=300)
     prior = scipy.stats.norm(0.2, 1.1)
-    found = audit(constant(z), first, lambda y: Moved(0.5), prior=prior)
-    matrix = induced_transition(Moved(0.5), first, constant(z), found.edges, np.random.default_rng(0)).matrix
+    found = audit(constant(z), first, lambda y: Shift(0.5), prior=prior)
+    matrix = induced_transition(Shift(0.5), first, constant(z), found.edges, np.random.default_rng(0)).matrix
     np.testing.assert_allclose(found.forecast.law, prior_mass(prior, found.edges) @ matrix)
-    assert found.against == "the prior"
+    assert found.reference == "the prior"
 
 
 def test_kernels_that_exchange_trajectories_stay_within_their_floor():
@@ -183,8 +169,8 @@ def test_kernels_that_exchange_trajectories_stay_within_their_floor():
     assert within >= 16
 
 
-@pytest.mark.parametrize("steps", [(100, 101), (2, 300), (30, 90)])
-def test_long_and_ragged_trajectories_are_moved_at_their_full_length(steps):
+@pytest.mark.parametrize("steps", [(2, 300), (30, 90)])
+def test_long_and_ragged_trajectories_are_perturbed_at_their_full_length(steps):
     """What is added evenly is added evenly at any length."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=120)
@@ -195,30 +181,45 @@ def test_long_and_ragged_trajectories_are_moved_at_their_full_length(steps):
 
     def kernel(y):
         seen.append(y.shape)
-        return Moved(0.4)
+        return Shift(0.4)
 
     found = audit(ragged, lambda x: x.mean(axis=(1, 2)), kernel)
     np.testing.assert_allclose(found.forecast.law, histogram(z + 0.4, found.edges), atol=1e-12)
     np.testing.assert_allclose(found.forecast.bias, 0.4)
-    assert len({shape[1] for shape in seen}) <= 2 and max(shape[1] for shape in seen) <= module.STEPS
+    assert max(shape[1] for shape in seen) <= module.KERNEL_STEPS
 
 
 def test_the_kernel_sees_a_sample_of_many_trajectories(monkeypatch):
-    monkeypatch.setattr(module, "SEEN", 50)
+    monkeypatch.setattr(module, "KERNEL_TRAJECTORIES", 50)
     seen = []
     z = np.random.default_rng(0).normal(size=400)
-    found = audit(constant(z), first, lambda y: seen.append(len(y)) or Moved(0.0))
+    found = audit(constant(z), first, lambda y: seen.append(len(y)) or Shift(0.0))
     assert set(seen) == {50}
     np.testing.assert_allclose(found.forecast.law, histogram(z, found.edges), atol=1e-12)
 
 
-def test_the_default_kernel_leads_extreme_amplitudes_inward():
+def test_the_default_kernel_draws_extreme_amplitudes_inward():
     t = np.linspace(0, 1, 24)[None, :, None]
     rng = np.random.default_rng(0)
     x = rng.uniform(1, 2, (600, 1, 1)) * np.sin(2 * np.pi * (t + rng.random((600, 1, 1))))
     found = audit(x, path_length).forecast
     assert found.law.sum() == pytest.approx(1)
     assert found.bias[0] > 0 > found.bias[-1]
+
+
+def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
+    clock = 1.7e9 + np.arange(16.0)[:, None] * np.ones((120, 1, 1))  # varies too little for the kernel
+    x, y = (np.concatenate([walks(120, seed=seed), clock], axis=-1) for seed in (0, 1))
+
+    def length(x):
+        return path_length(x[..., :2])
+
+    found = audit(x, length, generated=y)
+    assert found.forecast is None and "single precision" in found.no_forecast
+    assert found.comparison.excess == audit(x, length, generated=y, kernel=None).comparison.excess
+    assert f"  none: {found.no_forecast}" in str(found)
+    with pytest.raises(ValueError, match="single precision"):
+        audit(x, length)
 
 
 # what cannot be measured
@@ -233,35 +234,26 @@ def test_what_cannot_be_measured_is_left_out_and_counted():
     def measure(x):
         return np.where(first(x) > 1.5, np.nan, first(x))
 
-    found = audit(x, measure, lambda y: Moved(0.0), generated=generated)
-    assert found.unmeasured == (7 + (z[7:] > 1.5).sum(), (z[:100] + 1 > 1.5).sum())
-    assert found.mended == (9, 0)
-    np.testing.assert_allclose(np.sort(found.values), np.sort(z[7:][z[7:] <= 1.5]))
+    found = audit(x, measure, lambda y: Shift(0.0), generated=generated)
+    assert found.unmeasurable == (7 + (z[7:] > 1.5).sum(), (z[:100] + 1 > 1.5).sum())
+    assert found.imputed == (9, 0)
+    np.testing.assert_array_equal(found.values, z[7:][z[7:] <= 1.5])
 
 
-def test_one_trajectory_that_is_too_short_for_the_measurement_does_not_end_the_audit():
-    x = np.sin(np.random.default_rng(0).uniform(0.5, 2, (40, 1, 1)) * np.arange(24)[:, None])
-    x[0] = np.nan
-    x[1, 3:] = np.nan
-    assert audit(x, "spectral_peak").unmeasured == (2, 0)
-    assert np.isnan(spectral_peak(x[1:2, :3])[0])
-
-
-def test_what_cannot_be_measured_where_it_lands_is_left_out_of_the_forecast():
+def test_what_errors_make_unmeasurable_is_left_out_of_the_forecast():
     z = np.random.default_rng(0).normal(size=300)
 
     def measure(x):
         return np.where(first(x) > z.max(), np.nan, first(x))
 
-    found = audit(constant(z), measure, lambda y: Moved(0.5)).forecast
+    found = audit(constant(z), measure, lambda y: Shift(0.5)).forecast
     kept = z[z + 0.5 <= z.max()]
     np.testing.assert_allclose(found.bias[np.isfinite(found.bias)], 0.5)
     edges = bin_edges(z)
-    assert found.tv == pytest.approx(
-        0.5 * np.abs(histogram(kept + 0.5, edges) - histogram(kept, edges)).sum()
-    )
-    with pytest.raises(ValueError, match="after the kernel's errors wanted, got 0; kernel=None leaves"):
-        audit(constant(z), measure, lambda y: Moved(100.0))
+    expected = 0.5 * np.abs(histogram(kept + 0.5, edges) - histogram(kept, edges)).sum()
+    assert found.tv == pytest.approx(expected)
+    with pytest.raises(ValueError, match="after the kernel's errors, got 0; kernel=None leaves"):
+        audit(constant(z), measure, lambda y: Shift(100.0))
 
 
 GOOD = constant(np.linspace(0, 1, 30))
@@ -270,18 +262,16 @@ GOOD = constant(np.linspace(0, 1, 30))
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trajectories": GOOD[: FEWEST - 1]}, "20 demonstrations or more .* wanted, got 19"),
-        ({"generated": GOOD[:3]}, "20 generated trajectories or more that can be measured wanted, got 3"),
-        ({"measure": lambda x: np.full(len(x), np.nan)}, "can be measured wanted, got 0"),
-        ({"measure": lambda x: np.ones(len(x))}, "the quantity is 1 for all demonstrations"),
-        ({"measure": lambda x: 1 + 1e-15 * first(x)}, "the quantity is 1 for all demonstrations"),
-        ({"measure": lambda x: x[:, 0]}, r"must return shape \(30,\) for 30 trajectories, got \(30, 1\)"),
-        ({"generated": np.zeros((30, 4, 2))}, "got 1 in the demonstrations and 2 in the generated"),
-        ({"generated": GOOD + np.inf}, "generated trajectories: finite values wanted"),
-        ({"measure": "energy"}, "unknown measurement 'energy'"),
-        ({"dt": 0.0, "measure": "mean_speed"}, "positive time between steps"),
+        ({"trajectories": GOOD[:19]}, "expected 20 or more measurable demonstrations, got 19"),
+        ({"generated": GOOD[:3]}, "expected 20 or more measurable generated trajectories, got 3"),
+        ({"measure": lambda x: 1 + 1e-15 * first(x)}, "varies, got 1 for all demonstrations"),
+        ({"measure": lambda x: x[:, 0]}, r"measurement of shape \(30,\), got \(30, 1\)"),
+        ({"generated": np.zeros((30, 4, 2))}, r"as many channels .* got \[1, 2\]"),
+        ({"generated": GOOD + np.inf}, "generated trajectories: expected finite values"),
+        ({"measure": "energy"}, "expected a measurement .*path_length.*got 'energy'"),
+        ({"prior": scipy.stats.uniform(0, -1)}, "prior"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_audited_is_refused(change, message):
     given = {"trajectories": GOOD, "measure": first, **change}
     with pytest.raises(ValueError, match=message):
@@ -300,39 +290,17 @@ def test_the_seed_decides_and_nothing_else():
     one, same, other = run(3), run(3), run(4)
     assert str(one) == str(same)
     np.testing.assert_array_equal(one.forecast.law, same.forecast.law)
-    assert one.comparison.p_value == same.comparison.p_value
     assert one.comparison.tv == other.comparison.tv
     assert not np.array_equal(one.forecast.law, other.forecast.law)
 
 
-@fixed
-@given(seeds)
-def test_the_order_of_trajectories_does_not_matter_to_the_comparison(seed):
-    rng = np.random.default_rng(seed)
+def test_neither_the_order_of_trajectories_nor_their_unit_matters_to_the_comparison():
+    rng = np.random.default_rng(0)
     z, g = np.round(rng.normal(size=60), 1), np.round(rng.normal(size=45) + 0.3, 1)
     one = audit(constant(z), first, None, constant(g), seed=1)
     other = audit(constant(rng.permutation(z)), first, None, constant(rng.permutation(g)), seed=1)
-    for name in ("p", "q", "tv", "p_value"):
-        np.testing.assert_array_equal(getattr(one.comparison, name), getattr(other.comparison, name))
-
-
-def test_a_change_of_unit_changes_nothing_but_the_edges():
-    x, generated = walks(100), walks(100, seed=1, scale=1.2)
-    one = audit(x, path_length, generated=generated)
-    other = audit(x, lambda x: 1024 * path_length(x), generated=generated)
-    np.testing.assert_array_equal(one.edges * 1024, other.edges)
-    assert one.comparison.tv == other.comparison.tv and one.forecast.tv == other.forecast.tv
-    np.testing.assert_array_equal(one.forecast.law, other.forecast.law)
-
-
-def test_two_sides_are_exchanged_without_another_verdict():
-    one = audit(walks(100), path_length, None, walks(100, seed=1, scale=1.2)).comparison
-    other = audit(walks(100, seed=1, scale=1.2), path_length, None, walks(100)).comparison
-    np.testing.assert_array_equal(one.p, other.q)
-    assert one.tv == other.tv and one.shifted and other.shifted
-
-
-def test_progress_counts_the_trajectories_of_both_sides():
-    told = []
-    audit(walks(60), path_length, None, walks(40, seed=1), progress=lambda *args: told.append(args))
-    assert told == [(60, 100), (100, 100)]
+    larger = audit(constant(1024 * z), first, None, constant(1024 * g), seed=1)
+    np.testing.assert_array_equal(one.edges * 1024, larger.edges)
+    for same in (other, larger):
+        for name in ("p", "q", "tv", "chance"):
+            np.testing.assert_array_equal(getattr(one.comparison, name), getattr(same.comparison, name))
