@@ -5,7 +5,7 @@ Nothing is imported from the package.
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -144,3 +144,16 @@ def varying(what: str, size: float, largest: float) -> float:
     if not size > 1e-12 * largest:
         raise ValueError(f"{what} that vary wanted; these are constant")
     return size
+
+
+def check_count(name: str, value: Any) -> int:
+    """``value`` as an int. Raises ValueError unless it is a whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def check_generator(rng: Any) -> None:
+    """Raises TypeError unless ``rng`` is a `numpy.random.Generator`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"expected a numpy Generator, such as np.random.default_rng(0), got {rng!r}")

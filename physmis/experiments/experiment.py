@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from physmis.experiments.fitting import train_together, trained, training
+from physmis.experiments.fitting import trained, training
 from physmis.experiments.parallel import fan_out
 from physmis.experiments.store import Entry, Store, StoreError, key
 from physmis.mitigations import InCoordinates, Treatment
@@ -121,10 +121,7 @@ class Experiment:
 
     @property
     def seconds_of_training(self) -> float:
-        """How long training took where it was done, with the making of its data unless collected.
-
-        Of models that were trained together each has an equal share.
-        """
+        """How long training took where it was done, with the making of its data unless collected."""
         return training(self, Store(), "cpu").meta["seconds"]
 
     @property
@@ -280,14 +277,14 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Any], bool
     each core; or over the workers of the Dask scheduler at $PHYSMIS_SCHEDULER. An enclosing
     `joblib.parallel_config` moves the work elsewhere, too. Interrupting loses only what is being computed.
     Workers must share the store: StoreError if what they have made does not turn up in it. With the device
-    "cuda" this process does what asks a network, and before that trains the networks that are alike together.
+    "cuda" this process does what asks a network.
     """
     store = Store()
     entries = [store.fetch(item.config) for item in items]
     lacking = [item for item, entry in zip(items, entries, strict=True) if entry is None]
     _collect_first(lacking, device)
     if device == "cuda":
-        _ask_networks([item for item in lacking if item.trains is not None], store, device)
+        _run_group([item for item in lacking if item.trains is not None], device, store.root)
         lacking = [item for item in lacking if item.trains is None]
     groups: dict[str, list] = {}  # those that share a model go to one worker, which trains it once
     for item in lacking:
@@ -300,12 +297,6 @@ def run_all(items: Sequence[Item], device: str = "cpu") -> tuple[list[Any], bool
         for item, entry in zip(items, entries, strict=True)
     ]
     return results, any(entry is None for entry in entries)
-
-
-def _ask_networks(items: Sequence[Item], store: Store, device: str) -> None:
-    """Train what ``items`` need, the models that are alike together; then compute them in turn."""
-    train_together((item.trains for item in items), store, device)
-    _run_group(items, device, store.root)
 
 
 def _arrived(item: Item, store: Store) -> Entry:

@@ -14,7 +14,6 @@ from physmis import checks
 from physmis.experiments.experiment import AsksModel, Experiment, run
 from physmis.experiments.store import Store
 from physmis.models import GenerativeModel
-from physmis.models.arguments import check_count
 from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
 
 # Of the tracker; with these the demonstrations are followed within a centimetre. (With the demonstrator's own
@@ -39,7 +38,7 @@ def plan(
         the model was trained on other shapes than the task's; ``n`` is below 1.
     RuntimeError : the model is not trained.
     """
-    n, shape = check_count("n", n), (task.steps, len(task.channels))
+    n, shape = checks.check_count("n", n), (task.steps, len(task.channels))
     _ = model.size  # checks that it is trained
     if model.shape != shape:
         raise ValueError(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import embed_condition
+from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
@@ -51,8 +51,6 @@ class ResidualBlock(nn.Module):
 class UNet(nn.Module):
     """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1).
 
-    What comes out has the shape of the trajectories.
-
     ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
     a multiple of 4, ``width`` one of 8.
     """
@@ -73,15 +71,13 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(
-        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
-    ) -> Float[Tensor, "n T C"]:
+        self, x: Trajectories, level: Float[Tensor, "n"], condition: Condition = None
+    ) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:
             e = e + self.condition(condition)
         h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
-        if self.shrink[0].weight.is_contiguous():  # those of several models, stacked, are not channels last
-            h = h.contiguous()
         skips = []
         for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
             skips.append(block(h, e))
@@ -94,7 +90,7 @@ class UNet(nn.Module):
 
 @dataclass
 class UNetDiffusion(Diffusion):
-    """A diffusion model whose denoiser is a small 1-D U-Net.
+    """A diffusion model with a small 1-D U-Net.
 
     Parameters
     ----------
@@ -108,7 +104,7 @@ class UNetDiffusion(Diffusion):
     def __post_init__(self):
         super().__post_init__()
         if self.width % GROUPS:
-            raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
+            raise ValueError(f"expected width to be a multiple of {GROUPS}, got {self.width}")
 
     @property
     def cost(self):
@@ -116,5 +112,7 @@ class UNetDiffusion(Diffusion):
 
     def make_network(self, steps, channels, conditional):
         if steps % 4:
-            raise ValueError(f"the U-Net halves the horizon twice: a multiple of 4 steps wanted, got {steps}")
+            raise ValueError(
+                f"expected a multiple of 4 time steps, as the U-Net halves them twice, got {steps}"
+            )
         return UNet(channels, self.width, conditional)

@@ -409,7 +409,7 @@ def test_unknown_mazes_and_ranges_are_refused():
 
 def test_a_horizon_that_does_not_suit_the_network_is_refused(chunk):
     x = chunk["x"][:, :62, :2]
-    with pytest.raises(ValueError, match="multiple of 4 steps wanted, got 62"):
+    with pytest.raises(ValueError, match="multiple of 4 .*got 62"):
         build("planner", steps=1).fit(x, np.random.default_rng(0))
 
 
@@ -430,7 +430,7 @@ def test_starts_and_goals_that_make_no_sense_are_refused(task, store):
         plan(model, task, (-1, 1), (1, 1.45), 3, rng)
     with pytest.raises(ValueError, match=r"shape \(64, 4\) wanted for this task, got one of \(64, 2\)"):
         plan(model, dataclasses.replace(task, velocities=True), (-1, 1), (1, 1), 3, rng)
-    with pytest.raises(ValueError, match="n must be a whole number"):
+    with pytest.raises(ValueError, match="n to be a whole number"):
         plan(model, task, (-1, 1), (1, 1), 0, rng)
     with pytest.raises(RuntimeError, match="not trained"):
         plan(build("planner"), task, (-1, 1), (1, 1), 1, rng)
