@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -29,9 +29,6 @@ Held = Mapping[int, Float[Tensor, "n C"]]  # values held at time steps, which ar
 @dataclasses.dataclass
 class GenerativeModel(ABC):
     """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters.
-
-    Every random draw is made by a CPU generator and then moved to the device, so that the noise is the same
-    on every device.
 
     Parameters
     ----------
@@ -78,18 +75,12 @@ class GenerativeModel(ABC):
         """What is left to do after training, with all of the data."""
 
     @abstractmethod
-    def sampling_noise(
-        self, n: int, generator: torch.Generator, strength: float | None
-    ) -> tuple[Tensor, ...]:
-        """As `training_noise`, for `generate` if ``strength`` is None, and for `round_trip` otherwise."""
-
-    @abstractmethod
-    def generate(self, n: int, noise: Sequence[Tensor], held: Held, condition: Condition) -> Trajectories:
+    def generate(self, n: int, generator: torch.Generator, held: Held, condition: Condition) -> Trajectories:
         """``n`` new trajectories."""
 
     @abstractmethod
     def round_trip(
-        self, x: Trajectories, strength: float, noise: Sequence[Tensor], condition: Condition
+        self, x: Trajectories, strength: float, generator: torch.Generator, condition: Condition
     ) -> Trajectories:
         """See `perturb`."""
 
@@ -171,15 +162,14 @@ class GenerativeModel(ABC):
         Raises RuntimeError if the model is not trained.
         """
         self._check_trained()
-        n = checks.check_count("n", n)
+        n, generator = checks.check_count("n", n), torch_generator(rng)
         held = dict(self._held(step, value, n) for step, value in (clamp or {}).items())
-        condition = self._standardised_condition(condition, n)
-        parts = []
-        for rows, noise in self._chunks(n, rng):
+
+        def make(rows, condition):
             here = {step: value[rows] for step, value in held.items()}
-            c = None if condition is None else condition[rows]
-            parts.append(self.generate(len(noise[0]), noise, here, c).cpu())
-        return self._in_units(parts)
+            return self.generate(rows.stop - rows.start, generator, here, condition)
+
+        return self._in_chunks(make, n, condition)
 
     @torch.inference_mode()
     def perturb(
@@ -207,13 +197,28 @@ class GenerativeModel(ABC):
         if tuple(x.shape[1:]) != self.shape:
             steps, channels = self.shape
             raise ValueError(f"expected trajectories of shape (n, {steps}, {channels}), got {tuple(x.shape)}")
-        condition = self._standardised_condition(condition, len(x))
-        parts = []
-        for rows, noise in self._chunks(len(x), rng, strength):
+        generator = torch_generator(rng)
+
+        def make(rows, condition):
             part = ((x[rows] - self.mean) / self.scale).to(self.device)
-            c = None if condition is None else condition[rows]
-            parts.append(self.round_trip(part, strength, noise, c).cpu())
-        return self._in_units(parts)
+            return self.round_trip(part, strength, generator, condition)
+
+        return self._in_chunks(make, len(x), condition)
+
+    def _in_chunks(self, make: Callable, n: int, condition: Any) -> Float[np.ndarray, "n T C"]:
+        """What ``make(rows, condition)`` gives for a few rows at a time, in the units of the data."""
+        condition = self._standardised_condition(condition, n)
+        parts = []
+        for i in range(0, n, CHUNK):
+            rows = slice(i, min(i + CHUNK, n))
+            parts.append(make(rows, None if condition is None else condition[rows]).cpu())
+        x = (torch.cat(parts) * self.scale + self.mean).numpy()
+        if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
+            raise ValueError(
+                f"model '{self.name}': expected input near the training data, got NaN or infinite values in "
+                f"{bad} of {n} trajectories"
+            )
+        return x
 
     def _held(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> tuple[int, Tensor]:
         """One entry of ``clamp``, with the step counted from 0 and the value standardised."""
@@ -244,25 +249,13 @@ class GenerativeModel(ABC):
             warnings.warn(
                 f"{beyond} of {n} conditions lie outside of the range that model '{self.name}' was trained "
                 f"on, {low:g} to {high:g}: there it extrapolates",
-                stacklevel=4,  # of whoever calls `sample`, which is wrapped once
+                stacklevel=5,  # of whoever calls `sample`, which is wrapped once
             )
         return ((numbers - mean) / scale).float()[:, None].to(self.device)
 
-    def _chunks(self, n: int, rng: np.random.Generator, strength: float | None = None) -> Iterator[tuple]:
-        """Rows that pass through the network together, and their noise on the model's device."""
-        generator = torch_generator(rng)
-        for i in range(0, n, CHUNK):
-            noise = self.sampling_noise(min(CHUNK, n - i), generator, strength)
-            yield slice(i, i + CHUNK), [part.to(self.device) for part in noise]
-
-    def _in_units(self, parts: list[Tensor]) -> Float[np.ndarray, "n T C"]:
-        x = (torch.cat(parts) * self.scale + self.mean).numpy()
-        if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
-            raise ValueError(
-                f"model '{self.name}': expected input near the training data, got NaN or infinite values in "
-                f"{bad} of {len(x)} trajectories"
-            )
-        return x
+    def normal(self, generator: torch.Generator, *shape: int) -> Tensor:
+        """Standard normal numbers, drawn on the CPU and then moved: the same on every device."""
+        return torch.randn(shape, generator=generator).to(self.device)
 
     def config(self) -> dict[str, Any]:
         """Name and hyperparameters: what identifies the model in the store."""
@@ -332,10 +325,10 @@ def _trajectories(x: Any) -> Float[np.ndarray, "n T C"]:
 
 def _numbers(name: str, values: Any, n: int) -> Float[Tensor, "n"]:
     """``values`` as a float64 tensor, if they are ``n`` finite numbers."""
-    values = np.asarray(checks.real(values, name), dtype=np.float64)
-    if values.shape != (n,):
+    values = checks.values(values, name)
+    if len(values) != n:
         raise ValueError(f"expected {name} of shape ({n},), one number a trajectory, got {values.shape}")
-    return torch.from_numpy(checks.sized(values, name))
+    return torch.from_numpy(values)
 
 
 def embed_condition(width: int) -> nn.Sequential:

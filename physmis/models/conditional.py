@@ -73,12 +73,10 @@ class Planner(UNetDiffusion):
     name: ClassVar[str] = "planner"
     given: ClassVar[tuple[int, ...]] = (0, -1)
 
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         if missing := [step for step in self.given if step % self.shape[0] not in held]:
-            raise ValueError(
-                f"model '{self.name}': expected clamp to hold steps {self.given}, got no {missing}"
-            )
-        return super().generate(n, noise, held, condition)
+            raise ValueError(f"model '{self.name}': expected steps {self.given} in clamp, got no {missing}")
+        return super().generate(n, generator, held, condition)
 
 
 @dataclass

@@ -8,7 +8,6 @@ velocity c noise - s x (Salimans and Ho 2022). Given y, each of the three determ
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,11 +35,6 @@ def trailing(start: int, steps: int) -> list[int]:
     """``steps`` levels from ``start`` - 1 downwards, evenly spaced from the noisy end (Lin et al. 2024)."""
     steps = max(1, min(steps, start))
     return (np.round(np.arange(start, 0, -start / steps))[:steps] - 1).astype(int).tolist()
-
-
-def _start(strength: float | None) -> int:
-    """How many levels a round trip of this strength denoises; all for new trajectories."""
-    return LEVELS if strength is None else max(1, round(strength * LEVELS))
 
 
 @dataclass
@@ -92,41 +86,37 @@ class Diffusion(GenerativeModel):
         """What the network predicts in sampling."""
         return self.network(y, level, condition)
 
-    def sampling_noise(self, n, generator, strength):
-        fresh = len(self.times(_start(strength))) - 1 if self.sampler == "ancestral" else 0
-        return tuple(torch.randn((n, *self.shape), generator=generator) for _ in range(1 + fresh))
+    def generate(self, n, generator, held, condition):
+        return self.denoise(self.normal(generator, n, *self.shape), LEVELS, generator, held, condition)
 
-    def generate(self, n, noise, held, condition):
-        return self.denoise(noise[0], LEVELS, noise[1:], held, condition)
-
-    def round_trip(self, x, strength, noise, condition):
-        start = _start(strength)
+    def round_trip(self, x, strength, generator, condition):
+        """Add noise of the lowest share ``strength`` of all levels, and denoise."""
+        start = max(1, round(strength * LEVELS))
         theta = angles()[start - 1]
         held = {step % x.shape[1]: x[:, step] for step in self.given}
-        y = np.cos(theta) * x + np.sin(theta) * noise[0]
-        return self.denoise(y, start, noise[1:], held, condition)
+        y = np.cos(theta) * x + np.sin(theta) * self.normal(generator, *x.shape)
+        return self.denoise(y, start, generator, held, condition)
 
     def times(self, start: int) -> list[int]:
         """The levels that `denoise` visits, from ``start`` - 1 downwards."""
         return trailing(start, round(self.sampler_steps * start / LEVELS))
 
     def denoise(
-        self, y: Trajectories, start: int, fresh: Sequence[Tensor], held: Held, condition: Condition = None
+        self, y: Trajectories, start: int, generator: torch.Generator, held: Held, condition: Condition = None
     ) -> Trajectories:
         """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``held``.
 
-        ``fresh`` is the noise that the ancestral sampler adds, once between any two of `times`; others need
-        none. Every sampler goes to the next level's c', s' by the clean estimate x and the noise estimate e:
+        Every sampler goes to the next level's c', s' by the clean estimate x and the noise estimate e:
         - ddim (Song et al. 2021): y' = c' x + s' e.
-        - ancestral (Ho et al. 2020): y' = c' x + sqrt(s'^2 - v) e + sqrt(v) new noise, v the variance of y'
-          given y and x.
+        - ancestral (Ho et al. 2020): y' = c' x + sqrt(s'^2 - v) e + sqrt(v) fresh noise, v the variance of
+          y' given y and x.
         - multistep: DDIM solves d(y / s) / d theta = -x / s^2 with x held constant over a step, which shrinks
           amplitudes when steps are few. Here x is extrapolated linearly in theta from its last two values, at
           no cost (Lu et al. 2022 extrapolate in log(c / s)).
         """
         theta, times = angles(), self.times(start)
         last = None
-        for t, then, new in itertools.zip_longest(times, times[1:], fresh):
+        for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
             for step in self.given:  # the network sees these without noise
                 y[:, step] = held[step % y.shape[1]]
@@ -141,7 +131,8 @@ class Diffusion(GenerativeModel):
             c2, s2 = float(np.cos(theta[then])), float(np.sin(theta[then]))
             if self.sampler == "ancestral":
                 variance = (s2 / s) ** 2 * (1 - (c / c2) ** 2)
-                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * new
+                fresh = self.normal(generator, *y.shape)
+                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * fresh
             else:
                 y = c2 * x + s2 * noise
                 if self.sampler == "multistep" and last is not None:

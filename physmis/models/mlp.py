@@ -48,9 +48,7 @@ class Denoiser(nn.Module):
         self.embed = nn.Sequential(nn.Linear(2 * RATES, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = embed_condition(width) if conditional else None
 
-    def forward(
-        self, x: Trajectories, level: Float[Tensor, "n"], condition: Condition = None
-    ) -> Trajectories:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:

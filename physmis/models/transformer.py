@@ -36,8 +36,11 @@ class Mixture(NamedTuple):
         each = -0.5 * z**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)
         return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
 
-    def draw(self, level: Float[Tensor, "*n 1"], noise: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
-        """Draws from uniform ``level``, which chooses the components, and standard normal ``noise``."""
+    def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
+        """One draw from each mixture."""
+        shape, device = self.mean.shape[:-2], self.mean.device
+        level = torch.rand((*shape, 1), generator=generator).to(device)
+        noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
         reached = self.logits.softmax(-1).cumsum(-1)
         k = (reached < level * reached[..., -1:]).sum(-1)[..., None, None]
         k = k.expand(*noise.shape[:-1], 1, noise.shape[-1])
@@ -153,30 +156,20 @@ class Transformer(GenerativeModel):
     def loss(self, x, condition):
         return -self.network(x, condition).log_density(x).mean()
 
-    def sampling_noise(self, n, generator, strength):
-        steps, channels = self.shape
-
-        def numbers(*shape):  # for `Mixture.draw`
-            level = torch.rand((*shape[:-1], 1), generator=generator)
-            return level, torch.randn(shape, generator=generator)
-
-        if strength is None or self.resample == "rest":
-            return tuple(part for _ in range(steps) for part in numbers(n, channels))
-        return *numbers(n, steps, channels), torch.rand((n, steps, 1), generator=generator)
-
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         steps, channels = self.shape
         x = torch.empty((n, steps, channels), device=self.device)
         empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
         past = [[empty, empty] for _ in range(self.layers)]
         for t in range(steps):
             mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
-            x[:, t] = held.get(t, mixture.draw(*noise[2 * t : 2 * t + 2]))
+            x[:, t] = held.get(t, mixture.draw(generator))
         return x
 
-    def round_trip(self, x, strength, noise, condition):
+    def round_trip(self, x, strength, generator, condition):
         if self.resample == "rest":
             kept = x.shape[1] - max(1, round(strength * x.shape[1]))
-            return self.generate(len(x), noise, {t: x[:, t] for t in range(kept)}, condition)
-        level, normal, chosen = noise
-        return torch.where(chosen < strength, self.network(x, condition).draw(level, normal), x)
+            return self.generate(len(x), generator, {t: x[:, t] for t in range(kept)}, condition)
+        new = self.network(x, condition).draw(generator)
+        chosen = torch.rand((*x.shape[:2], 1), generator=generator).to(x.device) < strength
+        return torch.where(chosen, new, x)

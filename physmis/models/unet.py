@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis.models.base import Condition, Trajectories, embed_condition
@@ -70,9 +69,7 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, x: Trajectories, level: Float[Tensor, "n"], condition: Condition = None
-    ) -> Trajectories:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:

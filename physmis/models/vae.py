@@ -86,9 +86,8 @@ class VAE(GenerativeModel):
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
         if self.active == 0:
             warnings.warn(
-                f"posterior collapse: none of the {self.codes} codes of the VAE varies with the data (expected "
-                f"a variance of {ACTIVE} in their means, got {self.network.activity.max():.1e} at most); "
-                "harmless only where a condition determines a trajectory",
+                f"posterior collapse: none of the {self.codes} codes of the VAE varies with the data (largest "
+                f"variance {self.network.activity.max():.1e}); harmless only if a condition determines them",
                 stacklevel=4,  # of whoever calls `fit`
             )
 
@@ -112,24 +111,19 @@ class VAE(GenerativeModel):
         divergence = (mean**2 + scale**2 - 1) / 2 - scale.log()
         return (misfit.sum(dim=(1, 2)) + divergence.sum(dim=1)) / x[0].numel()
 
-    def sampling_noise(self, n, generator, strength):
-        codes = 1 if strength is None else 2
-        shapes = [(n, self.codes)] * codes + [(n, *self.shape)]
-        return tuple(torch.randn(shape, generator=generator) for shape in shapes)
-
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         if held:
             raise ValueError("expected no clamp, as a VAE makes all time steps at once, got one")
-        return self.decoded(*noise, condition)
+        return self.decoded(self.normal(generator, n, self.codes), generator, condition)
 
-    def round_trip(self, x, strength, noise, condition):
+    def round_trip(self, x, strength, generator, condition):
         """Encode, draw a code, move it toward the prior by ``strength`` (1: all the way), and decode."""
-        own, fresh, spread = noise
         mean, scale = self.network.encode(x, condition)
+        own, fresh = (self.normal(generator, len(x), self.codes) for _ in range(2))
         u = (1 - strength**2) ** 0.5 * (mean + scale * own) + strength * fresh
-        return self.decoded(u, spread, condition)
+        return self.decoded(u, generator, condition)
 
-    def decoded(self, u, noise, condition):
+    def decoded(self, u, generator, condition):
         """A draw from p(x | u)."""
         mean, scale = self.network.decode(u, condition)
-        return mean + scale * noise
+        return mean + scale * self.normal(generator, *mean.shape)
