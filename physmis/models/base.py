@@ -215,8 +215,8 @@ class GenerativeModel(ABC):
         x = (torch.cat(parts) * self.scale + self.mean).numpy()
         if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
             raise ValueError(
-                f"model '{self.name}': expected input near the training data, got NaN or infinite values in "
-                f"{bad} of {n} trajectories"
+                f"model '{self.name}' gives NaN or infinite values in {bad} of {n} trajectories: its input "
+                "is too far from what it was trained with"
             )
         return x
 

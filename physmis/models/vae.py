@@ -86,8 +86,8 @@ class VAE(GenerativeModel):
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
         if self.active == 0:
             warnings.warn(
-                f"posterior collapse: none of the {self.codes} codes of the VAE varies with the data (largest "
-                f"variance {self.network.activity.max():.1e}); harmless only if a condition determines them",
+                f"posterior collapse: none of the {self.codes} codes varies with the data (largest "
+                f"variance {self.network.activity.max():.1e}), harmless only if a condition determines them",
                 stacklevel=4,  # of whoever calls `fit`
             )
 
