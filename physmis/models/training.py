@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 Progress = Callable[[int, int], None]  # called with steps done and steps in all
-AVERAGE = 0.995  # decay of the moving average of the weights, which is what samples; less in the first steps
+AVERAGE = 0.995  # decay of the moving average of the weights, which is what samples
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def optimise(
         loss.backward()
         optimiser.step()
         schedule.step()
-        move_average(average, joined, step)
+        # Early steps forget the random start faster.
+        decay = min(AVERAGE, (1 + step) / (10 + step)) if step else 0.0
+        average.lerp_(joined.detach(), 1 - decay)
     if progress is not None:
         progress(steps, steps)
     return averages, losses
@@ -108,10 +110,3 @@ def _vector(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         vector.as_strided(tensor.shape, tensor.stride(), begin)
         for tensor, begin in zip(tensors, begins, strict=False)
     ]
-
-
-@torch.no_grad()
-def move_average(average: Tensor, weights: Tensor, updates: int) -> None:
-    """One step of the exponential moving average, in place; early steps forget the random start faster."""
-    decay = min(AVERAGE, (1 + updates) / (10 + updates)) if updates else 0.0
-    average.lerp_(weights, 1 - decay)

@@ -26,11 +26,9 @@ def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2
     return nn.Conv2d(inputs, outputs, (1, width), (1, stride), (0, width // 2))
 
 
-class ConvBlock(nn.Sequential):
+def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     """Convolution, group norm, SiLU."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
+    return nn.Sequential(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
 
 
 class ResidualBlock(nn.Module):
@@ -38,7 +36,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int):
         super().__init__()
-        self.enter, self.leave = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
+        self.enter, self.leave = conv_block(inputs, outputs), conv_block(outputs, outputs)
         self.shift = nn.Linear(embedding, outputs)
         self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
@@ -66,7 +64,7 @@ class UNet(nn.Module):
         self.middle = ResidualBlock(c, c, width)
         self.up = nn.ModuleList(ResidualBlock(2 * i, o, width) for i, o in ((c, b), (b, a)))
         self.grow = nn.ModuleList(nn.ConvTranspose2d(size, size, (1, 4), (1, 2), (0, 1)) for size in (b, a))
-        self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
+        self.leave = nn.Sequential(conv_block(a, a), conv(a, channels, 1))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
