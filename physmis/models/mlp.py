@@ -1,6 +1,5 @@
-"""A residual multilayer perceptron over the flattened trajectory, as the denoiser of a diffusion model.
+"""A residual multilayer perceptron over the flattened trajectory, as the network of a diffusion model.
 
-Objective and samplers are those of `physmis.models.diffusion`; only the architecture differs from the U-Net.
 It knows nothing of the order of time steps: every value of a trajectory is connected to every other.
 """
 
@@ -14,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import embed_condition
+from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import LEVELS, Diffusion
 
-RATES = 8  # sines and cosines by which the network is told the noise level
+RATES = 8  # sines and cosines that encode the noise level
 
 
 class ResidualMLP(nn.Module):
@@ -44,16 +43,12 @@ class Denoiser(nn.Module):
     def __init__(self, steps: int, channels: int, width: int, depth: int, conditional: bool):
         super().__init__()
         self.body = ResidualMLP(steps * channels, steps * channels, width, depth)
-        rates = (
-            math.pi / 2 / LEVELS * 2.0 ** torch.arange(RATES)
-        )  # from a quarter turn over all levels upwards
+        rates = math.pi / 2 / LEVELS * 2.0 ** torch.arange(RATES)  # from a quarter turn over all levels on
         self.register_buffer("rates", rates, persistent=False)
         self.embed = nn.Sequential(nn.Linear(2 * RATES, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = embed_condition(width) if conditional else None
 
-    def forward(
-        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
-    ) -> Float[Tensor, "n T C"]:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:
@@ -63,7 +58,7 @@ class Denoiser(nn.Module):
 
 @dataclass
 class MLPDiffusion(Diffusion):
-    """A diffusion model whose denoiser is a residual MLP.
+    """A diffusion model with a residual MLP.
 
     Parameters
     ----------

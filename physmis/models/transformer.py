@@ -1,10 +1,10 @@
 """A causal Transformer that makes a trajectory step by step.
 
-The law of each step given all before it is a mixture of Gaussians, whose parameters the network gives:
+The distribution of each step given all before it is a mixture of Gaussians with parameters from the network:
 
     p(x) = prod_t sum_k w_k(x_<t) N(x_t; mean_k(x_<t), diag scale_k(x_<t)^2).
 
-Training makes -log p small (mixture density network, Bishop 1994; pre-norm blocks as in GPT-2).
+Training minimises -log p (mixture density network, Bishop 1994; pre-norm blocks as in GPT-2).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import GenerativeModel, embed_condition
+from physmis.models.base import Condition, GenerativeModel, Trajectories, embed_condition
 
 FLOOR = 1e-3  # least standard deviation of a component, in units of the data's: densities stay finite
 RESAMPLE = ("rest", "each")
@@ -36,8 +36,11 @@ class Mixture(NamedTuple):
         each = -0.5 * z**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)
         return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
 
-    def draw(self, level: Float[Tensor, "*n 1"], noise: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
-        """Draws made of uniform numbers, which choose the components, and of standard normal ones."""
+    def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
+        """One draw from each mixture."""
+        shape, device = self.mean.shape[:-2], self.mean.device
+        level = torch.rand((*shape, 1), generator=generator).to(device)
+        noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
         reached = self.logits.softmax(-1).cumsum(-1)
         k = (reached < level * reached[..., -1:]).sum(-1)[..., None, None]
         k = k.expand(*noise.shape[:-1], 1, noise.shape[-1])
@@ -55,7 +58,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Float[Tensor, "n t width"], past: list[Tensor] | None = None) -> Tensor:
-        """All steps at once; or the next one alone, with ``past``: keys and values so far, which grow."""
+        """All steps at once; or the next one alone, with keys and values of the ``past``, which grow."""
         q, k, v = self.qkv(self.before(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = past[:] = [torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True)]
@@ -65,7 +68,7 @@ class Block(nn.Module):
 
 
 class CausalNetwork(nn.Module):
-    """Maps trajectories (n, T, C) to the mixture that each step has given those before it."""
+    """Maps trajectories (n, T, C) to the mixture of each step given those before it."""
 
     def __init__(self, steps, channels, width, layers, heads, components, conditional):
         super().__init__()
@@ -78,14 +81,16 @@ class CausalNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, components * (1 + 2 * channels))
 
-    def forward(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None = None) -> Mixture:
+    def forward(self, x: Trajectories, condition: Condition = None) -> Mixture:
         start = self.start.expand(len(x), 1, -1)
         h = self.placed(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
         for block in self.blocks:
             h = block(h)
         return self.head(h)
 
-    def next(self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition) -> Mixture:
+    def next(
+        self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition: Condition
+    ) -> Mixture:
         """The mixture of step ``t`` alone; ``last`` (n, C) is the step before, ``past`` one pair a block."""
         token = self.start.expand(n, -1) if last is None else self.enter(last)
         h = self.placed(token[:, None], self.place[t], condition)
@@ -93,13 +98,13 @@ class CausalNetwork(nn.Module):
             h = block(h, kept)
         return self.head(h[:, 0])
 
-    def placed(self, tokens: Float[Tensor, "n t width"], place: Tensor, condition) -> Tensor:
-        """Tokens that know their place in time and the condition."""
+    def placed(self, tokens: Float[Tensor, "n t width"], place: Tensor, condition: Condition) -> Tensor:
+        """Tokens with their place in time and the condition added."""
         tokens = tokens + place
         return tokens if self.condition is None else tokens + self.condition(condition)[:, None]
 
     def head(self, h: Float[Tensor, "*n width"]) -> Mixture:
-        """The mixture that each token stands for."""
+        """The mixture that each token encodes."""
         out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
         mean, scale = out[..., 1:].chunk(2, dim=-1)
         return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
@@ -113,9 +118,9 @@ class Transformer(GenerativeModel):
     ----------
     width, layers, heads : size of the network; ``width`` is a multiple of ``heads``.
     components : Gaussians in the mixture of each step.
-    resample : what `perturb` makes anew. "rest": the last share ``strength`` of the steps, each given those
-        before it as they came out. "each": every step with probability ``strength``, given those before it as
-        they were (teacher forcing), so that errors do not build up.
+    resample : what `perturb` draws anew. "rest": the last share ``strength`` of the steps, each given the new
+        ones before it. "each": every step with probability ``strength``, given the original ones before it
+        (teacher forcing), so that errors do not build up.
     """
 
     name: ClassVar[str] = "transformer"
@@ -132,9 +137,9 @@ class Transformer(GenerativeModel):
     def __post_init__(self):
         super().__post_init__()
         if self.resample not in RESAMPLE:
-            raise ValueError(f"unknown resample {self.resample!r}; accepted: {', '.join(RESAMPLE)}")
+            raise ValueError(f"expected resample in {', '.join(RESAMPLE)}; got {self.resample!r}")
         if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+            raise ValueError(f"expected width to be a multiple of heads, got {self.width} and {self.heads}")
 
     @property
     def cost(self):
@@ -145,36 +150,26 @@ class Transformer(GenerativeModel):
             steps, channels, self.width, self.layers, self.heads, self.components, conditional
         )
 
-    def draws(self, n, draw):
+    def training_noise(self, n, generator):
         return ()
 
     def loss(self, x, condition):
         return -self.network(x, condition).log_density(x).mean()
 
-    def noise(self, n, draw, strength=None):
-        steps, channels = self.shape
-        if strength is None or self.resample == "rest":
-            return tuple(part for _ in range(steps) for part in _numbers(draw, n, channels))
-        return *_numbers(draw, n, steps, channels), torch.rand((n, steps, 1), generator=draw)
-
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         steps, channels = self.shape
         x = torch.empty((n, steps, channels), device=self.device)
         empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
         past = [[empty, empty] for _ in range(self.layers)]
         for t in range(steps):
             mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
-            x[:, t] = held.get(t, mixture.draw(*noise[2 * t : 2 * t + 2]))
+            x[:, t] = held.get(t, mixture.draw(generator))
         return x
 
-    def round_trip(self, x, strength, noise, condition):
+    def round_trip(self, x, strength, generator, condition):
         if self.resample == "rest":
             kept = x.shape[1] - max(1, round(strength * x.shape[1]))
-            return self.generate(len(x), noise, {t: x[:, t] for t in range(kept)}, condition)
-        level, normal, chosen = noise
-        return torch.where(chosen < strength, self.network(x, condition).draw(level, normal), x)
-
-
-def _numbers(draw: torch.Generator, *shape: int) -> tuple[Tensor, Tensor]:
-    """What `Mixture.draw` asks for to make an array of this shape."""
-    return torch.rand((*shape[:-1], 1), generator=draw), torch.randn(shape, generator=draw)
+            return self.generate(len(x), generator, {t: x[:, t] for t in range(kept)}, condition)
+        new = self.network(x, condition).draw(generator)
+        chosen = torch.rand((*x.shape[:2], 1), generator=generator).to(x.device) < strength
+        return torch.where(chosen, new, x)

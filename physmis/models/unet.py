@@ -13,10 +13,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import embed_condition
+from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
@@ -27,11 +26,9 @@ def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2
     return nn.Conv2d(inputs, outputs, (1, width), (1, stride), (0, width // 2))
 
 
-class ConvBlock(nn.Sequential):
+def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     """Convolution, group norm, SiLU."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
+    return nn.Sequential(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
 
 
 class ResidualBlock(nn.Module):
@@ -39,7 +36,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int):
         super().__init__()
-        self.enter, self.leave = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
+        self.enter, self.leave = conv_block(inputs, outputs), conv_block(outputs, outputs)
         self.shift = nn.Linear(embedding, outputs)
         self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
@@ -50,8 +47,6 @@ class ResidualBlock(nn.Module):
 
 class UNet(nn.Module):
     """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1).
-
-    What comes out has the shape of the trajectories.
 
     ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
     a multiple of 4, ``width`` one of 8.
@@ -69,19 +64,15 @@ class UNet(nn.Module):
         self.middle = ResidualBlock(c, c, width)
         self.up = nn.ModuleList(ResidualBlock(2 * i, o, width) for i, o in ((c, b), (b, a)))
         self.grow = nn.ModuleList(nn.ConvTranspose2d(size, size, (1, 4), (1, 2), (0, 1)) for size in (b, a))
-        self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
+        self.leave = nn.Sequential(conv_block(a, a), conv(a, channels, 1))
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
-    ) -> Float[Tensor, "n T C"]:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:
             e = e + self.condition(condition)
         h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
-        if self.shrink[0].weight.is_contiguous():  # those of several models, stacked, are not channels last
-            h = h.contiguous()
         skips = []
         for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
             skips.append(block(h, e))
@@ -94,7 +85,7 @@ class UNet(nn.Module):
 
 @dataclass
 class UNetDiffusion(Diffusion):
-    """A diffusion model whose denoiser is a small 1-D U-Net.
+    """A diffusion model with a small 1-D U-Net.
 
     Parameters
     ----------
@@ -108,7 +99,7 @@ class UNetDiffusion(Diffusion):
     def __post_init__(self):
         super().__post_init__()
         if self.width % GROUPS:
-            raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
+            raise ValueError(f"expected width to be a multiple of {GROUPS}, got {self.width}")
 
     @property
     def cost(self):
@@ -116,5 +107,7 @@ class UNetDiffusion(Diffusion):
 
     def make_network(self, steps, channels, conditional):
         if steps % 4:
-            raise ValueError(f"the U-Net halves the horizon twice: a multiple of 4 steps wanted, got {steps}")
+            raise ValueError(
+                f"expected a multiple of 4 time steps, as the U-Net halves them twice, got {steps}"
+            )
         return UNet(channels, self.width, conditional)

@@ -71,7 +71,7 @@ def build(output: Path) -> None:
     """Write `index.html` and a page for each notebook into a folder."""
     readme = (paths.root() / "README.md").read_text(encoding="utf-8")
     titles, bodies = {}, {"index": _html(readme, embed_images=True, path=str(paths.root()))}
-    for source in sorted(paths.root() / "notebooks".glob("[0-9][0-9]_*.ipynb")):
+    for source in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = nbformat.read(source, as_version=4)
         if not any(cell.get("outputs") for cell in notebook.cells):
             raise ValueError(f"expected {source.name} with outputs, got none: run `make figures`")

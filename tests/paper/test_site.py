@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from physmis import paths
 from physmis.paper import site
 
-NOTEBOOKS = sorted(path.stem for path in paths.ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted(path.stem for path in paths.root().glob("notebooks/[0-9][0-9]_*.ipynb"))
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 EQUATION = re.compile(r"(\$+)[^$]+\1")
 SOURCE = r"""# One
@@ -71,7 +71,7 @@ def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(pages):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_equation_is_mathml_and_every_figure_is_described(pages, name):
-    cells = nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    cells = nbformat.read(paths.root() / "notebooks" / f"{name}.ipynb", as_version=4).cells
     prose = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     equations = [match[1] for match in EQUATION.finditer(CODE.sub("", prose))]
     found = pages[name].find_all("math")
