@@ -236,9 +236,9 @@ class GenerativeModel(ABC):
 
     def _standardised_condition(self, condition: Any, n: int) -> Condition:
         if (condition is None) != (self.condition_stats is None):
-            wanted, given = ("one", "none") if condition is None else ("none", "one")
+            expected, given = ("one", "none") if condition is None else ("none", "one")
             raise ValueError(
-                f"condition of model '{self.name}': expected {wanted}, as in training, got {given}"
+                f"condition of model '{self.name}': expected {expected}, as in training, got {given}"
             )
         if condition is None:
             return None

@@ -81,12 +81,6 @@ def test_a_tenth_of_training_is_unconditional(guided, monkeypatch):
     assert torch.equal(seen[0][~unconditional], c[~unconditional])
 
 
-def test_state_keeps_the_unconditional_part(guided):
-    again = build("guided", steps=400, **SMALL).from_state(guided.state())
-    for guidance in (1.0, 2.0):
-        assert mean_place(again, guidance, 0.4, 10) == mean_place(guided, guidance, 0.4, 10)
-
-
 def test_a_guided_model_needs_a_condition():
     with pytest.raises(ValueError, match="'guided': expected a condition, got none"):
         build("guided", **SMALL).fit(np.arange(64.0).reshape(4, 16, 1), np.random.default_rng(0))

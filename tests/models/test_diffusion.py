@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet1DModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from physmis.models import build
@@ -185,16 +183,6 @@ def test_trailing_levels_equal_those_of_diffusers(steps):
     assert trailing(LEVELS, steps) == scheduler.timesteps.tolist()
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.integers(1, LEVELS), st.integers(0, 2 * LEVELS))
-def test_levels_fall_evenly_from_the_noisiest(start, steps):
-    levels = trailing(start, steps)
-    assert len(levels) == max(1, min(steps, start))
-    assert levels[0] == start - 1 and levels[-1] >= 0
-    gaps = -np.diff(levels)
-    assert (gaps >= 1).all() and (len(gaps) == 0 or gaps.max() - gaps.min() <= 1)
-
-
 # samplers, against diffusers
 
 
@@ -270,15 +258,11 @@ def flow_errors(sampler, counts, seed=0):
     return errors
 
 
-@pytest.mark.parametrize("sampler", ["multistep", "ddim"])
-def test_distance_from_the_exact_flow_falls_with_the_steps(sampler):
-    errors = list(flow_errors(sampler, (5, 10, 20, 50)).values())
-    assert (np.diff(errors) < 0).all()
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_multistep_is_nearer_to_the_exact_flow_than_ddim(seed):
-    multistep, ddim = (flow_errors(sampler, (10, 20), seed) for sampler in ("multistep", "ddim"))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_distance_from_the_exact_flow_falls_with_the_steps_and_is_least_with_multistep(seed):
+    multistep, ddim = (flow_errors(sampler, (5, 10, 20, 50), seed) for sampler in ("multistep", "ddim"))
+    for errors in (multistep, ddim):
+        assert (np.diff(list(errors.values())) < 0).all()
     assert multistep[10] < ddim[10] and multistep[20] < 0.4 * ddim[20]
 
 
@@ -400,15 +384,6 @@ def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
 
 
 # round trips
-
-
-@pytest.mark.parametrize("strength", [0.001, 0.05])
-def test_weak_round_trip_of_the_exact_network_changes_as_little_as_its_noise(strength):
-    model = gaussian_model()
-    x = model.sample(500, np.random.default_rng(0))
-    change = model.perturb(x, strength, np.random.default_rng(1)) - x
-    level = max(1, round(strength * LEVELS)) - 1
-    assert 0 < np.sqrt(np.mean(change**2)) < 1.5 * math.sin(angles()[level])
 
 
 def test_denoising_from_a_lower_level_agrees_with_the_exact_flow():

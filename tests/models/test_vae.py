@@ -37,7 +37,7 @@ class Affine(nn.Module):
 
 
 def affine_vae(seed=0, spread=0.6, posterior_scale=None, shifted=0.0):
-    """A VAE with x = u W + b + spread noise, and the exact posterior unless another one is asked for.
+    """A VAE with x = u W + b + spread noise, and the exact posterior unless other values are given.
 
     The rows of W are orthogonal, so that the posterior has independent codes. Returns the model and W, b.
     """
