@@ -1,13 +1,13 @@
-"""From results in the store to drift, to the numbers of kernels, and to forecasts.
+"""From stored results to drift, to the parameters of kernels, and to forecasts.
 
 Seeds come as lists, one `physmis.experiments.experiment.Result` or `Landing` a seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -18,10 +18,49 @@ from physmis.drift import intervals
 from physmis.experiments.experiment import Experiment, Result
 from physmis.experiments.kernel_draws import Deviation, Landing
 from physmis.kernels import expansion
-from physmis.tasks import Quantity
+from physmis.models import build
+from physmis.tasks import Quantity, Task
 
-PILOT_LANDINGS = 2048  # fewer than of the others: a forecast by a pilot should be cheap
-FEWEST = 100  # valid trajectories of a seed from which a distribution can be told at all
+PILOT_DRAWS = 2048  # fewer than of the other kernels: a forecast by a pilot should be cheap
+FEWEST = 100  # valid trajectories of a seed, below which their drift is not assessed
+
+
+def experiment(profile: Any, task: Task, seed: int, model: str = "unet", **changes: Any) -> Experiment:
+    """A profile's model on a task of generated trajectories; ``changes`` override its hyperparameters."""
+    network = build(model, **{**profile.models[model], **changes})
+    return Experiment(task, network, profile.data, profile.samples, seed)
+
+
+def seeds_of(results: Mapping[tuple, Any], *name: Any) -> list[Any]:
+    """The results under (*name, seed), in the order of the mapping."""
+    return [result for key, result in results.items() if key[:-1] == name]
+
+
+def over_seeds(statistic: Callable[[Any], Any], results: Sequence[Any]) -> intervals.Interval:
+    """Mean over seeds of a statistic of single trajectories, with its interval."""
+    return intervals.bootstrap(np.mean, [np.asarray(statistic(r), dtype=float) for r in results])
+
+
+def valid_share(results: Sequence[Result]) -> intervals.Interval:
+    """Share of valid trajectories, with its interval."""
+    return over_seeds(lambda result: result.valid, results)
+
+
+def validity_gain(before: Sequence[Result], after: Sequence[Result]) -> intervals.Interval:
+    """Share of valid trajectories after, less that before, seed by seed."""
+    pairs = [np.stack([a.valid, b.valid], axis=1).astype(float) for a, b in zip(before, after, strict=True)]
+    return intervals.bootstrap(lambda rows: rows[:, 1].mean() - rows[:, 0].mean(), pairs)
+
+
+def halved(before: drift.Drift, after: drift.Drift) -> intervals.Interval:
+    """Half of the excess drift before, less the excess after: above 0 if at least half is gone."""
+    law, floor = before.p, before.tv_floor.value
+
+    def gain(rows):
+        was, remains = (np.bincount(bins, minlength=len(law)) / len(bins) for bins in rows.T)
+        return (drift.total_variation(law, was) - floor) / 2 - (drift.total_variation(law, remains) - floor)
+
+    return intervals.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
 
 
 def assess(results: Sequence[Result]) -> drift.Drift:
@@ -32,10 +71,7 @@ def assess(results: Sequence[Result]) -> drift.Drift:
 
 
 def excess_of_valid(results: Sequence[Result]) -> intervals.Interval:
-    """Excess drift of the valid trajectories alone, equally many from each seed.
-
-    With fewer than 100 from some seed it is the interval from -1 to 1: nothing is known.
-    """
+    """Excess drift of the valid trajectories alone, equally many a seed; -1 to 1 where these are too few."""
     n = min(result.valid.sum() for result in results)
     if n < FEWEST:
         return intervals.Interval(0.0, -1.0, 1.0)
@@ -50,18 +86,17 @@ def residual(results: Sequence[Result]) -> float:
     return float(np.mean([np.median(result.validity) for result in results]))
 
 
-def matched_scale(experiment: Experiment, wanted: float) -> float:
-    """Scale of the isotropic kernel after which training data have the median residual ``wanted``.
+def matched_scale(experiment: Experiment, target: float) -> float:
+    """Scale of the isotropic kernel after which training data have the median residual ``target``.
 
-    In standard deviations of each channel; 10 where even that leaves a smaller residual, 1e-5 where even that
-    leaves a larger one.
+    In standard deviations of each channel, and between 1e-5 and 10.
     """
     data = experiment.training_set().x[:2000]
 
     def excess(scale):
         kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
-        moved = kernel.deviate(data, np.random.default_rng(0))
-        return np.median(experiment.task.validity(moved)) - wanted
+        perturbed = kernel.deviate(data, np.random.default_rng(0))
+        return np.median(experiment.task.validity(perturbed)) - target
 
     if excess(10) <= 0:
         return 10.0
@@ -69,10 +104,10 @@ def matched_scale(experiment: Experiment, wanted: float) -> float:
 
 
 class Calibration(NamedTuple):
-    """Numbers of a model class that are set on one task and carried over to others.
+    """Parameters of kernels that are set on one task and used on others.
 
-    scale : of the isotropic kernel, and of the deviation after the neighbour's.
-    share : of the pilot's deviations that is kept.
+    scale : of the isotropic kernel, and of the isotropic error after the neighbour kernel.
+    share : of the pilot's errors that is kept.
     """
 
     scale: float
@@ -80,9 +115,9 @@ class Calibration(NamedTuple):
 
 
 def calibrate(results: Sequence[Result], pilot: Result) -> Calibration:
-    """By the residuals of trained models and of a pilot of one task, and by no histogram of the quantity."""
-    wanted = residual(results)
-    return Calibration(matched_scale(results[0].experiment, wanted), min(wanted / residual([pilot]), 1.0))
+    """From the residuals of trained models and of a pilot on one task, not from histograms of it."""
+    target = residual(results)
+    return Calibration(matched_scale(results[0].experiment, target), min(target / residual([pilot]), 1.0))
 
 
 def pilot_of(experiment: Experiment) -> Experiment:
@@ -95,26 +130,20 @@ def pilot_of(experiment: Experiment) -> Experiment:
 
 
 def longest_reach(landings: Mapping[float, Landing], most: float = 0.2) -> float:
-    """The largest reach of the tangent kernel, up to ``most``, whose typical landing place is valid.
+    """The largest reach of the tangent kernel, up to ``most``, with a median residual within the tolerance.
 
-    ``landings`` maps reaches to where they land; the smallest is given where none is valid.
+    ``landings`` maps reaches to kernel draws; the smallest reach is returned where none is valid.
     """
-    fits = [
-        reach
-        for reach, landing in landings.items()
-        if reach <= most and np.median(landing.validity) <= landing.deviation.of.task.tolerance
-    ]
+    tolerance = next(iter(landings.values())).deviation.of.task.tolerance
+    fits = [r for r, found in landings.items() if r <= most and np.median(found.validity) <= tolerance]
     return max(fits, default=min(landings))
 
 
 def deviations(
     experiment: Experiment, numbers: Calibration, reach: float, strength: float, pilot: Experiment
 ) -> dict[str, Deviation]:
-    """Where each kernel lands the training data of an experiment. Only "round trip" asks its own model.
-
-    The pilot, which is asked at the same ``strength``, lands 2,048 at most.
-    """
-    few = replace(experiment, samples=min(experiment.samples, PILOT_LANDINGS))
+    """Draws of each kernel from an experiment's training data. Only "round trip" uses its own model."""
+    few = replace(experiment, samples=min(experiment.samples, PILOT_DRAWS))
     return {
         "isotropic": Deviation(experiment, "isotropic", {"scale": numbers.scale}),
         "neighbour": Deviation(experiment, "neighbour", {"width": 0.0, "deviation": numbers.scale}),
@@ -125,7 +154,7 @@ def deviations(
 
 
 def forecast(landings: Sequence[Landing], steps: int = 1) -> Float[np.ndarray, "seeds bins"]:
-    """The law that each seed's kernel forecasts from the prior, its transition applied ``steps`` times."""
+    """What each seed's kernel forecasts from the prior, its transition applied ``steps`` times."""
     quantity = landings[0].deviation.of.task.quantity
     p = drift.prior_mass(quantity.prior, quantity.bins())
     return np.stack([kernels.forecast(p, landing.transition.matrix, steps) for landing in landings])
@@ -139,7 +168,7 @@ def blurred(quantity: Quantity, width: float) -> Float[np.ndarray, "bins"]:
 
 
 def blur_of_size(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
-    """The `blurred` prior, as wide as it must be for its total variation from the prior to be ``size``.
+    """The `blurred` prior whose total variation from the prior is ``size``.
 
     At most as wide as the range itself, and at least a thousandth of it.
     """
@@ -148,26 +177,54 @@ def blur_of_size(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
     def excess(width):
         return drift.total_variation(p, blurred(quantity, width)) - size
 
-    ends = (1e-3, 1.0)
-    if excess(ends[0]) >= 0 or excess(ends[1]) <= 0:
-        return blurred(quantity, ends[0] if excess(ends[0]) >= 0 else ends[1])
-    return blurred(quantity, brentq(excess, *ends, rtol=1e-3))
+    least, most = 1e-3, 1.0
+    if excess(least) >= 0:
+        return blurred(quantity, least)
+    return blurred(quantity, most if excess(most) <= 0 else brentq(excess, least, most, rtol=1e-3))
+
+
+def score_kernels(
+    draws: Mapping[str, Sequence[Landing]], observed: drift.Drift
+) -> tuple[dict[str, np.ndarray], dict[str, drift.Score]]:
+    """What each kernel forecasts, and its score against the observed drift; both are printed as a table.
+
+    A "plain blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
+    """
+    task = next(iter(draws.values()))[0].deviation.of.task
+    laws = {kernel: forecast(group) for kernel, group in draws.items()}
+    laws["plain blur"] = blur_of_size(task.quantity, observed.excess.value)
+    scores = {kernel: drift.score(law, observed) for kernel, law in laws.items()}
+    print(f"correlation of z and z', drift correlation (noise ceiling {observed.ceiling:.2f}), skill")
+    for kernel, score in scores.items():
+        kept = f"{np.mean([memory(draw) for draw in draws[kernel]]):.2f}" if kernel in draws else ""
+        print(f"  {kernel:18s} {kept:>5s}  {score.correlation!s:24s} {score.skill}")
+    return laws, scores
 
 
 def by_value(landings: Sequence[Landing], n: int) -> Float[np.ndarray, "seeds 2 n"]:
     """Bias and spread of m(x') - m(x) in ``n`` bins of equal prior mass, in units of the quantity.
 
-    NaN in a bin where nothing begins.
+    NaN in an empty bin.
     """
     prior = landings[0].deviation.of.task.quantity.prior
+    return _by_value(prior, [(draw.z, draw.landed) for draw in landings], n)
+
+
+def followed_by_value(results: Sequence[Result], n: int) -> Float[np.ndarray, "seeds 2 n"]:
+    """Bias and spread of the recovered less the requested quantity of conditioned models, as `by_value`."""
+    prior = results[0].experiment.task.quantity.prior
+    return _by_value(prior, [(r.samples.arrays["requested"], r.z) for r in results], n)
+
+
+def _by_value(prior, pairs, n):
     found = []
-    for landing in landings:
-        at = np.minimum((prior.cdf(landing.z) * n).astype(int), n - 1)
-        moved = [(landing.landed - landing.z)[at == k] for k in range(n)]
-        found.append([[f(part) if len(part) else np.nan for part in moved] for f in (np.mean, np.std)])
+    for before, after in pairs:
+        at = np.minimum((prior.cdf(before) * n).astype(int), n - 1)
+        changes = [(after - before)[at == k] for k in range(n)]
+        found.append([[f(part) if len(part) else np.nan for part in changes] for f in (np.mean, np.std)])
     return np.array(found)
 
 
 def memory(landing: Landing) -> float:
-    """Correlation of m(x') with m(x): 1 if a deviation keeps the quantity, 0 if it forgets it."""
+    """Correlation of m(x') with m(x): 1 if a perturbation keeps the quantity, 0 if it forgets it."""
     return float(np.corrcoef(landing.z, landing.landed)[0, 1])
