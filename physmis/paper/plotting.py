@@ -52,6 +52,11 @@ def use_style() -> None:
         InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
 
 
+def array_name(*words: str) -> str:
+    """Words as one name of an array beside a figure: "cone" and "round trip" make "cone_round_trip"."""
+    return "_".join(words).replace(", ", "_").replace(" ", "_")
+
+
 def plot_trajectories(
     ax: Axes,
     x: Float[np.ndarray, "n T"],
