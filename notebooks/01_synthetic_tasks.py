@@ -423,9 +423,10 @@ def draw(growth_rate, error):
         r, valid = logistic.measure(x[..., None]), logistic.validity(x[..., None]) < logistic.tolerance
         lines += axes[0].plot(x[0], color=colour, lw=1.2, label=name)
         axes[1].plot(distance(x, exact), color=colour)
-        told = f"mean {r.mean():.3f}, spread {r.std():.3f},\n{valid.mean():.0%} valid"
-        shares = np.histogram(r, bins)[0] / len(r)
-        axes[2].stairs(shares, bins, fill=True, color=colour, alpha=0.55, label=told)
+        label = f"mean {r.mean():.3f}, spread {r.std():.3f},\n{valid.mean():.0%} valid"
+        axes[2].stairs(
+            np.histogram(r, bins)[0] / len(r), bins, fill=True, color=colour, alpha=0.55, label=label
+        )
     lines += axes[1].plot(distance(close, exact), "--", color=grey, label="start $10^{-4}$ away")
     rate = lyapunov(tasks.Batch(exact[..., None], np.full(len(exact), growth_rate)))
     axes[0].set(title="one start", xlabel="time step", ylabel="population", ylim=(-0.05, 1.1))
@@ -433,11 +434,8 @@ def draw(growth_rate, error):
         title=f"median of all, $\\lambda$ = {rate:.2f}", xlabel="time step", ylabel="distance to exact"
     )
     axes[1].set(yscale="log", ylim=(1e-6, 2), yticks=[1e-6, 1e-4, 1e-2, 1])
-    axes[1].minorticks_off()
     axes[2].set(title="recovered", xlabel=logistic.quantity.label, ylabel="share of trajectories")
-    axes[2].set_ylim(0, 1.7 * axes[2].get_ylim()[1])  # room for what is told
-    axes[2].axvline(growth_rate, ymax=0.6, color=grey, lw=1.4)
-    axes[2].legend(loc="upper center", fontsize=9, handlelength=1)
+    axes[2].legend(loc="upper center", fontsize=9)
     fig.legend(handles=lines, loc="outside upper center", ncols=4, fontsize=9)
     return fig
 

@@ -470,15 +470,12 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
     colour = plotting.KERNELS["isotropic"][0]
     fig, (law, change) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1.5, 1))
     p, q = p / WIDTH, q / WIDTH
-    law.stairs(np.maximum(p, q), bars, baseline=p, fill=True, color=colour, alpha=0.35, lw=0, label="gain")
-    law.stairs(p, bars, baseline=np.minimum(p, q), fill=True, color="0.85", lw=0, label="loss")
     law.stairs(p, bars, color=plotting.COLOURS["prior"], lw=1.4, label="prior")
     law.stairs(q, bars, color=colour, lw=2, label="after the errors")
     if prior == "uniform":  # what the models were trained on
         for name in main:
             share = np.histogram(observed[name].values, bars)[0] / observed[name].values.size
-            style = {"color": plotting.COLOURS[CLASS[name]], "label": f"{name}, section 4"}
-            law.plot(middles, share / WIDTH, "--", lw=1.2, **style)
+            law.plot(middles, share / WIDTH, "--", color=plotting.COLOURS[CLASS[name]], label=name)
     law.set(xlabel=quantity.label, ylabel="density [1/J]", xlim=(0, 9), ylim=(0, 0.5))
     law.set_title("{:.0%} below, {:.0%} above the range".format(*leaks), fontsize=11)
     law.legend(fontsize=9, ncols=2)
@@ -486,25 +483,16 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
     bias, spread = np.array(
         [(part.mean(), part.std()) if len(part) else (np.nan, np.nan) for part in moved]
     ).T
-    style = {"color": colour, "alpha": 0.3, "lw": 0, "label": "spread to both sides"}
-    change.fill_between(middles[inside], bias - spread, bias + spread, **style)
-    change.plot(middles[inside], bias, color=colour, label="bias")
+    change.errorbar(middles[inside], bias, spread, color=colour, label="bias and spread")
     formula = (M11 + M22) * velocity_error**2 / 2
     change.axhline(formula, color="0.2", ls=":", lw=1.4, label="section 5, velocities alone")
-    change.axhline(0, color="0.7", lw=0.8, zorder=0)
     change.set(xlabel="energy before [J]", ylabel="change [J]", xlim=(low, high), ylim=(-1, 4))
-    change.set_title("change of energy", fontsize=11)
     change.legend(fontsize=9, loc="upper left")
     return fig
 
 
-workshop.explore(
-    draw,
-    angle_error=(0.0, 0.3, 0.1),
-    velocity_error=(0.0, 1.0, 0.7),
-    alike_over_steps=[64, 16, 4, 1],
-    prior=list(PRIORS),
-)
+errors = {"angle_error": (0.0, 0.3, 0.1), "velocity_error": (0.0, 1.0, 0.7)}
+workshop.explore(draw, **errors, alike_over_steps=[64, 16, 4, 1], prior=list(PRIORS))
 
 # %% [markdown]
 # ## Exercises
