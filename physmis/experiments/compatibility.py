@@ -1,4 +1,4 @@
-"""What comes of a wish beside given steps, whether or not the two can hold together."""
+"""Samples of a conditioned model whose given steps and requested values need not fit together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from physmis.mitigations import Conditioned
 
 @dataclass(frozen=True)
 class Compatibility(AsksModel):
-    """Trajectories that begin (and end) like some of the training set, asked for values of their own.
+    """Trajectories with the given steps of some of the training set, and requested values of their own.
 
     Attributes
     ----------
-    of : an experiment whose model is given some steps and told the quantity.
+    of : an experiment whose model is given some steps and conditioned on the quantity.
     rows : the trajectories of its training set whose given steps are held.
-    values : what is asked for, each value with each row.
+    values : requested values, each with each row.
     seed : of the noise.
     """
 
@@ -32,11 +32,9 @@ class Compatibility(AsksModel):
 
     def __post_init__(self):
         if not (self.of.model.given and isinstance(self.of.treatment, Conditioned)):
-            raise ValueError(f"a model that is given steps and told the quantity wanted, got {self.of}")
+            raise ValueError(f"expected a conditioned model that is given some steps, got {self.of}")
         if len(self.rows) == 0 or not all(0 <= row < self.of.data for row in self.rows):
-            raise ValueError(f"rows from 0 to {self.of.data - 1}, one or more, wanted, got {self.rows}")
-        if len(self.values) == 0 or not np.isfinite(self.values).all():
-            raise ValueError(f"finite values to ask for, one or more, wanted, got {self.values}")
+            raise ValueError(f"expected one or more rows from 0 to {self.of.data - 1}, got {self.rows}")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -55,9 +53,9 @@ class Compatibility(AsksModel):
         model, data = trained(self.of, store, device), self.of.training_set(store).x
         each = len(self.values)
         clamp = {step: np.repeat(data[list(self.rows), step], each, axis=0) for step in self.of.model.given}
-        asked = np.tile(self.values, len(self.rows))
-        x = model.sample(len(asked), np.random.default_rng(self.seed), clamp, asked)
+        requested = np.tile(self.values, len(self.rows))
+        x = model.sample(len(requested), np.random.default_rng(self.seed), clamp, requested)
         return {"x": x.reshape(len(self.rows), each, *x.shape[1:])}
 
     def __str__(self) -> str:
-        return f"{len(self.rows)} starts asked for {len(self.values)} values each, of {self.of}"
+        return f"{len(self.rows)} starts with {len(self.values)} requested values each, of {self.of}"
