@@ -294,14 +294,14 @@ for (task, kind, s), e in models.items():
     each = forecasts.deviations(e, numbers[kind], reach[task], strength[kind], short[task, kind])
     each["exchange"] = Deviation(e, "exchange", {"width": 0.5})
     jobs |= {(kernel, task, kind, s): d for kernel, d in each.items()}
-landings = run.compute(jobs)
+draws = run.compute(jobs)
 local = {kind: strengths[kind][1] for kind in CLASSES}  # weaker round trips, whose errors stay more local
 weak = {(*pair, s): round_trip(models[*pair, s], local[pair[1]]) for pair in main for s in run.seeds}
 weak = run.compute(weak)
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {}
 for pair in pairs:
-    laws_of |= {(kernel, *pair): forecast(seeds_of(landings, kernel, *pair)) for kernel in KERNELS}
+    laws_of |= {(kernel, *pair): forecast(seeds_of(draws, kernel, *pair)) for kernel in KERNELS}
     laws_of["no drift", *pair] = observed[pair].p
     laws_of["plain blur", *pair] = forecasts.blurred(three[pair[0]].quantity, blur)
     laws_of["another seed", *pair] = np.roll(observed[pair].q, 1, axis=0)
@@ -320,7 +320,7 @@ for ax, task in zip(axes, three, strict=True):
     saved |= {f"{task}_{kernel.replace(' ', '_')}": law for kernel, law in shown.items()}
 axes[0].set_ylabel("drift relative to the prior")
 axes[0].legend(loc="lower center", fontsize=9)
-keys = [result.key for result in (*trained.values(), *landings.values())]
+keys = [result.key for result in (*trained.values(), *draws.values())]
 run.save_figure(fig, "fig_02_forecast", data=saved, configs=keys)
 plt.show()
 
@@ -391,7 +391,7 @@ run.record_claim("C5.02.sine_little", np.mean(little), min(little), max(little))
 # %%
 errors = {}
 for name, task in three.items():
-    groups = {kernel: seeds_of(landings, kernel, name, "unet") for kernel in ("tangent", "isotropic")}
+    groups = {kernel: seeds_of(draws, kernel, name, "unet") for kernel in ("tangent", "isotropic")}
     groups["round trip"] = seeds_of(weak, name, "unet")
     for kernel, group in groups.items():
         errors[name, kernel] = by_value(group, 20) / np.ptp(task.quantity.prior.support())
@@ -409,7 +409,7 @@ axes[0, 0].set_ylabel("bias / range of $z$")
 axes[1, 0].set_ylabel("spread / range of $z$")
 axes[0, 0].legend(fontsize=9)
 saved = {f"{name}_{kernel.replace(' ', '_')}": found for (name, kernel), found in errors.items()}
-keys = [result.key for result in (*weak.values(), *landings.values())]
+keys = [result.key for result in (*weak.values(), *draws.values())]
 run.save_figure(fig, "fig_02_by_value", data=saved, configs=keys)
 plt.show()
 both = list(zip(errors["logistic", "tangent"], errors["logistic", "round trip"], strict=True))
@@ -438,7 +438,7 @@ for _ in range(5):
     ratios["isotropic"].append(training[seed] / (time.perf_counter() - begun))
 for name in ("pilot", "tangent"):
     for s in run.seeds:
-        made = landings[name, "logistic", "unet", s]
+        made = draws[name, "logistic", "unet", s]
         cost = made.deviation.model.seconds_of_training if name == "pilot" else 0.0
         ratios[name].append(training[s] / (cost + made.arrays.meta["seconds"]))
 for name, found in ratios.items():
@@ -537,7 +537,7 @@ workshop.check("02.1", answer)
 # %% [markdown]
 # ### Exercise 02.2: bias without drift
 #
-# Section 8 warns that bias by value does not prove drift. Make an example. Given any law $p$ over $n$ bins, all of them
+# Section 5 warns that bias by value does not prove drift. Make an example. Given any law $p$ over $n$ bins, all of them
 # above 0, find a transition $T$ that leads only to the same bin or to the one next to it, takes at least a tenth of the
 # mass to another bin, and forecasts no drift: $pT = p$. `answer` must be a function `answer(p)` of an array of shape
 # `(n,)` that returns $T$, an array of shape `(n, n)`; `T[i, j]` is the probability of going from bin $i$ to bin $j$.

@@ -337,12 +337,12 @@ for name in main:
         each = forecasts.deviations(e, numbers, reach[name], STRONG, forecasts.pilot_of(e))
         each["weaker trip"] = Deviation(e, "round_trip", {"strength": WEAK}, e)
         trips |= {(kernel, *name, s): d for kernel, d in each.items()}
-landings = run.compute(trips)
+draws = run.compute(trips)
 ROWS = ("isotropic", "neighbour", "tangent", "pilot", "weaker trip", "round trip")
 laws, scores = {}, {}
 for name in main:
     print(LABELS[name[0]])
-    group = {kernel: seeds_of(landings, kernel, *name) for kernel in ROWS}
+    group = {kernel: seeds_of(draws, kernel, *name) for kernel in ROWS}
     laws[name], scores[name] = forecasts.score_kernels(group, planned[name])
 for name in main:
     kind = "planner" if name[0] == "planner" else "unconditional"
@@ -364,12 +364,12 @@ for ax, name in zip(axes, main, strict=False):
 axes[0].set_ylabel("drift relative to the prior")
 axes[0].legend(fontsize=9, loc="lower center")
 local = ("isotropic", "neighbour", "tangent", "weaker trip")
-errors = {kernel: by_value(seeds_of(landings, kernel, *main[0]), 12) for kernel in local}
+errors = {kernel: by_value(seeds_of(draws, kernel, *main[0]), 12) for kernel in local}
 plotting.plot_errors(axes[2:], quantity, errors)
 saved |= {plotting.array_name("by_value", kernel): found for kernel, found in errors.items()}
 saved |= {plotting.array_name(kernel, name[0], "score"): [scores[name][kernel].correlation, scores[name][kernel].skill]
           for kernel, name in [*((k, name) for k in ROWS for name in main), *(("plain blur", name) for name in main)]}  # fmt: skip
-run.save_figure(fig, "fig_03_forecast", data=saved, configs=[r.key for r in landings.values()])
+run.save_figure(fig, "fig_03_forecast", data=saved, configs=[r.key for r in draws.values()])
 plt.show()
 
 # %% [markdown]
@@ -491,7 +491,7 @@ workshop.check("03.1", answer)
 # <details><summary>Solution 03.1</summary>
 #
 # A step is the difference of two errors, so it has the standard deviation $\sqrt2\,s$ in each direction, and its length
-# follows Rayleigh's law, with mean $\sqrt2\,s\sqrt{\pi/2} = s\sqrt\pi$. There are 63 steps. (Rice's law of section 5
+# follows Rayleigh's law, with mean $\sqrt2\,s\sqrt{\pi/2} = s\sqrt\pi$. There are 63 steps. (Rice's law of section 4
 # says the same, with $\ell = 0$.) The rest is 1.12 m long.
 #
 # ```python

@@ -171,7 +171,7 @@ run.save_figure(fig, "fig_04_problem", data=saved, seeds=[SEED])
 plt.show()
 fresh = [task.start(z, rng) for _ in range(2)]
 first, last, *others = (np.sort(np.cos(states[:, 1])) for states in (motions[:, 0], motions[:, -1], *fresh))
-print(f"law of cos(theta_2), largest gap of quantiles: {np.abs(first - last).max():.3f} from the first to the last step, "
+print(f"distribution of cos(theta_2), largest gap of quantiles: {np.abs(first - last).max():.3f} from the first to the last step, "
       f"{np.abs(others[0] - others[1]).max():.3f} between two fresh draws of the start")  # fmt: skip
 
 # %% [markdown]
@@ -366,18 +366,15 @@ for name in main:
         trips |= {(kernel, name, s): d for kernel, d in each.items()}
     e = jobs[name, seed]
     trips |= {(tau, name, seed): Deviation(e, "round_trip", {"strength": tau}, e) for tau in STRONGER[kind]}
-landings = run.compute(trips)
+draws = run.compute(trips)
 ROWS = ("isotropic", "neighbour", "tangent", "pilot", "weaker trip", "round trip")
 laws, scores = {}, {}
 for name in main:
     print(name)
-    group, d = {kernel: seeds_of(landings, kernel, name) for kernel in ROWS}, observed[name]
+    group, d = {kernel: seeds_of(draws, kernel, name) for kernel in ROWS}, observed[name]
     laws[name], scores[name] = forecasts.score_kernels(group, d)
     for tau in STRONGER[CLASS[name]]:
-        kept, law = (
-            forecasts.memory(landings[tau, name, seed]),
-            forecasts.forecast([landings[tau, name, seed]])[0],
-        )
+        kept, law = forecasts.memory(draws[tau, name, seed]), forecasts.forecast([draws[tau, name, seed]])[0]
         print(
             f"  strength {tau:8.4f} {kept:5.2f}  {drift.drift_correlation(law, d.q[0], d.p):.2f} (one seed)"
         )
@@ -401,12 +398,12 @@ for ax, name in zip(axes, main, strict=False):
 axes[0].set_ylabel("drift relative to the prior")
 axes[0].legend(fontsize=9, loc="lower center")
 local = ("isotropic", "neighbour", "tangent", "weaker trip")
-errors = {kernel: by_value(seeds_of(landings, kernel, main[0]), 12) for kernel in local}
+errors = {kernel: by_value(seeds_of(draws, kernel, main[0]), 12) for kernel in local}
 plotting.plot_errors(axes[2:], quantity, errors)
 saved |= {plotting.array_name("by_value", kernel): found for kernel, found in errors.items()}
 saved |= {plotting.array_name(kernel, CLASS[name], "score"): [scores[name][kernel].correlation, scores[name][kernel].skill]
           for kernel, name in [*((k, name) for k in ROWS for name in main), *(("plain blur", name) for name in main)]}  # fmt: skip
-run.save_figure(fig, "fig_04_forecast", data=saved, configs=keys + [r.key for r in landings.values()])
+run.save_figure(fig, "fig_04_forecast", data=saved, configs=keys + [r.key for r in draws.values()])
 plt.show()
 
 # %% [markdown]

@@ -137,7 +137,7 @@ for name in TASKS:  # half a trajectory is added to each bin, so that none is em
     half = np.sqrt(weights[name, "naive"])
     if name in ("logistic", "pendulum"):
         weights[name, "half way"] = half / (p[name] @ half)
-T = np.mean([landing.transition.matrix for landing in seeds_of(trips, "logistic")], axis=0)
+T = np.mean([one.transition.matrix for one in seeds_of(trips, "logistic")], axis=0)
 weights["logistic", "unfolded"] = mitigations.unfolded_source(p["logistic"], T, steps=20).weights
 RAMP = scipy.stats.powerlaw(2)  # amplitudes of density 2a
 ramp = drift.prior_mass(RAMP, TASKS["cone"].quantity.bins())
@@ -166,7 +166,7 @@ axes[0].legend(fontsize=8, loc="lower center")
 run.save_figure(fig, "fig_05_reweighting", data=saved, configs=[r.key for key in treated for r in done[key]])
 plt.show()
 for name in small:  # what weights can reach, as a share of the total variation without
-    moves = [landing.transition.matrix for landing in seeds_of(trips, name)]
+    moves = [one.transition.matrix for one in seeds_of(trips, name)]
     best = [mitigations.closest_source(p[name], T).residual for T in moves]
     found = [left / drift.total_variation(p[name], p[name] @ T) for left, T in zip(best, moves, strict=True)]
     run.record_claim(f"C8.05.{name}_out_of_reach", np.mean(found), min(found), max(found))
@@ -186,20 +186,20 @@ run.record_claim("C8.05.weights_steer", *halved(*from_ramp))
 # 2022): in sampling the **guidance** stretches the difference that the condition makes (not of the planner).
 
 # %%
-told = {}
+cond = {}
 for name in TASKS:
-    told[name, "conditioned"] = arm(name, Conditioned(), "planner" if name == "maze" else "guided")
+    cond[name, "conditioned"] = arm(name, Conditioned(), "planner" if name == "maze" else "guided")
     if name != "maze":
-        told[name, "conditioned, guidance 2"] = arm(name, Conditioned(), "guided", seeds=[SEED], guidance=2.0)
+        cond[name, "conditioned, guidance 2"] = arm(name, Conditioned(), "guided", seeds=[SEED], guidance=2.0)
 given_more = {  # for the next section
     ("maze", "all steps"): arm("maze", Conditioned(), "planner", brief=False, seeds=[SEED], **slow),
     ("pendulum", "given a state"): arm("pendulum", Conditioned(), "continuation", seeds=[SEED]),
 }
-train(told | given_more)
+train(cond | given_more)
 
 fig, axes = plt.subplots(2, 4, figsize=(13, 5.4), sharex="col")
 saved, colour = {}, plotting.COLOURS["conditioned"]
-for name, way in told:
+for name, way in cond:
     column, quantity = axes[:, list(TASKS).index(name)], TASKS[name].quantity
     found = saved[plotting.array_name(name, way)] = forecasts.followed_by_value(done[name, way], 12)
     centres = quantity.prior.ppf((np.arange(12) + 0.5) / 12)
@@ -210,7 +210,7 @@ for name, way in told:
     column[0].set(title=name, ylabel=f"bias {quantity.unit}")
     column[1].set(xlabel=f"requested: {quantity.label}", ylabel=f"spread {quantity.unit}", ylim=(0, None))
 axes[0, 0].legend(fontsize=9)
-run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for key in told for r in done[key]])
+run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for key in cond for r in done[key]])
 plt.show()
 for name in TASKS:
     results = done[name, "conditioned"]
@@ -452,7 +452,7 @@ for ax, name in zip(axes, TASKS, strict=True):
     ax.set(title=name, xlabel="share valid", xlim=(-0.05, 1.05))
 axes[0].set_ylabel("excess drift (TV above its floor)")
 axes[2].legend(fontsize=8)
-run.save_figure(fig, "fig_05_pareto", data=saved, configs=[r.key for key in chosen | told for r in done[key]])
+run.save_figure(fig, "fig_05_pareto", data=saved, configs=[r.key for key in chosen | cond for r in done[key]])
 plt.show()
 for name in small:
     for label, other in (("reweighted", BEST[name]), ("conditioned", "conditioned")):

@@ -207,11 +207,11 @@ for ax, name, colour in ((axes[0], "as they are", "unet"), (axes[1], best, "in c
     ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % by sampling, one model")
     ax.plot(centres, change.mean(axis=0), "o-", color=plotting.COLOURS[colour], ms=4, label="trained")
     ax.set(xlabel="path length [m]", title=name.split(",")[0])
-told = 100 * (before.forecast.law - law(before.values, before.edges))
-axes[0].plot(centres, told, "s--", color=plotting.KERNELS["tangent"][0], ms=4, label="forecast")
+foreseen = 100 * (before.forecast.law - law(before.values, before.edges))
+axes[0].plot(centres, foreseen, "s--", color=plotting.KERNELS["tangent"][0], ms=4, label="forecast")
 axes[0].set_ylabel("change of share\n[percentage points]")
 axes[0].legend(fontsize=9)
-saved = {"edges": edges, "p": p, "forecast": told} | {k.split(",")[0]: v for k, v in laws.items()}
+saved = {"edges": edges, "p": p, "forecast": foreseen} | {k.split(",")[0]: v for k, v in laws.items()}
 run.save_figure(fig, "fig_06_drift", data=saved)
 plt.show()
 lengths = {name: [path_length(paths) for paths in new[name]] for name in ("as they are", best)}
