@@ -49,6 +49,7 @@ import numpy as np
 
 import physmis
 from physmis import drift, tasks
+from physmis.experiments.experiment import trained, training_seconds, training_set
 from physmis.experiments.forecasts import assess, excess_of_valid, experiment, valid_share
 from physmis.paper import plotting
 
@@ -114,7 +115,7 @@ def keys(groups):
 # %%
 base = done["task"]
 result = base["logistic"][0]
-data = result.experiment.training_set()
+data = training_set(result.experiment, run.store)
 noise = np.random.default_rng(SEED).normal(data.x.mean(), data.x.std(), data.x[0].shape)
 noisy = np.stack([np.cos(a) * data.x[0] + np.sin(a) * noise for a in (0.3, 0.8, 1.3)])
 fig = plotting.plot_problem(logistic, data, noisy, result.x, result.z)
@@ -146,7 +147,7 @@ plt.show()
 # On data made by the generator, $m(g(z, u)) = z$ up to rounding: the measurement adds no error of its own.
 
 # %%
-examples = {name: group[0].experiment.training_set() for name, group in base.items()}
+examples = {name: training_set(group[0].experiment, run.store) for name, group in base.items()}
 errors = {}
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.2))
 for ax, (name, batch) in zip(axes, examples.items(), strict=True):
@@ -293,8 +294,10 @@ by_class = done["class"]
 class_drift = {pair: assess(group) for pair, group in by_class.items()}
 for model, title in classes.items():
     results = [result for name in three for result in by_class[model, name]]
-    seconds = np.mean([result.seconds_of_training for result in results])
-    print(f"{title:12s} {results[0].model.size:10,d} parameters, {seconds:.1f} s of training")
+    seconds = np.mean([training_seconds(result.experiment, run.store) for result in results])
+    print(
+        f"{title:12s} {trained(results[0].experiment, run.store).size:10,d} parameters, {seconds:.1f} s of training"
+    )
 
 # %%
 fig, axes = plt.subplots(3, 4, figsize=(13, 8), sharex="row")
@@ -382,7 +385,7 @@ run.finish()
 
 
 # %%
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 
 def lyapunov(batch):
@@ -440,12 +443,12 @@ def draw(growth_rate, error):
     return fig
 
 
-workshop.explore(draw, growth_rate=(3.0, 4.0, 3.9), error=(0.005, 0.055, 0.02))
+explore(draw, growth_rate=(3.0, 4.0, 3.9), error=(0.005, 0.055, 0.02))
 
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of the three dots and run the cell: `workshop.check` says whether it is right, and if not,
+# Put your answer in place of the three dots and run the cell: `check` says whether it is right, and if not,
 # what is off. None needs a trained model.
 
 # %% [markdown]
@@ -460,7 +463,7 @@ workshop.explore(draw, growth_rate=(3.0, 4.0, 3.9), error=(0.005, 0.055, 0.02))
 
 # %%
 answer = ...
-workshop.check("01.1", answer)
+check("01.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 01.1</summary>
@@ -489,7 +492,7 @@ workshop.check("01.1", answer)
 
 # %%
 answer = ...
-workshop.check("01.2", answer)
+check("01.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 01.2</summary>
@@ -525,7 +528,7 @@ workshop.check("01.2", answer)
 
 # %%
 answer = ...
-workshop.check("01.3", answer)
+check("01.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 01.3</summary>

@@ -53,8 +53,17 @@ import physmis
 from physmis import drift, kernels, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
-from physmis.experiments.forecasts import assess, by_value, experiment, forecast, pilot_of, residual, seeds_of
-from physmis.experiments.kernel_draws import Deviation
+from physmis.experiments.experiment import training_seconds, training_set
+from physmis.experiments.forecasts import (
+    assess,
+    bias_and_spread,
+    experiment,
+    forecast_from_draws,
+    pilot_of,
+    residual,
+    seeds_of,
+)  # fmt: skip
+from physmis.experiments.kernel_draws import kernel_draws
 from physmis.kernels import expansion
 from physmis.paper import plotting
 
@@ -247,7 +256,7 @@ observed = {pair: assess(seeds_of(trained, *pair)) for pair in pairs}
 
 def round_trip(e, strength):
     """Round trips of an experiment's training data through its own model."""
-    return Deviation(e, "round_trip", {"strength": strength}, e)
+    return kernel_draws(e, "round_trip", {"strength": strength}, e)
 
 
 trips = run.compute({
@@ -255,17 +264,17 @@ trips = run.compute({
     for kind in CLASSES for tau in strengths[kind] for s in run.seeds
 })  # fmt: skip
 tangents = run.compute({
-    (t, r): Deviation(models[t, "unet", seed], "tangent", {"reach": r}) for t in three for r in reaches
+    (t, r): kernel_draws(models[t, "unet", seed], "tangent", {"reach": r}) for t in three for r in reaches
 })  # fmt: skip
 
 # %%
 numbers, strength = {}, {}
 for kind in CLASSES:
     group = seeds_of(trained, CALIBRATION, kind)
-    numbers[kind] = forecasts.calibrate(group, trained[CALIBRATION, kind])
+    numbers[kind] = forecasts.calibrate(group, trained[CALIBRATION, kind], run.store)
     d, found = observed[CALIBRATION, kind], {}
     for tau in strengths[kind]:
-        found[tau] = drift.skill(forecast(seeds_of(trips, kind, tau)), d.q, d.p).mean()
+        found[tau] = drift.skill(forecast_from_draws(seeds_of(trips, kind, tau)), d.q, d.p).mean()
     strength[kind] = max(found, key=found.get)
     print(f"{kind:12s} residual {residual(group):.4f}, {numbers[kind]}, skill at strengths {found}")
 for chosen in (numbers, strength):  # the other prediction types are of the U-Net's class
@@ -273,7 +282,7 @@ for chosen in (numbers, strength):  # the other prediction types are of the U-Ne
 reach = {name: forecasts.longest_reach({r: tangents[name, r] for r in reaches}) for name in three}
 sine, control = three[CALIBRATION].quantity, observed[CALIBRATION, "unet"]
 widths = np.geomspace(0.005, 0.16, 6)
-sizes = [drift.total_variation(control.p, forecasts.blurred(sine, width)) for width in widths]
+sizes = [drift.total_variation(control.p, forecasts.blurred_prior(sine, width)) for width in widths]
 blur = widths[np.argmin(np.abs(np.log(np.maximum(sizes, 1e-9) / max(control.excess.value, 1e-9))))]
 print(f"reach {reach}; excess drift of the sine {control.excess}, so plain blur of {blur:.3f} of the range")
 
@@ -291,8 +300,8 @@ print(f"reach {reach}; excess drift of the sine {control.excess}, so plain blur 
 # %%
 jobs = {}
 for (task, kind, s), e in models.items():
-    each = forecasts.deviations(e, numbers[kind], reach[task], strength[kind], short[task, kind])
-    each["exchange"] = Deviation(e, "exchange", {"width": 0.5})
+    each = forecasts.kernel_jobs(e, numbers[kind], reach[task], strength[kind], short[task, kind])
+    each["exchange"] = kernel_draws(e, "exchange", {"width": 0.5})
     jobs |= {(kernel, task, kind, s): d for kernel, d in each.items()}
 draws = run.compute(jobs)
 local = {kind: strengths[kind][1] for kind in CLASSES}  # weaker round trips, whose errors stay more local
@@ -301,9 +310,9 @@ weak = run.compute(weak)
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {}
 for pair in pairs:
-    laws_of |= {(kernel, *pair): forecast(seeds_of(draws, kernel, *pair)) for kernel in KERNELS}
+    laws_of |= {(kernel, *pair): forecast_from_draws(seeds_of(draws, kernel, *pair)) for kernel in KERNELS}
     laws_of["no drift", *pair] = observed[pair].p
-    laws_of["plain blur", *pair] = forecasts.blurred(three[pair[0]].quantity, blur)
+    laws_of["plain blur", *pair] = forecasts.blurred_prior(three[pair[0]].quantity, blur)
     laws_of["another seed", *pair] = np.roll(observed[pair].q, 1, axis=0)
 ROWS = ("no drift", "plain blur", *KERNELS, "another seed")
 scores = {(row, *pair): drift.score(laws_of[row, *pair], observed[pair]) for row in ROWS for pair in pairs}
@@ -366,7 +375,7 @@ for task, kind in main:
         run.record_claim(f"C4.02.{name}_round_trip", *scores["round trip", task, kind].correlation)
     if task != CALIBRATION:
         run.record_claim(f"C5.02.{name}_tangent", *scores["tangent", task, kind].correlation)
-        weakly = drift.score(forecast(seeds_of(weak, task, kind)), d)
+        weakly = drift.score(forecast_from_draws(seeds_of(weak, task, kind)), d)
         run.record_claim(f"C3.02.{name}_local_errors", *weakly.correlation)
 for task in ("cone", "logistic"):
     for number, kernel in ((5, "tangent"), (4, "round trip")):
@@ -394,7 +403,7 @@ for name, task in three.items():
     groups = {kernel: seeds_of(draws, kernel, name, "unet") for kernel in ("tangent", "isotropic")}
     groups["round trip"] = seeds_of(weak, name, "unet")
     for kernel, group in groups.items():
-        errors[name, kernel] = by_value(group, 20) / np.ptp(task.quantity.prior.support())
+        errors[name, kernel] = bias_and_spread(group, 20) / np.ptp(task.quantity.prior.support())
 fig, axes = plt.subplots(2, 3, figsize=(12, 5.4), sharex="col")
 for (name, kernel), found in errors.items():
     column, (colour, marker) = axes[:, list(three).index(name)], plotting.KERNELS[kernel]
@@ -427,8 +436,8 @@ for part, name in enumerate(("bias", "spread")):
 # Times are as the store recorded them.
 
 # %%
-training = {s: models["logistic", "unet", s].seconds_of_training for s in run.seeds}
-x, quantity = models["logistic", "unet", seed].training_set().x, three["logistic"].quantity
+training = {s: training_seconds(models["logistic", "unet", s], run.store) for s in run.seeds}
+x, quantity = training_set(models["logistic", "unet", seed], run.store).x, three["logistic"].quantity
 kernel = kernels.IsotropicKernel(numbers["unet"].scale, x.std(axis=(0, 1)))
 ratios = {"isotropic": [], "pilot": [], "tangent": []}
 for _ in range(5):
@@ -439,8 +448,8 @@ for _ in range(5):
 for name in ("pilot", "tangent"):
     for s in run.seeds:
         made = draws[name, "logistic", "unet", s]
-        cost = made.deviation.model.seconds_of_training if name == "pilot" else 0.0
-        ratios[name].append(training[s] / (cost + made.arrays.meta["seconds"]))
+        cost = training_seconds(made.model, run.store) if name == "pilot" else 0.0
+        ratios[name].append(training[s] / (cost + made.seconds))
 for name, found in ratios.items():
     seeds = [SEED] if name == "isotropic" else run.seeds
     run.record_claim(f"C5.02.{name}_cheap", np.median(found), min(found), max(found), seeds=seeds)
@@ -465,7 +474,7 @@ run.finish()
 # data) and the number of `times` that its transition is applied. Look for one setting that forecasts all tasks.
 
 # %%
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 repeats = {"sine": 3, "cone": 8, "logistic": 8}  # the sine's measurement is slow
 
@@ -502,7 +511,7 @@ def draw(task, kernel, scale, times):
 
 
 choices = {"task": ["logistic", "cone", "sine"], "kernel": ["tangent", "isotropic"]}
-workshop.explore(draw, **choices, scale=(0.005, 0.405, 0.1), times=(1, 16, 1))
+explore(draw, **choices, scale=(0.005, 0.405, 0.1), times=(1, 16, 1))
 
 # %% [markdown]
 # ## Exercises
@@ -519,7 +528,7 @@ workshop.explore(draw, **choices, scale=(0.005, 0.405, 0.1), times=(1, 16, 1))
 
 # %%
 answer = ...
-workshop.check("02.1", answer)
+check("02.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 02.1</summary>
@@ -544,7 +553,7 @@ workshop.check("02.1", answer)
 
 # %%
 answer = ...
-workshop.check("02.2", answer)
+check("02.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 02.2</summary>
@@ -578,7 +587,7 @@ workshop.check("02.2", answer)
 
 # %%
 answer = ...
-workshop.check("02.3", answer)
+check("02.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 02.3</summary>

@@ -56,13 +56,21 @@ import physmis
 from physmis import drift, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
-from physmis.experiments.experiment import Collection, Experiment
-from physmis.experiments.forecasts import assess, by_value, excess_of_valid, over_seeds, seeds_of, valid_share
-from physmis.experiments.kernel_draws import Deviation
-from physmis.experiments.planning import Execution
+from physmis.experiments.executions import executions as execution
+from physmis.experiments.experiment import Experiment
+from physmis.experiments.experiment import demonstrations as collected
+from physmis.experiments.forecasts import (
+    assess,
+    bias_and_spread,
+    excess_of_valid,
+    over_seeds,
+    seeds_of,
+    valid_share,
+)
+from physmis.experiments.kernel_draws import kernel_draws
 from physmis.models import build
 from physmis.paper import plotting
-from physmis.tasks.maze import layout
+from physmis.tasks.maze_layout import layout
 
 plotting.use_style()
 run = physmis.start("03_maze", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -88,7 +96,7 @@ P = run.profile
 # %%
 task = tasks.load("maze")
 chunks = -(-P.data // task.chunk)
-pool = run.compute({i: Collection(task, i) for i in range(chunks)})
+pool = run.compute({i: collected(task, i) for i in range(chunks)})
 recorded = {
     name: np.concatenate([part.arrays[name] for part in pool.values()])
     for name in ("x", "separation", "goal")
@@ -180,8 +188,8 @@ main = list(variants)[:2]
 jobs = {}
 for name, options in variants.items():
     jobs |= {(*name, seed): experiment(name[0], seed, **options) for seed in run.seeds}
-    jobs |= {("execution", *name, seed): Execution(jobs[*name, seed], few) for seed in run.seeds}
-jobs |= {("intent", seed): Execution(jobs[*main[0], seed], few, demonstrations=True) for seed in run.seeds}
+    jobs |= {("execution", *name, seed): execution(jobs[*name, seed], few) for seed in run.seeds}
+jobs |= {("intent", seed): execution(jobs[*main[0], seed], few, demonstrations=True) for seed in run.seeds}
 done = run.compute(jobs)
 intent = seeds_of(done, "intent")
 made = {name: seeds_of(done, *name) for name in variants}
@@ -190,7 +198,7 @@ executions = {name: seeds_of(done, "execution", *name) for name in variants}
 
 def intended(result):
     """Demonstrations whose start and goal each plan was given."""
-    return demonstrations.x[result.samples.arrays["row"]]
+    return demonstrations.x[result.arrays["row"]]
 
 
 fig, axes = plt.subplots(2, 4, figsize=(12, 6.3))
@@ -251,7 +259,7 @@ plt.show()
 # %%
 def change(result):
     """Travel distance of each plan less that of its demonstration; for the unconditional, less the mean."""
-    start = task.distance(intended(result)) if "row" in result.samples.arrays else demonstrations.z.mean()
+    start = task.distance(intended(result)) if "row" in result.arrays else demonstrations.z.mean()
     return result.z - start
 
 
@@ -322,10 +330,10 @@ seed = run.seeds[0]
 sine = {("sine", s): forecasts.experiment(P, tasks.load("sine"), s) for s in run.seeds}
 found = run.compute(sine | {"pilot": forecasts.pilot_of(sine["sine", seed])})
 pilot = found.pop("pilot")
-numbers = forecasts.calibrate(seeds_of(found, "sine"), pilot)
+numbers = forecasts.calibrate(seeds_of(found, "sine"), pilot, run.store)
 reaches = (0.025, 0.05, 0.1, 0.2)
 tried = run.compute({
-    (*name, r): Deviation(jobs[*name, seed], "tangent", {"reach": r}) for name in main for r in reaches
+    (*name, r): kernel_draws(jobs[*name, seed], "tangent", {"reach": r}) for name in main for r in reaches
 })  # fmt: skip
 reach = {name: forecasts.longest_reach({r: tried[*name, r] for r in reaches}) for name in main}
 print(numbers, "reach", reach)
@@ -334,8 +342,8 @@ trips = {}
 for name in main:
     for s in run.seeds:
         e = jobs[*name, s]
-        each = forecasts.deviations(e, numbers, reach[name], STRONG, forecasts.pilot_of(e))
-        each["weaker trip"] = Deviation(e, "round_trip", {"strength": WEAK}, e)
+        each = forecasts.kernel_jobs(e, numbers, reach[name], STRONG, forecasts.pilot_of(e))
+        each["weaker trip"] = kernel_draws(e, "round_trip", {"strength": WEAK}, e)
         trips |= {(kernel, *name, s): d for kernel, d in each.items()}
 draws = run.compute(trips)
 ROWS = ("isotropic", "neighbour", "tangent", "pilot", "weaker trip", "round trip")
@@ -364,7 +372,7 @@ for ax, name in zip(axes, main, strict=False):
 axes[0].set_ylabel("drift relative to the prior")
 axes[0].legend(fontsize=9, loc="lower center")
 local = ("isotropic", "neighbour", "tangent", "weaker trip")
-errors = {kernel: by_value(seeds_of(draws, kernel, *main[0]), 12) for kernel in local}
+errors = {kernel: bias_and_spread(seeds_of(draws, kernel, *main[0]), 12) for kernel in local}
 plotting.plot_errors(axes[2:], quantity, errors)
 saved |= {plotting.array_name("by_value", kernel): found for kernel, found in errors.items()}
 saved |= {plotting.array_name(kernel, name[0], "score"): [scores[name][kernel].correlation, scores[name][kernel].skill]
@@ -425,7 +433,7 @@ run.finish()
 # alike. See how quick errors lengthen paths, while slow ones of the same size hardly do.
 
 # %%
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 pick = demonstrations.x[:600, :, :2].astype(float)
 normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw
@@ -468,7 +476,7 @@ def draw(size_cm, smoothness_s):
     return fig
 
 
-workshop.explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
+explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 
 # %% [markdown]
 # ## Exercises
@@ -485,7 +493,7 @@ workshop.explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 
 # %%
 answer = ...
-workshop.check("03.1", answer)
+check("03.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 03.1</summary>
@@ -513,7 +521,7 @@ workshop.check("03.1", answer)
 
 # %%
 answer = ...
-workshop.check("03.2", answer)
+check("03.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 03.2</summary>
@@ -551,7 +559,7 @@ workshop.check("03.2", answer)
 
 # %%
 answer = ...
-workshop.check("03.3", answer)
+check("03.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 03.3</summary>

@@ -53,8 +53,15 @@ from physmis import drift, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.experiment import Experiment
-from physmis.experiments.forecasts import assess, by_value, excess_of_valid, over_seeds, seeds_of, valid_share
-from physmis.experiments.kernel_draws import Deviation
+from physmis.experiments.forecasts import (
+    assess,
+    bias_and_spread,
+    excess_of_valid,
+    over_seeds,
+    seeds_of,
+    valid_share,
+)
+from physmis.experiments.kernel_draws import kernel_draws
 from physmis.kernels import expansion
 from physmis.models import build
 from physmis.paper import plotting
@@ -352,20 +359,22 @@ sine = {(kind, s): forecasts.experiment(P, tasks.load("sine"), s, kind) for kind
 pilots = {kind: forecasts.pilot_of(sine[kind, seed]) for kind in STRONG}
 found = run.compute(sine | pilots)
 reaches = (0.025, 0.05, 0.1, 0.2)
-tried = run.compute({r: Deviation(jobs[main[0], seed], "tangent", {"reach": r}) for r in reaches})
+tried = run.compute({r: kernel_draws(jobs[main[0], seed], "tangent", {"reach": r}) for r in reaches})
 reach = forecasts.longest_reach(tried)
 trips = {}
 for name in main:
     kind = CLASS[name]
-    numbers = forecasts.calibrate([found[kind, s] for s in run.seeds], found[kind])
+    numbers = forecasts.calibrate([found[kind, s] for s in run.seeds], found[kind], run.store)
     print(name, numbers, "reach", reach)
     for s in run.seeds:
         e = jobs[name, s]
-        each = forecasts.deviations(e, numbers, reach, STRONG[kind], forecasts.pilot_of(jobs[name, seed]))
-        each["weaker trip"] = Deviation(e, "round_trip", {"strength": WEAK[kind]}, e)
+        each = forecasts.kernel_jobs(e, numbers, reach, STRONG[kind], forecasts.pilot_of(jobs[name, seed]))
+        each["weaker trip"] = kernel_draws(e, "round_trip", {"strength": WEAK[kind]}, e)
         trips |= {(kernel, name, s): d for kernel, d in each.items()}
     e = jobs[name, seed]
-    trips |= {(tau, name, seed): Deviation(e, "round_trip", {"strength": tau}, e) for tau in STRONGER[kind]}
+    trips |= {
+        (tau, name, seed): kernel_draws(e, "round_trip", {"strength": tau}, e) for tau in STRONGER[kind]
+    }
 draws = run.compute(trips)
 ROWS = ("isotropic", "neighbour", "tangent", "pilot", "weaker trip", "round trip")
 laws, scores = {}, {}
@@ -374,7 +383,10 @@ for name in main:
     group, d = {kernel: seeds_of(draws, kernel, name) for kernel in ROWS}, observed[name]
     laws[name], scores[name] = forecasts.score_kernels(group, d)
     for tau in STRONGER[CLASS[name]]:
-        kept, law = forecasts.memory(draws[tau, name, seed]), forecasts.forecast([draws[tau, name, seed]])[0]
+        kept, law = (
+            forecasts.value_correlation(draws[tau, name, seed]),
+            forecasts.forecast_from_draws([draws[tau, name, seed]])[0],
+        )
         print(
             f"  strength {tau:8.4f} {kept:5.2f}  {drift.drift_correlation(law, d.q[0], d.p):.2f} (one seed)"
         )
@@ -398,7 +410,7 @@ for ax, name in zip(axes, main, strict=False):
 axes[0].set_ylabel("drift relative to the prior")
 axes[0].legend(fontsize=9, loc="lower center")
 local = ("isotropic", "neighbour", "tangent", "weaker trip")
-errors = {kernel: by_value(seeds_of(draws, kernel, main[0]), 12) for kernel in local}
+errors = {kernel: bias_and_spread(seeds_of(draws, kernel, main[0]), 12) for kernel in local}
 plotting.plot_errors(axes[2:], quantity, errors)
 saved |= {plotting.array_name("by_value", kernel): found for kernel, found in errors.items()}
 saved |= {plotting.array_name(kernel, CLASS[name], "score"): [scores[name][kernel].correlation, scores[name][kernel].skill]
@@ -437,7 +449,7 @@ run.finish()
 # change (right). Can you meet the U-Net (dashed)?
 
 # %%
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 WIDTH = 0.25  # of a bar, in J: both ends of the prior's range are edges
 PRIORS = {  # up to a factor, for energies from 0, the lowest, to 1
@@ -489,7 +501,7 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
 
 
 errors = {"angle_error": (0.0, 0.3, 0.1), "velocity_error": (0.0, 1.0, 0.7)}
-workshop.explore(draw, **errors, alike_over_steps=[64, 16, 4, 1], prior=list(PRIORS))
+explore(draw, **errors, alike_over_steps=[64, 16, 4, 1], prior=list(PRIORS))
 
 # %% [markdown]
 # ## Exercises
@@ -506,7 +518,7 @@ workshop.explore(draw, **errors, alike_over_steps=[64, 16, 4, 1], prior=list(PRI
 
 # %%
 answer = ...
-workshop.check("04.1", answer)
+check("04.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 04.1</summary>
@@ -540,7 +552,7 @@ workshop.check("04.1", answer)
 
 # %%
 answer = ...
-workshop.check("04.2", answer)
+check("04.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 04.2</summary>
@@ -595,7 +607,7 @@ workshop.check("04.2", answer)
 
 # %%
 answer = ...
-workshop.check("04.3", answer)
+check("04.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 04.3</summary>

@@ -44,6 +44,7 @@ if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
 
 # %%
 import time
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,15 +53,17 @@ import scipy.stats
 import physmis
 from physmis import coordinates as maps
 from physmis import drift, mitigations, tasks
+from physmis.audit.audit import Errors
 from physmis.coordinates import size_maps
 from physmis.coordinates.search import KernelCoordinates, learn_ratios
 from physmis.drift import intervals
 from physmis.experiments import forecasts
-from physmis.experiments.compatibility import Compatibility
-from physmis.experiments.experiment import Collection, Experiment
+from physmis.experiments.executions import compatibility
+from physmis.experiments.experiment import Experiment, training_seconds, training_set
+from physmis.experiments.experiment import demonstrations as collected
 from physmis.experiments.forecasts import assess, halved, seeds_of, valid_share, validity_gain
-from physmis.experiments.kernel_draws import Deviation
-from physmis.kernels import IsotropicKernel, Kernel, TangentKernel
+from physmis.experiments.kernel_draws import kernel_draws
+from physmis.kernels import IsotropicKernel
 from physmis.mitigations import Conditioned, InCoordinates, Reweighted
 from physmis.models import build
 from physmis.paper import plotting
@@ -113,7 +116,7 @@ def train(arms):
 untreated = {(name, "untreated"): arm(name, kind=KIND[name]) for name in TASKS}
 untreated |= {(name, "untreated, all steps"): arm(name, brief=False) for name in ("maze", "pendulum")}
 train(untreated)
-demonstrations = {name: done[name, "untreated"][0].experiment.training_set() for name in TASKS}
+demonstrations = {name: training_set(done[name, "untreated"][0].experiment, run.store) for name in TASKS}
 
 # %% [markdown]
 # ## 2. Weight the data
@@ -127,7 +130,7 @@ demonstrations = {name: done[name, "untreated"][0].experiment.training_set() for
 trips = {}
 for name in TASKS:
     for seed, job in untreated[name, "untreated"].items():
-        trips[name, seed] = Deviation(job, "round_trip", {"strength": 0.7}, job)
+        trips[name, seed] = kernel_draws(job, "round_trip", {"strength": 0.7}, job)
 trips = run.compute(trips)
 p = {name: drifts[name, "untreated"].p for name in TASKS}
 weights = {}
@@ -201,7 +204,7 @@ fig, axes = plt.subplots(2, 4, figsize=(13, 5.4), sharex="col")
 saved, colour = {}, plotting.COLOURS["conditioned"]
 for name, way in cond:
     column, quantity = axes[:, list(TASKS).index(name)], TASKS[name].quantity
-    found = saved[plotting.array_name(name, way)] = forecasts.followed_by_value(done[name, way], 12)
+    found = saved[plotting.array_name(name, way)] = forecasts.request_errors(done[name, way], 12)
     centres = quantity.prior.ppf((np.arange(12) + 0.5) / 12)
     label, style = ("guidance 1", "-") if way == "conditioned" else ("guidance 2", "--")
     for ax, by_seed in zip(column, found.swapaxes(0, 1), strict=True):
@@ -214,7 +217,7 @@ run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for key i
 plt.show()
 for name in TASKS:
     results = done[name, "conditioned"]
-    ranks = [scipy.stats.rankdata([r.samples.arrays["requested"], r.z], axis=1).T for r in results]
+    ranks = [scipy.stats.rankdata([r.arrays["requested"], r.z], axis=1).T for r in results]
     follows = intervals.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
     run.record_claim(f"C8.05.{name}_conditioned_follows", *follows)
     helps = drifts[name, "untreated"].minus(drifts[name, "conditioned"])
@@ -232,7 +235,7 @@ for name in TASKS:
 # energies from 1 to 6 J for motions that go on from a given state, which already has an energy.
 
 # %%
-recorded = run.compute({i: Collection(TASKS["maze"], i) for i in range(DATA["maze"] // chunk)})
+recorded = run.compute({i: collected(TASKS["maze"], i) for i in range(DATA["maze"] // chunk)})
 separation = np.concatenate([part.arrays["separation"] for part in recorded.values()])
 rng = np.random.default_rng(SEED)
 each = min(P.samples // 16, 32)
@@ -247,7 +250,7 @@ for name, keys in (("maze", apart), ("pendulum", starts)):
         else:
             rows = np.argsort(np.abs(demonstrations[name].z - key))[:each]
         noise, values = int(rng.integers(2**63)), requests[name].tolist()
-        jobs[name, key] = Compatibility(models[name].experiment, rows.tolist(), values, noise)
+        jobs[name, key] = compatibility(models[name].experiment, rows.tolist(), values, noise)
 came, checked = {}, {}  # quantity and check of single trajectories, (rows, values)
 for (name, key), entry in run.compute(jobs).items():
     x, task = entry.arrays["x"], TASKS[name]
@@ -335,27 +338,16 @@ CANDIDATES["maze"]["polar"] = maps.Polar()
 # %%
 sine = {("sine", s): forecasts.experiment(P, tasks.load("sine"), s) for s in run.seeds}
 sine = seeds_of(run.compute(sine), "sine")
-scale = forecasts.matched_scale(sine[0].experiment, forecasts.residual(sine))
+scale = forecasts.matched_scale(sine[0].experiment, forecasts.residual(sine), run.store)
 
-
-class Errors(Kernel):
-    """Along the data y, and then a little in all directions."""
-
-    def __init__(self, y):
-        self.parts = TangentKernel(y, reach=0.1, share=0.05), IsotropicKernel(scale, y.std(axis=(0, 1)))
-
-    def deviate(self, y, rng):
-        along, around = self.parts
-        return around.deviate(along.deviate(y, rng), rng)
-
-
+errors = partial(Errors, scale=scale)
 subset = {name: some.x[rng.permutation(len(some.x))[:4096]] for name, some in demonstrations.items()}
 forecast_drift, CHOSEN = {}, {}
 for name, candidates in CANDIDATES.items():
     task, some, began = TASKS[name], subset[name], time.process_time()
-    found = {k: KernelCoordinates.of(c, some, task.measure, Errors, SEED) for k, c in candidates.items()}
+    found = {k: KernelCoordinates.of(c, some, task.measure, errors, SEED) for k, c in candidates.items()}
     seconds[name] += (time.process_time() - began) / len(candidates)
-    valid = {k: np.mean(task.validity(r.moved) < task.tolerance) for k, r in found.items()}
+    valid = {k: np.mean(task.validity(r.x_perturbed) < task.tolerance) for k, r in found.items()}
     near = [k for k in candidates if found[k].drift <= min(r.drift for r in found.values()) + 0.01]
     CHOSEN[name] = next(k for k in near if valid[k] >= max(valid[other] for other in near) - 0.01)
     forecast_drift[name] = {k: r.drift for k, r in found.items()}
@@ -458,7 +450,9 @@ for name in small:
     for label, other in (("reweighted", BEST[name]), ("conditioned", "conditioned")):
         gain = drifts[name, other].minus(drifts[name, "in coordinates"])
         run.record_claim(f"C9.05.{name}_beats_{label}", *gain)
-worst = max(seconds[name] / done[name, "in coordinates"][0].seconds_of_training for name in TASKS)
+worst = max(
+    seconds[name] / training_seconds(done[name, "in coordinates"][0].experiment, run.store) for name in TASKS
+)
 run.record_claim("C9.05.cost_of_fitting", worst, worst, worst, seeds=[SEED])
 
 # %% [markdown]
@@ -478,7 +472,7 @@ run.finish()
 # Move the power of the norm, $y = x\,|x|^{p-1}$, and the size of isotropic errors in $y$. Which drifts least?
 
 # %%
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 POWERS = np.linspace(0.2, 2.2, 11)
 
@@ -497,7 +491,7 @@ def draw(power, error_size):
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     bins = cone.quantity.bins()[1:-1]
     for p in (1.0, power):
-        left.hist(found[p].landed, bins, density=True, histtype="step", label=f"power {p:.2f}")
+        left.hist(found[p].z_perturbed, bins, density=True, histtype="step", label=f"power {p:.2f}")
     left.set(xlabel=cone.quantity.label, ylabel="density")
     left.legend(fontsize=8)
     right.plot(POWERS, [found[p].drift for p in POWERS])
@@ -506,7 +500,7 @@ def draw(power, error_size):
     return fig
 
 
-workshop.explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03))
+explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03))
 
 # %% [markdown]
 # ## Exercises
@@ -519,7 +513,7 @@ workshop.explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03))
 
 # %%
 answer = ...
-workshop.check("05.1", answer)
+check("05.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 05.1</summary>
@@ -545,7 +539,7 @@ workshop.check("05.1", answer)
 
 # %%
 answer = ...
-workshop.check("05.2", answer)
+check("05.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 05.2</summary>
@@ -577,7 +571,7 @@ workshop.check("05.2", answer)
 
 # %%
 answer = ...
-workshop.check("05.3", answer)
+check("05.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 05.3</summary>

@@ -41,7 +41,9 @@ if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
     sys.path.insert(0, "src/physmis")
 
 # %%
+import itertools
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -49,19 +51,18 @@ import matplotlib.pyplot as plt
 import mujoco
 import numpy as np
 import scipy.stats
-import torch
 
 import physmis
 from physmis.audit.audit import CANDIDATES, audit
 from physmis.audit.measurements import path_length
 from physmis.coordinates import Identity
 from physmis.drift import intervals
-from physmis.drift.shift_test import DRAWS, LEVEL, bin_edges, compare, law
-from physmis.experiments.parallel import fan_out
-from physmis.experiments.store import Store
+from physmis.drift.metrics import histogram
+from physmis.drift.shift_test import DRAWS, LEVEL, bin_edges, shift_test
+from physmis.experiments.parallel import Job
 from physmis.models import build
 from physmis.paper import plotting
-from physmis.teaching import widgets as workshop
+from physmis.teaching import check, explore
 
 plotting.use_style()
 run = physmis.start("06_audit", profile=PROFILE, seed=SEED, device=DEVICE)
@@ -91,23 +92,15 @@ def episode(environment, seed):
     return path
 
 
-def stored(config, compute):
-    """The arrays that ``compute`` gives, from the store if they are there."""
-    entry = Store().fetch(config)
-    if entry is None:
-        run.cold = True
-        entry = Store().put(config, arrays=compute(), seconds=0.0, device="cpu")
-    return entry.arrays
-
-
-def record():
+def record(store, device):
     """All episodes."""
     with gymnasium.make("Reacher-v5") as environment:
         paths = np.stack([episode(environment.unwrapped, i) for i in range(P.data // 5)])
     return {"x": paths.astype(np.float32)}
 
 
-x = stored({"kind": "reacher", "episodes": P.data // 5, "seed": SEED}, record)["x"]
+episodes = Job({"kind": "reacher", "episodes": P.data // 5, "seed": SEED}, record)
+x = run.compute({"demonstrations": episodes})["demonstrations"].arrays["x"]
 z = path_length(x)
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
 for row in np.argsort(z)[np.linspace(0, len(z) - 1, 24).astype(int)]:
@@ -139,35 +132,24 @@ print(before)
 
 # %%
 COORDINATES = {"as they are": Identity()} | CANDIDATES
-n = P.samples // 4
-size, device = P.models["unet"], run.device
+n, size = P.samples // 4, P.models["unet"]
 
 
-def config(name, seed):
-    """What the new trajectories of a model depend on."""
-    return {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
-            "model": build("unet", **size).config(), "coordinates": COORDINATES[name].config()}  # fmt: skip
+def make(name, seed, store, device):
+    """Train a U-Net in the coordinates called ``name``, and generate trajectories."""
+    coordinates, model = COORDINATES[name], build("unet", **size).to(device)
+    model.fit(coordinates.transform(x), np.random.default_rng([seed, 1]))
+    y = model.sample(n, np.random.default_rng([seed, 2]))
+    return {"x": coordinates.inverse(y).astype(np.float32)}
 
 
-def make(name, seed, store):
-    """Train a U-Net in the coordinates called ``name``, and store new trajectories of it."""
-    torch.set_num_threads(1)
-    coordinates = COORDINATES[name]
-    model = build("unet", **size).to(device).fit(coordinates.transform(x), np.random.default_rng([seed, 1]))
-    new = coordinates.inverse(model.sample(n, np.random.default_rng([seed, 2]))).astype(np.float32)
-    store.put(config(name, seed), arrays={"x": new}, seconds=0.0, device=device)
-
-
-store = Store()
-arms = [(name, seed, store) for name in COORDINATES for seed in run.seeds]
-lacking = [arm for arm in arms if store.fetch(config(*arm[:2])) is None]
-run.cold |= bool(lacking)
-if device == "cuda":
-    for call in lacking:
-        make(*call)
-else:
-    fan_out(make, lacking, "model")
-new = {name: [store.fetch(config(name, seed)).arrays["x"] for seed in run.seeds] for name in COORDINATES}
+jobs = {}
+for name, seed in itertools.product(COORDINATES, run.seeds):
+    config = {"kind": "reacher_model", "data": len(x), "episodes of": SEED, "seed": seed, "samples": n,
+              "model": build("unet", **size).config(), "coordinates": COORDINATES[name].config()}  # fmt: skip
+    jobs[name, seed] = Job(config, partial(make, name, seed))
+made = run.compute(jobs)
+new = {name: [made[name, seed].arrays["x"] for seed in run.seeds] for name in COORDINATES}
 
 
 # %%
@@ -181,13 +163,15 @@ def valid(paths):
 
 
 edges = bin_edges(z)
-p = law(z, edges)
-floor = compare(z, path_length(new["as they are"][0]), None, edges, np.random.default_rng(SEED)).floor.value
+p = histogram(z, edges)
+floor = shift_test(
+    z, path_length(new["as they are"][0]), None, edges, np.random.default_rng(SEED)
+).floor.value
 
 
 def excess(rows):
     """Total variation of path lengths from those of the demonstrations, above what sampling alone gives."""
-    return 0.5 * np.abs(law(rows, edges) - p).sum() - floor
+    return 0.5 * np.abs(histogram(rows, edges) - p).sum() - floor
 
 
 drifts, shares = {}, {}
@@ -199,7 +183,9 @@ best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-laws = {name: np.stack([law(path_length(paths), edges) for paths in runs]) for name, runs in new.items()}
+laws = {
+    name: np.stack([histogram(path_length(paths), edges) for paths in runs]) for name, runs in new.items()
+}
 centres = np.quantile(z, (np.arange(len(p)) + 0.5) / len(p))
 for ax, name, colour in ((axes[0], "as they are", "unet"), (axes[1], best, "in coordinates")):
     change = 100 * (laws[name] - p)
@@ -207,7 +193,7 @@ for ax, name, colour in ((axes[0], "as they are", "unet"), (axes[1], best, "in c
     ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % by sampling, one model")
     ax.plot(centres, change.mean(axis=0), "o-", color=plotting.COLOURS[colour], ms=4, label="trained")
     ax.set(xlabel="path length [m]", title=name.split(",")[0])
-foreseen = 100 * (before.forecast.law - law(before.values, before.edges))
+foreseen = 100 * (before.forecast.law - histogram(before.values, before.edges))
 axes[0].plot(centres, foreseen, "s--", color=plotting.KERNELS["tangent"][0], ms=4, label="forecast")
 axes[0].set_ylabel("change of share\n[percentage points]")
 axes[0].legend(fontsize=9)
@@ -217,12 +203,12 @@ plt.show()
 lengths = {name: [path_length(paths) for paths in new[name]] for name in ("as they are", best)}
 forecast = before.forecast.law - p
 agreement = intervals.bootstrap(
-    lambda rows: np.corrcoef(law(rows, edges) - p, forecast)[0, 1], lengths["as they are"]
+    lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["as they are"]
 )
 run.record_claim("C10.06.looks_valid", *shares["as they are"])
-run.record_claim("C10.06.moved", *drifts["as they are"])
+run.record_claim("C10.06.shifted", *drifts["as they are"])
 after = [audit(x, "path_length", kernel=None, generated=paths, seed=SEED) for paths in new["as they are"]]
-run.record_claim("C10.06.each_moved", *3 * [max(report.comparison.chance for report in after)])
+run.record_claim("C10.06.each_moved", *3 * [max(report.comparison.p_value for report in after)])
 run.record_claim("C10.06.forecast", *np.minimum(agreement, 1))
 pairs = [np.stack(pair, axis=1) for pair in zip(*lengths.values(), strict=True)]
 gain = intervals.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
@@ -252,7 +238,7 @@ def noticed(shift, values, times):
         rng, found = np.random.default_rng([SEED, values, round(100 * shift)]), 0
         for _ in range(times):
             ours, theirs = rng.normal(size=values), rng.normal(size=values) + shift
-            found += compare(ours, theirs, None, bin_edges(ours, theirs), rng).moved
+            found += shift_test(ours, theirs, None, bin_edges(ours, theirs), rng).shifted
         return {"share": np.array(found / times)}
 
     return float(stored(config, count)["share"])
@@ -320,7 +306,7 @@ def draw(shift, width, values):
     rng = np.random.default_rng(0)
     ours, theirs = rng.normal(size=values), rng.normal(shift, width, size=values)
     edges = bin_edges(ours, theirs)
-    found = compare(ours, theirs, None, edges, rng)
+    found = shift_test(ours, theirs, None, edges, rng)
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(1.6, 1))
     grid = np.linspace(-4, 5, 46)
     axes[0].hist(ours, grid, density=True, color=plotting.COLOURS["prior"], alpha=0.6, label="before")
@@ -330,11 +316,11 @@ def draw(shift, width, values):
     axes[1].barh([0], [found.tv], color=plotting.COLOURS["unet"], height=0.4)
     axes[1].plot(found.floor[1:], [1, 1], color="0.2")
     axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
-                title=f"{'moved' if found.moved else 'no shift found'}, chance {found.chance:.3f}")  # fmt: skip
+                title=f"{'moved' if found.shifted else 'no shift found'}, chance {found.p_value:.3f}")  # fmt: skip
     return fig
 
 
-workshop.explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[400, 100, 1600, 6400])
+explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[400, 100, 1600, 6400])
 
 # %% [markdown]
 # ## Exercises
@@ -346,7 +332,7 @@ workshop.explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[40
 
 # %%
 answer = ...
-workshop.check("06.1", answer)
+check("06.1", answer)
 
 # %% [markdown]
 # <details><summary>Solution 06.1</summary>
@@ -372,7 +358,7 @@ workshop.check("06.1", answer)
 
 # %%
 answer = ...
-workshop.check("06.2", answer)
+check("06.2", answer)
 
 # %% [markdown]
 # <details><summary>Solution 06.2</summary>
@@ -402,7 +388,7 @@ workshop.check("06.2", answer)
 
 # %%
 answer = ...
-workshop.check("06.3", answer)
+check("06.3", answer)
 
 # %% [markdown]
 # <details><summary>Solution 06.3</summary>

@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 
 from physmis import paths
 from physmis.experiments import store
+from physmis.experiments.experiment import Experiment, samples
 from physmis.experiments.parallel import Job, cached_all
 from physmis.experiments.store import Store
 from physmis.paper import profiles
@@ -104,9 +105,10 @@ class Run:
         self._code = code_version()
         self._begun = time.perf_counter()
 
-    def compute(self, jobs: Mapping[Any, Job]) -> dict[Any, Any]:
-        """Results of jobs, by name: from the store, or computed now by `physmis.experiments.parallel`."""
-        results, cold = cached_all(list(jobs.values()), self.store, self.device)
+    def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
+        """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples."""
+        wanted = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
+        results, cold = cached_all(wanted, self.store, self.device)
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
