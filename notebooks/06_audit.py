@@ -230,18 +230,18 @@ repeats = min(500, P.samples // 16)
 
 
 def noticed(shift, values, times):
-    """Share of ``times`` comparisons of ``values`` against ``values`` shifted ones that say "moved"."""
+    """Share of ``times`` comparisons of ``values`` against ``values`` shifted ones that detect a shift."""
     config = {"kind": "audit_power", "shift": shift, "values": values, "times": times, "seed": SEED,
               "level": LEVEL, "draws": DRAWS}  # fmt: skip
 
-    def count():
+    def count(store, device):
         rng, found = np.random.default_rng([SEED, values, round(100 * shift)]), 0
         for _ in range(times):
             ours, theirs = rng.normal(size=values), rng.normal(size=values) + shift
             found += shift_test(ours, theirs, None, bin_edges(ours, theirs), rng).shifted
         return {"share": np.array(found / times)}
 
-    return float(stored(config, count)["share"])
+    return float(run.compute({"share": Job(config, count)})["share"].arrays["share"])
 
 
 def interval(share, times):
@@ -251,19 +251,19 @@ def interval(share, times):
 
 shifts, sizes = (0.0, 0.1, 0.2, 0.3, 0.5), (100, 400, 1600)
 power = np.array([[noticed(shift, values, repeats // 5) for shift in shifts[1:]] for values in sizes])
-wolf = noticed(0.0, 400, repeats)
+false_alarms = noticed(0.0, 400, repeats)
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
 for values, row, style in zip(sizes, power, ("o:", "s--", "D-"), strict=True):
     bars = np.abs(np.transpose([interval(share, repeats // 5)[1:] for share in row]) - row)
     ax.errorbar(shifts[1:], row, bars, fmt=style, capsize=3, lw=1.4, label=f"{values:,} a side")
-ax.plot(0, wolf, "^", color="0.2", ms=6, label="no shift, 400 a side")
+ax.plot(0, false_alarms, "^", color="0.2", ms=6, label="no shift, 400 a side")
 ax.axhline(LEVEL, color="0.5", lw=0.8, ls="--", label="level of the test")
-ax.set(xlabel="shift [standard deviations]", ylabel='share that says "moved"', ylim=(-0.02, 1.05))
+ax.set(xlabel="shift [standard deviations]", ylabel="share that detects a shift", ylim=(-0.02, 1.05))
 ax.legend(fontsize=9)
-saved = {"shifts": shifts[1:], "sizes": sizes, "power": power, "no_shift": wolf}
+saved = {"shifts": shifts[1:], "sizes": sizes, "power": power, "no_shift": false_alarms}
 run.save_figure(fig, "fig_06_power", data=saved, seeds=[SEED])
 plt.show()
-run.record_claim("C10.06.false_alarms", *interval(wolf, repeats), seeds=[SEED])
+run.record_claim("C10.06.false_alarms", *interval(false_alarms, repeats), seeds=[SEED])
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[SEED])
 
 # %% [markdown]
