@@ -32,8 +32,8 @@ def reporter(label: str) -> Callable[[int, int], None]:
 
 
 @contextlib.contextmanager
-def follow(name: str, path: Path, idle: Callable[[], str]) -> Iterator[None]:
-    """Print what is appended to ``path``: all that ends, every `PERIOD` what is under way, or ``idle()``."""
+def follow(name: str, path: Path) -> Iterator[None]:
+    """Print what is appended to ``path``: all that ends, and every `PERIOD` what is under way."""
     path.write_bytes(b"")
     begun, ended = time.monotonic(), threading.Event()
 
