@@ -7,15 +7,10 @@ import torch
 from physmis.experiments.store import Store
 
 # What Chromium would otherwise ask of the network on its own account.
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +25,8 @@ def browser():
         try:
             browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         except Error as error:
-            told = str(error).strip().splitlines()[0]
-            reason = f"no browser ({', '.join(names)} or `playwright install chromium`): {told}"
+            first = str(error).strip().splitlines()[0]
+            reason = f"no browser ({', '.join(names)} or `playwright install chromium`): {first}"
             (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
         yield browser
         browser.close()
@@ -48,8 +43,9 @@ def one_thread():
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """An empty store that `run` and `run_all` use, with one process, and a file of progress beside it."""
+    """An empty store, work in this process alone, and a file of progress beside the store."""
     monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PHYSMIS_JOBS", "1")
     monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
+    monkeypatch.delenv("PHYSMIS_SCHEDULER", raising=False)
     return Store(tmp_path / "store")

@@ -44,7 +44,9 @@ def follow(name: str, path: Path) -> Iterator[None]:
         under_way: dict[str, str] = {}
         told = time.monotonic()
         with open(path) as file:
-            while not ended.wait(0.5):
+            over = False
+            while not over:
+                over = ended.wait(0.5)  # and once more, for what was told since
                 for line in file:
                     with contextlib.suppress(ValueError, KeyError):  # a worker may be in the middle of a line
                         event = json.loads(line)

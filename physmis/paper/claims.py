@@ -83,8 +83,11 @@ def load_contract(path: Path | None = None) -> Contract:
         raise ContractError(f"{path}: expected a contract in TOML; {error}") from error
     if extra := sorted(tables.keys() - {"figures", "claims"}):
         raise ContractError(f"contract: expected the tables figures and claims, got {extra}")
-    figures = {id: _row(FigurePromise, id, row, r"fig_(\d\d)_\w+") for id, row in tables["figures"].items()}
-    claims = {id: _row(Claim, id, row, r"C\d+\.(\d\d)\.\w+") for id, row in tables["claims"].items()}
+    kinds = {"figures": (FigurePromise, r"fig_(\d\d)_\w+"), "claims": (Claim, r"C\d+\.(\d\d)\.\w+")}
+    figures, claims = (
+        {id: _row(kind, id, row, pattern) for id, row in tables.get(name, {}).items()}
+        for name, (kind, pattern) in kinds.items()
+    )
     for id, claim in claims.items():
         try:
             claim.holds(0.0, 0.0)
@@ -106,8 +109,9 @@ def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
     for one in fields(kind):
         optional = one.name == "claims"
         value = row.get(one.name, [] if optional else None)
-        texts = value if one.type == list[str] and isinstance(value, list) else [value]
-        if (one.type is str and value is None) or not all(isinstance(text, str) for text in texts):
+        is_list = isinstance(value, list)
+        texts = value if is_list else [value]
+        if is_list != (one.type == list[str]) or not all(isinstance(text, str) for text in texts):
             raise ContractError(f"contract, {id}: expected {one.name} as {one.type}, got {value!r}")
     try:
         return kind(**row)

@@ -291,7 +291,8 @@ def code_version() -> str:
 
     try:
         # A folder inside another project's repository would report that project's commit.
-        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != paths.root():
+        root = paths.root().resolve()
+        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != root:
             return "unknown"
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", *_CODE) else "")
     except (OSError, subprocess.CalledProcessError):

@@ -6,32 +6,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-import physmis
 from physmis import drift
 from physmis.experiments import forecasts
-from physmis.experiments.experiment import Experiment, Result, run
-from physmis.experiments.kernel_draws import Deviation, Landing
-from physmis.experiments.store import Entry
+from physmis.experiments.experiment import Experiment, Samples, training_set
+from physmis.experiments.kernel_draws import KernelDraws
+from physmis.experiments.parallel import cached
 from physmis.models import build
 from physmis.paper import plotting, profiles
 from physmis.tasks import load
 
-pytestmark = pytest.mark.usefixtures("store")
-
 SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6), 500, 64, 0)
 
 
-def entry(**arrays):
-    return Entry(arrays, {}, {})
-
-
 def result(z, validity, seed=0, data=500):
-    return Result(dataclasses.replace(SINE, seed=seed, data=data), entry(z=z, validity=validity))
+    experiment = dataclasses.replace(SINE, seed=seed, data=data)
+    return Samples(experiment, "key", {"z": z, "validity": validity})
 
 
-def landing(z, landed, validity=None):
-    deviation = Deviation(SINE, "isotropic", {"scale": 0.1})
-    return Landing(deviation, entry(z=z, landed=landed, validity=validity))
+def drawn(z, z_perturbed, validity=None):
+    return KernelDraws(SINE, None, "key", 1.0, z, z_perturbed, validity)
 
 
 @pytest.fixture
@@ -42,8 +35,8 @@ def three():
 
 def test_drift_is_that_of_the_recovered_quantity(three):
     quantity = SINE.task.quantity
-    wanted = drift.assess([r.z for r in three], quantity.prior, quantity.bins(), 500)
-    assert forecasts.assess(three).tv == wanted.tv and wanted.tv.value > 0.2
+    expected = drift.assess([r.z for r in three], quantity.prior, quantity.bins(), 500)
+    assert forecasts.assess(three).tv == expected.tv and expected.tv.value > 0.2
 
 
 def test_drift_of_valid_ones_leaves_out_the_others(three):
@@ -57,6 +50,112 @@ def test_drift_of_valid_ones_leaves_out_the_others(three):
     assert abs(forecasts.excess_of_valid(mixed).value) < 0.02
     few = [result(r.z, np.where(np.arange(400) < 99, 0.0, 1.0), r.experiment.seed) for r in three]
     assert forecasts.excess_of_valid(few) == (0.0, -1.0, 1.0)
+
+
+def test_matched_scale_gives_the_target_residual(store):
+    scale = forecasts.matched_scale(SINE, 0.03, store)
+    x = training_set(SINE, store).x
+    noise = np.random.default_rng(5).normal(size=x.shape)
+    moved = x + scale * x.std() * noise
+    assert np.median(SINE.task.validity(moved)) == pytest.approx(0.03, rel=0.05)
+    assert forecasts.matched_scale(SINE, 1e9, store) == 10.0
+    assert forecasts.matched_scale(SINE, 1e-12, store) == 1e-5
+
+
+def test_calibration_takes_medians_and_at_most_all_of_the_pilot(three, store):
+    numbers = forecasts.calibrate(three, three[0], store)
+    expected = np.mean([np.median(r.validity) for r in three])
+    assert forecasts.residual(three) == pytest.approx(expected)
+    assert numbers.scale == forecasts.matched_scale(SINE, expected, store)
+    assert numbers.share == min(expected / np.median(three[0].validity), 1.0)
+    worse = result(three[0].z, 4 * three[0].validity)
+    assert forecasts.calibrate(three, worse, store).share == pytest.approx(
+        expected / np.median(worse.validity)
+    )
+
+
+def test_pilot_is_shorter_in_training_and_sampling():
+    pilot = forecasts.pilot_of(SINE)
+    assert (pilot.model.steps, pilot.model.sampler_steps) == (4, 3)
+    assert dataclasses.replace(pilot, model=SINE.model) == SINE
+    vae = dataclasses.replace(SINE, model=build("vae", steps=50))
+    assert forecasts.pilot_of(vae).model.steps == 5
+
+
+def test_longest_reach_is_the_last_valid_one():
+    def at(residual):
+        return drawn(None, None, np.full(9, residual))
+
+    found = {0.025: at(0.0), 0.05: at(0.04), 0.1: at(0.2), 0.2: at(0.3), 0.4: at(0.01)}
+    assert forecasts.longest_reach(found) == 0.05
+    assert forecasts.longest_reach(found, most=0.4) == 0.4
+    assert forecasts.longest_reach({0.1: at(0.2), 0.05: at(0.1)}) == 0.05
+
+
+def test_only_the_round_trip_asks_the_model_itself(store):
+    pilot = forecasts.pilot_of(SINE)
+    made = forecasts.kernel_jobs(SINE, forecasts.Calibration(0.03, 0.5), 0.1, 0.7, pilot)
+    asked = {name: job.config["model"]["of"] for name, job in made.items() if job.config["model"]}
+    assert asked == {"pilot": pilot.training_config, "round trip": SINE.training_config}
+    assert {name: job.config["parameters"] for name, job in made.items()} == {
+        "isotropic": {"scale": 0.03},
+        "neighbour": {"width": 0.0, "deviation": 0.03},
+        "tangent": {"reach": 0.1},
+        "pilot": {"strength": 0.7, "scale": 0.5},
+        "round trip": {"strength": 0.7},
+    }
+    many = forecasts.kernel_jobs(
+        dataclasses.replace(SINE, samples=9999), forecasts.Calibration(0.03, 0.5), 0.1, 0.7, pilot
+    )
+    assert [many[name].config["n"] for name in ("pilot", "tangent")] == [forecasts.PILOT_DRAWS, 9999]
+    assert cached(made["isotropic"], store).z.shape == (64,)
+
+
+def test_forecast_pushes_the_prior_through():
+    """The lower half of the range is mapped onto the upper one."""
+    z = SINE.task.quantity.prior.ppf((np.arange(4000) + 0.5) / 4000)
+    forecast = forecasts.forecast_from_draws([drawn(z, np.where(z < 4, z + 2, z))])
+    p = drift.prior_mass(SINE.task.quantity.prior, SINE.task.quantity.bins())
+    inner = slice(6, -6)
+    assert forecast.shape == (1, len(p))
+    np.testing.assert_allclose(forecast[0, inner], np.repeat([0, 2], 20) * p[inner], atol=2e-3)
+    twice = forecasts.forecast_from_draws([drawn(z, np.where(z < 4, z + 2, z - 2))], steps=2)
+    np.testing.assert_allclose(twice[0], p, atol=2e-3)
+
+
+def test_plain_blur_is_the_prior_and_a_gaussian():
+    quantity = SINE.task.quantity
+    noisy = np.random.default_rng(0).uniform(2, 6, 400_000) + 0.4 * np.random.default_rng(1).normal(
+        size=400_000
+    )
+    forecast = forecasts.blurred_prior(quantity, 0.1)
+    np.testing.assert_allclose(forecast, drift.histogram(noisy, quantity.bins()), atol=2e-3)
+    p = drift.prior_mass(quantity.prior, quantity.bins())
+    assert drift.total_variation(p, forecasts.matched_blur(quantity, 0.07)) == pytest.approx(0.07, rel=1e-2)
+    np.testing.assert_array_equal(
+        forecasts.matched_blur(quantity, -0.01), forecasts.blurred_prior(quantity, 1e-3)
+    )
+    np.testing.assert_array_equal(
+        forecasts.matched_blur(quantity, 0.99), forecasts.blurred_prior(quantity, 1.0)
+    )
+
+
+def test_bias_and_spread_by_value():
+    rng = np.random.default_rng(0)
+    z = rng.uniform(2, 6, 40_000)
+    moved = z + 0.1 * z + 0.05 * rng.normal(size=len(z))
+    found = forecasts.bias_and_spread([drawn(z, moved)] * 2, 4)
+    assert found.shape == (2, 2, 4)
+    np.testing.assert_allclose(found[0, 0], 0.1 * np.array([2.5, 3.5, 4.5, 5.5]), atol=5e-3)
+    np.testing.assert_allclose(found[1, 1], np.hypot(0.05, 0.1 / np.sqrt(12)), atol=2e-3)
+    upper = forecasts.bias_and_spread([drawn(z[z > 4], moved[z > 4])], 4)
+    assert np.isnan(upper[0, :, :2]).all() and np.isfinite(upper[0, :, 2:]).all()
+
+
+def test_value_correlation_is_a_correlation():
+    z = np.linspace(2, 6, 100)
+    assert forecasts.value_correlation(drawn(z, 7 - z)) == pytest.approx(-1)
+    assert abs(forecasts.value_correlation(drawn(z, np.tile([2.0, 3.0], 50)))) < 0.05
 
 
 def test_seeds_and_shares(three):
@@ -88,127 +187,30 @@ def test_half_of_the_excess():
     assert forecasts.halved(before, before).high < 0
 
 
-def test_matched_scale_gives_the_residual_asked_for():
-    scale = forecasts.matched_scale(SINE, 0.03)
-    x = SINE.training_set().x
-    noise = np.random.default_rng(5).normal(size=x.shape)
-    moved = x + scale * x.std() * noise
-    assert np.median(SINE.task.validity(moved)) == pytest.approx(0.03, rel=0.05)
-    assert forecasts.matched_scale(SINE, 1e9) == 10.0
-    assert forecasts.matched_scale(SINE, 1e-12) == 1e-5
-
-
-def test_calibration_takes_medians_and_at_most_all_of_the_pilot(three):
-    numbers = forecasts.calibrate(three, three[0])
-    wanted = np.mean([np.median(r.validity) for r in three])
-    assert forecasts.residual(three) == pytest.approx(wanted)
-    assert numbers.scale == forecasts.matched_scale(SINE, wanted)
-    assert numbers.share == min(wanted / np.median(three[0].validity), 1.0)
-    worse = result(three[0].z, 4 * three[0].validity)
-    assert forecasts.calibrate(three, worse).share == pytest.approx(wanted / np.median(worse.validity))
-
-
-def test_pilot_is_shorter_in_training_and_sampling():
-    pilot = forecasts.pilot_of(SINE)
-    assert (pilot.model.steps, pilot.model.sampler_steps) == (4, 3)
-    assert dataclasses.replace(pilot, model=SINE.model) == SINE
-    vae = dataclasses.replace(SINE, model=build("vae", steps=50))
-    assert forecasts.pilot_of(vae).model.steps == 5
-
-
-def test_longest_reach_is_the_last_valid_one():
-    def at(residual):
-        return landing(None, None, np.full(9, residual))
-
-    found = {0.025: at(0.0), 0.05: at(0.04), 0.1: at(0.2), 0.2: at(0.3), 0.4: at(0.01)}
-    assert forecasts.longest_reach(found) == 0.05
-    assert forecasts.longest_reach(found, most=0.4) == 0.4
-    assert forecasts.longest_reach({0.1: at(0.2), 0.05: at(0.1)}) == 0.05
-
-
-def test_only_the_round_trip_asks_the_model_itself():
-    pilot = forecasts.pilot_of(SINE)
-    made = forecasts.deviations(SINE, forecasts.Calibration(0.03, 0.5), 0.1, 0.7, pilot)
-    assert {k: d.model for k, d in made.items() if d.model} == {"pilot": pilot, "round trip": SINE}
-    assert made["pilot"].parameters == {"strength": 0.7, "scale": 0.5}
-    assert made["neighbour"].parameters["deviation"] == made["isotropic"].parameters["scale"] == 0.03
-    assert run(made["isotropic"]).z.shape == (64,)
-
-
-def test_forecast_pushes_the_prior_through():
-    """All that begins in the lower half of the range lands in the upper one, on the same place there."""
-    z = SINE.task.quantity.prior.ppf((np.arange(4000) + 0.5) / 4000)
-    law = forecasts.forecast([landing(z, np.where(z < 4, z + 2, z))])
-    p = drift.prior_mass(SINE.task.quantity.prior, SINE.task.quantity.bins())
-    inner = slice(6, -6)
-    assert law.shape == (1, len(p))
-    np.testing.assert_allclose(law[0, inner], np.repeat([0, 2], 20) * p[inner], atol=2e-3)
-    twice = forecasts.forecast([landing(z, np.where(z < 4, z + 2, z - 2))], steps=2)
-    np.testing.assert_allclose(twice[0], p, atol=2e-3)
-
-
-def test_plain_blur_is_the_prior_and_a_gaussian():
-    quantity = SINE.task.quantity
-    noisy = np.random.default_rng(0).uniform(2, 6, 400_000) + 0.4 * np.random.default_rng(1).normal(
-        size=400_000
-    )
-    law = forecasts.blurred(quantity, 0.1)
-    np.testing.assert_allclose(law, drift.histogram(noisy, quantity.bins()), atol=2e-3)
-    p = drift.prior_mass(quantity.prior, quantity.bins())
-    assert drift.total_variation(p, forecasts.blur_of_size(quantity, 0.07)) == pytest.approx(0.07, rel=1e-2)
-    np.testing.assert_array_equal(forecasts.blur_of_size(quantity, -0.01), forecasts.blurred(quantity, 1e-3))
-    np.testing.assert_array_equal(forecasts.blur_of_size(quantity, 0.99), forecasts.blurred(quantity, 1.0))
-
-
-def test_bias_and_spread_by_value():
-    rng = np.random.default_rng(0)
-    z = rng.uniform(2, 6, 40_000)
-    moved = z + 0.1 * z + 0.05 * rng.normal(size=len(z))
-    found = forecasts.by_value([landing(z, moved)] * 2, 4)
-    assert found.shape == (2, 2, 4)
-    np.testing.assert_allclose(found[0, 0], 0.1 * np.array([2.5, 3.5, 4.5, 5.5]), atol=5e-3)
-    np.testing.assert_allclose(found[1, 1], np.hypot(0.05, 0.1 / np.sqrt(12)), atol=2e-3)
-    upper = forecasts.by_value([landing(z[z > 4], moved[z > 4])], 4)
-    assert np.isnan(upper[0, :, :2]).all() and np.isfinite(upper[0, :, 2:]).all()
-
-
 def test_requested_values_are_compared_with_what_comes_out():
     z = np.random.default_rng(0).uniform(2, 6, 4000)
-    made = Result(SINE, entry(z=z + 0.1, validity=z, requested=z))
-    np.testing.assert_allclose(forecasts.followed_by_value([made], 4), [[[0.1] * 4, [0.0] * 4]], atol=1e-12)
+    made = Samples(SINE, "key", {"z": z + 0.1, "requested": z})
+    np.testing.assert_allclose(forecasts.request_errors([made], 4), [[[0.1] * 4, [0.0] * 4]], atol=1e-12)
 
 
 def test_kernels_are_scored_beside_a_blur(three, capsys):
     observed = forecasts.assess(three)
     z = SINE.task.quantity.prior.ppf((np.arange(4000) + 0.5) / 4000)
-    draws = {"right": [landing(z, 2 + 0.75 * (z - 2))] * 3, "wrong": [landing(z, 8 - z)] * 3}
-    laws, scores = forecasts.score_kernels(draws, observed)
-    assert list(laws) == list(scores) == ["right", "wrong", "plain blur"]
+    draws = {"right": [drawn(z, 2 + 0.75 * (z - 2))] * 3, "wrong": [drawn(z, 8 - z)] * 3}
+    found, scores = forecasts.score_kernels(draws, observed)
+    assert list(found) == list(scores) == ["right", "wrong", "plain blur"]
     assert scores["right"].skill.value > 0.5 > scores["plain blur"].skill.value
-    np.testing.assert_array_equal(laws["right"], forecasts.forecast(draws["right"]))
+    np.testing.assert_array_equal(found["right"], forecasts.forecast_from_draws(draws["right"]))
     assert "wrong" in capsys.readouterr().out
 
 
 def test_errors_by_value_are_drawn():
     z = np.random.default_rng(0).uniform(2, 6, 4000)
-    errors = {kernel: forecasts.by_value([landing(z, z + 0.1)], 4) for kernel in ("tangent", "weaker trip")}
+    errors = {
+        kernel: forecasts.bias_and_spread([drawn(z, z + 0.1)], 4) for kernel in ("tangent", "weaker trip")
+    }
     _, axes = plt.subplots(1, 2)
     plotting.plot_errors(axes, SINE.task.quantity, errors)
     np.testing.assert_allclose(axes[0].lines[0].get_xydata(), [[at, 0.1] for at in (2.5, 3.5, 4.5, 5.5)])
     assert plotting.array_name("cone", "weaker trip, all steps") == "cone_weaker_trip_all_steps"
     plt.close("all")
-
-
-def test_memory_is_a_correlation():
-    z = np.linspace(2, 6, 100)
-    assert forecasts.memory(landing(z, 7 - z)) == pytest.approx(-1)
-    assert abs(forecasts.memory(landing(z, np.tile([2.0, 3.0], 50)))) < 0.05
-
-
-def test_a_run_computes_once_and_knows_whether_it_did():
-    job = dataclasses.replace(SINE, model=build("unet", width=8, steps=3, sampler_steps=2))
-    first, again = (physmis.start("02_kernel_theory", profile="smoke", seed=0, device="cpu") for _ in "ab")
-    made = first.compute({"one": job, ("two", 2): job})
-    assert list(made) == ["one", ("two", 2)] and first.cold
-    np.testing.assert_array_equal(again.compute({3: job})[3].z, made["one"].z)
-    assert not again.cold

@@ -1,0 +1,153 @@
+"""Kernel draws, executed plans and requests beside given steps, all through the store."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from support import GIVEN, TINY
+
+from physmis import kernels
+from physmis.experiments.executions import compatibility, executions
+from physmis.experiments.experiment import FRESH, KERNEL, samples, trained, training_set
+from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.parallel import cached
+from physmis.experiments.store import key
+from physmis.mitigations import Conditioned
+from physmis.tasks import load
+
+TANGENT = kernel_draws(TINY, "tangent", {"reach": 0.2})
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "parameters", "make"),
+    [
+        ("isotropic", {"scale": 0.1}, lambda x, fresh: kernels.IsotropicKernel(0.1, x.std(axis=(0, 1)))),
+        (
+            "neighbour",
+            {"width": 0.3, "deviation": 0.1},
+            lambda x, fresh: kernels.NeighbourKernel(x, 0.3, 0.1),
+        ),
+        ("exchange", {"width": 0.5}, lambda x, fresh: kernels.ExchangeKernel(fresh, 0.5)),
+        ("tangent", {"reach": 0.2}, lambda x, fresh: kernels.TangentKernel(x, 0.2)),
+    ],
+)
+def test_draws_are_what_the_kernel_makes_of_the_first_of_the_training_set(
+    store, seed, name, parameters, make
+):
+    experiment = dataclasses.replace(TINY, seed=seed)
+    draws, task = cached(kernel_draws(experiment, name, parameters), store), experiment.task
+    data = training_set(experiment, store)
+    fresh = task.sample(300, np.random.default_rng([seed, FRESH])).x
+    perturbed = make(data.x, fresh).deviate(data.x[:64], np.random.default_rng([seed, KERNEL]))
+    np.testing.assert_allclose(draws.z, data.z[:64], atol=1e-6)
+    np.testing.assert_array_equal(draws.z_perturbed, task.measure(perturbed))
+    np.testing.assert_array_equal(draws.validity, task.validity(perturbed))
+    assert draws.experiment == experiment and draws.model is None and draws.seconds > 0
+    assert not (store.root / "model").exists()
+
+
+def test_kernels_of_a_model_ask_the_one_that_samples_come_from(store):
+    other = dataclasses.replace(TINY, seed=1)
+    trip = cached(kernel_draws(TINY, "round_trip", {"strength": 0.5}, TINY), store)
+    pilot = cached(kernel_draws(other, "pilot", {"strength": 0.5, "scale": 0.1}, TINY), store)
+    model, task = trained(TINY, store), TINY.task
+    x, rng = training_set(TINY, store).x[:64], np.random.default_rng([0, KERNEL])
+    np.testing.assert_allclose(trip.z_perturbed, task.measure(model.perturb(x, 0.5, rng)), rtol=1e-6)
+    x, rng = training_set(other, store).x[:64], np.random.default_rng([1, KERNEL])
+    moved = x + 0.1 * (model.perturb(x, 0.5, rng) - x)
+    np.testing.assert_allclose(pilot.z_perturbed, task.measure(moved), rtol=1e-6)
+    assert (trip.model, pilot.model, pilot.experiment) == (TINY, TINY, other)
+    assert len(list(store.root.glob("model/*"))) == 1
+
+
+def test_given_steps_are_held_in_kernel_draws_too(store):
+    job = kernel_draws(GIVEN, "isotropic", {"scale": 0.1})
+    x = training_set(GIVEN, store).x
+    kernel = kernels.HeldEnds(kernels.IsotropicKernel(0.1, x.std(axis=(0, 1))))
+    perturbed = kernel.deviate(x[:12], np.random.default_rng([0, KERNEL]))
+    np.testing.assert_array_equal(cached(job, store).z_perturbed, TINY.task.measure(perturbed))
+    assert job.config["given"] == list(GIVEN.model.given) and "given" not in TANGENT.config
+
+
+def test_stored_names_stay_and_the_transition_is_over_the_bins_of_the_quantity(store):
+    draws = cached(TANGENT, store)
+    assert TANGENT.config["kind"] == "deviation"
+    assert store.fetch(TANGENT.config).arrays.keys() == {"z", "landed", "validity"}
+    edges = TINY.task.quantity.bins()
+    counts = np.histogram2d(draws.z, draws.z_perturbed, [edges, edges])[0]
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    held = counts.any(axis=1)
+    np.testing.assert_allclose(draws.transition.matrix[held], shares[held])
+    assert draws.transition.count.sum() == 64 and held.sum() > 20
+
+
+def test_address_of_draws_depends_on_all_that_they_are_made_of():
+    def trip(experiment=TINY, model=TINY, strength=0.5):
+        return key(kernel_draws(experiment, "round_trip", {"strength": strength}, model).config)
+
+    def network(**changes):
+        return dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, **changes))
+
+    changes = [{"data": 301}, {"seed": 1}, {"samples": 63}, {"task": load("cone", steps=12)}]
+    others = [
+        *(trip(dataclasses.replace(TINY, **change)) for change in changes),
+        *(trip(model=dataclasses.replace(TINY, **change)) for change in changes[:2]),
+        *(trip(model=network(**{name: 16})) for name in ("steps", "sampler_steps", "width")),
+        *(key(kernel_draws(TINY, "pilot", {"strength": 0.5, "scale": s}, TINY).config) for s in (0.1, 0.2)),
+        *(trip(strength=0.4), key(TANGENT.config)),
+    ]
+    assert len({trip(), *others}) == len(others) + 1
+    # Neither how many samples the asked model draws elsewhere, nor what is trained on the data, plays a part.
+    assert trip() == trip(model=dataclasses.replace(TINY, samples=7)) == trip(network(width=16))
+
+
+def test_draws_that_cannot_be_made_are_refused_before_any_training():
+    for name, parameters, model, message in (
+        ("nearest", {}, None, "expected one of isotropic, .*, round_trip, got 'nearest'"),
+        ("tangent", {"reahc": 1}, None, r"'tangent': expected the parameters \['reach'\], got \['reahc'\]"),
+        ("round_trip", {"strength": 0.5}, None, "'round_trip': expected a model, got None"),
+        ("exchange", {"width": 0.5}, TINY, "'exchange': expected no model, got unet"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernel_draws(TINY, name, parameters, model)
+
+
+# executed plans
+
+
+def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store, monkeypatch):
+    monkeypatch.setattr("physmis.experiments.executions.execute", lambda task, plans: {"x": plans})
+    drawn = cached(samples(GIVEN), store)
+    np.testing.assert_array_equal(cached(executions(GIVEN, 5), store).arrays["x"], drawn.x[:5])
+    found = cached(executions(GIVEN, 5, demonstrations=True), store).arrays["x"]
+    np.testing.assert_array_equal(found, training_set(GIVEN, store).x[drawn.arrays["row"][:5]])
+    assert len({key(executions(GIVEN, n, d).config) for n in (4, 5) for d in (False, True)}) == 4
+    with pytest.raises(ValueError, match="plans: expected 1 to .*12 samples, got 13"):
+        executions(GIVEN, 13)
+    with pytest.raises(ValueError, match="expected a model that is given start and goal, got 'unet'"):
+        executions(TINY, 5, demonstrations=True)
+
+
+# requests beside given steps
+
+
+def test_each_row_is_asked_for_each_value_beside_its_given_steps(store):
+    asked = dataclasses.replace(GIVEN, treatment=Conditioned())
+    x = cached(compatibility(asked, [5, 0, 63], [0.2, 0.9], 1), store).arrays["x"]
+    assert x.shape == (3, 2, 8, 1)
+    data = training_set(asked, store).x
+    np.testing.assert_allclose(x[:, :, 0], data[[5, 0, 63], None, 0].repeat(2, axis=1), atol=1e-5)
+    values = np.array([0.2, 0.9, 0.2, 0.9, 0.2, 0.9])
+    clamp = {step: data[[5, 5, 0, 0, 63, 63], step] for step in GIVEN.model.given}
+    wanted = trained(asked, store).sample(6, np.random.default_rng(1), clamp, values)
+    np.testing.assert_array_equal(x, wanted.reshape(x.shape))
+
+    finer = dataclasses.replace(asked, model=dataclasses.replace(GIVEN.model, sampler_steps=5))
+    others = [(asked, [2], [0.5], 0), (asked, [1], [0.6], 0), (asked, [1], [0.5], 1), (finer, [1], [0.5], 0)]
+    assert len({key(compatibility(*one).config) for one in [(asked, [1], [0.5], 0), *others]}) == 5
+    more = dataclasses.replace(asked, samples=9)
+    assert compatibility(more, [1], [0.5], 0).config == compatibility(asked, [1], [0.5], 0).config
+    for other in (GIVEN, dataclasses.replace(TINY, treatment=Conditioned())):
+        with pytest.raises(ValueError, match="expected a conditioned model that is given steps, got"):
+            compatibility(other, [0], [0.5], 0)

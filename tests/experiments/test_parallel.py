@@ -1,0 +1,150 @@
+"""Cached calls, one after another, over processes, and over the workers of a real Dask scheduler."""
+
+import dataclasses
+import os
+import time
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from joblib.externals.loky import get_reusable_executor
+from support import TINY, contents
+
+from physmis.experiments.experiment import samples
+from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.parallel import Job, cached, cached_all, job_count
+from physmis.experiments.store import Store
+from physmis.paper import regenerate
+
+WORK = [
+    *(samples(dataclasses.replace(TINY, seed=seed)) for seed in range(3)),
+    samples(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, sampler_steps=8))),  # same model
+    kernel_draws(TINY, "round_trip", {"strength": 0.5}, TINY),
+    kernel_draws(dataclasses.replace(TINY, seed=1), "tangent", {"reach": 0.2}),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the work gives one after the other: its results, and the contents of the store."""
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    return [cached(job, store) for job in WORK], contents(store.root)
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Two processes, fresh ones, and none left afterwards."""
+    monkeypatch.setenv("PHYSMIS_JOBS", "2")
+    get_reusable_executor().shutdown(wait=True)
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+class Calls:
+    """Jobs that note the order in which they are computed."""
+
+    def __init__(self):
+        self.made = []
+
+    def job(self, name, *needs, cost=0.0):
+        def compute(store, device):
+            assert all(store.fetch(need.config) for need in needs)
+            self.made.append(name)
+            return {"name": np.array(name), "device": np.array(device)}
+
+        return Job(
+            {"kind": "call", "name": name}, compute, needs, lambda entry: str(entry.arrays["name"]), cost
+        )
+
+
+def test_a_job_and_its_needs_are_computed_once(store):
+    calls = Calls()
+    need = calls.job("need")
+    job = calls.job("job", need)
+    assert [cached(job, store), cached(job, store), cached(need, store)] == ["job", "job", "need"]
+    assert calls.made == ["need", "job"]
+    store.path(need.config).unlink()
+    cached(job, store)
+    assert calls.made == ["need", "job"]  # what a stored result has needed is not asked for
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_waves_are_computed_in_order_the_dearest_first(store, monkeypatch, device):
+    calls = Calls()
+    demonstrations = calls.job("demonstrations")
+    models = [calls.job(f"model {cost}", demonstrations, cost=cost) for cost in (1.0, 3.0, 2.0)]
+    drawn = [calls.job(f"samples {model.cost}", model, cost=model.cost) for model in models]
+    if device == "cpu":  # the processes would not share `calls`
+        monkeypatch.setattr("physmis.experiments.parallel.job_count", lambda: 1)
+    results, computed = cached_all([*drawn, drawn[0], models[1]], store, device)
+    assert computed and results == ["samples 1.0", "samples 3.0", "samples 2.0", "samples 1.0", "model 3.0"]
+    waves = (("model", (3.0, 2.0, 1.0)), ("samples", (3.0, 2.0, 1.0)))
+    assert calls.made == ["demonstrations", *(f"{name} {cost}" for name, costs in waves for cost in costs)]
+    assert str(store.fetch(models[0].config).arrays["device"]) == device
+    assert cached_all(drawn, store, device) == (results[:3], False)
+    assert len(calls.made) == 7
+
+
+def test_one_process_gives_what_single_calls_give(store, undisturbed):
+    results, computed = cached_all(WORK[::-1], store)
+    assert computed and contents(store.root) == undisturbed[1]
+    for result, wanted in zip(results[::-1], undisturbed[0], strict=True):
+        assert (type(result), result.experiment, result.key) == (type(wanted), wanted.experiment, wanted.key)
+        np.testing.assert_array_equal(result.z, wanted.z)
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
+    assert not cached_all(WORK, store)[1]
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
+    assert len(list(store.root.glob("model/*"))) == 3
+
+
+@pytest.mark.end_to_end
+def test_two_processes_give_the_bytes_of_one_and_raise_what_goes_wrong(store, undisturbed, two_processes):
+    assert cached_all(WORK, store)[1] and contents(store.root) == undisturbed[1]
+    other = Store(store.root.with_name("other"))  # living workers follow to it
+    cached_all(WORK[:2], other)
+    assert contents(store.root) == undisturbed[1] and contents(other.root).items() <= undisturbed[1].items()
+    bad = [samples(dataclasses.replace(TINY, data=0, seed=seed)) for seed in range(2)]
+    with pytest.raises(ValueError):
+        cached_all(bad, store)
+
+
+def test_a_count_of_processes_that_is_none_is_refused(monkeypatch):
+    for given in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("PHYSMIS_JOBS", given)
+        with pytest.raises(ValueError, match=f"PHYSMIS_JOBS: expected a number of processes.*got '{given}'"):
+            job_count()
+
+
+@pytest.mark.end_to_end
+def test_two_workers_of_a_cluster_give_the_bytes_of_one_process(store, undisturbed, tmp_path, monkeypatch):
+    """Over TCP, through a scheduler and workers of their own processes."""
+    local = tmp_path / "scratch"
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, local_directory=local
+    ) as cluster:
+        regenerate._check_scheduler(cluster.scheduler_address)
+        monkeypatch.setenv("PHYSMIS_SCHEDULER", cluster.scheduler_address)
+        results, computed = cached_all(WORK, store)
+        assert computed and contents(store.root) == undisturbed[1]
+        assert [result.key for result in results] == [result.key for result in undisturbed[0]]
+
+        def at_work(store, device):
+            time.sleep(0.5)
+            return {"process": np.array(os.getpid())}
+
+        entries, _ = cached_all([Job({"kind": "at_work", "number": i}, at_work) for i in range(4)], store)
+        processes = {int(entry.arrays["process"]) for entry in entries}
+        assert len(processes) == 2 and os.getpid() not in processes
+
+        monkeypatch.setattr(Store, "fetch", lambda *_: None)  # of this process alone, which looks elsewhere
+        with pytest.raises(OSError, match=f"finished elsewhere, but {store.root} does not hold it"):
+            cached_all([Job({"kind": "elsewhere"}, lambda store, device: {})], store)
+
+
+@pytest.mark.end_to_end
+def test_a_wrong_address_of_a_cluster_gives_one_clear_error(store, monkeypatch):
+    monkeypatch.setenv("PHYSMIS_SCHEDULER", "tcp://127.0.0.1:1")
+    with pytest.raises(OSError, match="tcp://127.0.0.1:1"):
+        cached_all(WORK[:1], store)
+    with pytest.raises(ValueError, match="--scheduler: expected a Dask scheduler at 'nonsense'"):
+        regenerate._check_scheduler("nonsense")

@@ -1,0 +1,270 @@
+"""What a notebook's run saves, and what `check` says of a folder of figures."""
+
+import json
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from support import TINY
+
+from physmis import paths
+from physmis.experiments.experiment import samples
+from physmis.paper import profiles
+from physmis.paper import run as runs
+from physmis.paper.claims import ContractError, read_manifest
+from physmis.paper.run import check, start
+
+FIGURE = {"notebook": "01_test", "sources": ["physmis/experiments/store.py"], "caption": "c"}
+CLAIM = {
+    "notebook": "01_test",
+    "statement": "It is so.",
+    "measured": "m",
+    "expected": ">= 0.9",
+    "profiles": ["standard"],
+}
+FIGURES = {"fig_01_a": FIGURE, "fig_01_b": FIGURE, "fig_02_c": {**FIGURE, "notebook": "02_test"}}
+DATA = {"x": np.arange(3.0)}
+
+
+def write_contract(root, figures, claims):
+    lines = []
+    for section, rows in (("figures", figures), ("claims", claims)):
+        for id, row in rows.items():
+            lines.append(f'[{section}."{id}"]')
+            lines += [f"{name} = {json.dumps(value)}" for name, value in row.items()]
+    (root / "figures").mkdir(exist_ok=True)
+    (root / "figures" / "contract.toml").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The figures of a contract of two figures and a claim in 01_test, and one figure in 02_test."""
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
+    write_contract(tmp_path, FIGURES, {"C1.01.valid": CLAIM})
+    return tmp_path / "figures"
+
+
+def a_figure():
+    fig = Figure(figsize=(4, 3))
+    fig.add_subplot().plot([0, 1], [1, 2], label="text $x_0$")
+    return fig
+
+
+def complete(profile="standard", low=0.91, notebook="01_test", figures=("fig_01_a", "fig_01_b"), **settings):
+    run = start(notebook, profile=profile, device="cpu")
+    for id in figures if notebook == "01_test" else ("fig_02_c",):
+        run.save_figure(a_figure(), id, DATA, configs=["k2", "k1", "k2"], **settings)
+    if notebook == "01_test":
+        run.record_claim("C1.01.valid", 0.95, low, 0.99, **settings)
+    run.finish()
+    return run
+
+
+def test_a_run_resolves_its_settings(place):
+    run = start("01_test", profile="standard", seed=5, device="auto")
+    assert run.profile == profiles.resolve("standard")
+    assert run.seeds == tuple(range(5, 5 + run.profile.seeds))
+    assert run.device in ("cpu", "cuda") and run.cold is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"notebook": "09_nothing"}, "names .01_test, 02_test., got '09_nothing'"),
+        ({"profile": "quick"}, "quick.*smoke.*standard.*full"),
+        ({"seed": -1}, "seed: expected a whole number, 0 or more, got -1"),
+        ({"seed": "0"}, "seed: .*got '0'"),
+        ({"device": "tpu"}, "device: expected 'auto', 'cpu' or 'cuda', got 'tpu'"),
+        ({"device": "cuda"}, "finds no GPU here, got 'cuda'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_expected(place, monkeypatch, arguments, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        start(**{"notebook": "01_test", "profile": "smoke", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("injected", "unknown"),
+    [
+        ('PROFILE = "smoke"\nSEED = 2', None),
+        ('PROFIL = "smoke"', "PROFIL"),
+        ('PROFILE = "a\\nb = 1"\nSEEDS = [1, 2]\nDEV = float("nan")', "DEV, SEEDS"),
+    ],
+)
+def test_an_unknown_papermill_parameter_is_refused(place, monkeypatch, injected, unknown):
+    cells = ["", 'PROFILE = "standard"\nOTHER = 1', f"# Parameters\n{injected}\n", "%matplotlib inline"]
+    monkeypatch.setattr(sys.modules["__main__"], "In", cells, raising=False)
+    if unknown is None:
+        assert start("01_test", profile="smoke").profile.name == "smoke"
+    else:
+        with pytest.raises(ValueError, match=f"expected the parameters PROFILE, SEED, DEVICE, got {unknown}"):
+            start("01_test", profile="smoke")
+
+
+def test_a_run_computes_once_and_knows_whether_it_did(place, store):
+    first, again = (start("01_test", profile="smoke", device="cpu") for _ in "ab")
+    made = first.compute({"one": samples(TINY), ("two", 2): samples(TINY)})
+    assert list(made) == ["one", ("two", 2)] and first.cold and first.store.root == store.root
+    np.testing.assert_array_equal(again.compute({3: samples(TINY)})[3].z, made["one"].z)
+    assert not again.cold
+
+
+def test_a_complete_run_fills_the_manifest(place, capsys):
+    run = complete()
+    complete(notebook="02_test")
+    assert check("standard") == []
+    manifest = json.loads((place / "standard" / "manifest.json").read_text())
+    parts = ("profile", "code", "machine", "versions", "figures", "claims", "notebooks")
+    assert tuple(manifest) == parts
+    assert manifest["figures"].keys() == FIGURES.keys()
+    row = manifest["figures"]["fig_01_a"]
+    assert row["configs"] == ["k1", "k2"] and row["seeds"] == list(run.seeds)
+    assert manifest["claims"]["C1.01.valid"] == {
+        "notebook": "01_test",
+        "statement": "It is so.",
+        "value": 0.95,
+        "low": 0.91,
+        "high": 0.99,
+        "expected": ">= 0.9",
+        "holds": True,
+        "seeds": list(run.seeds),
+    }
+    row = manifest["notebooks"]["01_test"]
+    assert row.keys() == {"seconds", "peak_mib", "cold", "code", "run"} and row["peak_mib"] > 50
+    assert str(place) not in json.dumps(manifest)
+    line = "C1.01.valid: 0.95 [0.91, 0.99], expected >= 0.9: HOLDS. It is so."
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_rerun_replaces_only_its_own_rows_and_drops_what_is_promised_no_more(place):
+    complete()
+    complete(notebook="02_test")
+    before = read_manifest("standard")
+    write_contract(place.parent, {id: FIGURES[id] for id in ("fig_01_a", "fig_02_c")}, {"C1.01.valid": CLAIM})
+    assert "fig_01_b was saved and is not in the contract" in check("standard")
+    complete(figures=["fig_01_a"], seeds=[5])
+    after = read_manifest("standard")
+    assert after["figures"]["fig_01_a"]["seeds"] == after["claims"]["C1.01.valid"]["seeds"] == [5]
+    assert after["notebooks"]["02_test"] == before["notebooks"]["02_test"]
+    assert after["notebooks"]["01_test"]["run"] != before["notebooks"]["01_test"]["run"]
+    assert after["figures"].keys() == {"fig_01_a", "fig_02_c"}
+    assert [problem.split()[0] for problem in check("standard")] == [
+        f"fig_01_b.{kind}" for kind in ("npz", "pdf", "png")
+    ]
+
+
+def test_files_are_the_same_bytes_every_time_and_the_size_is_the_figure_s_own(place, monkeypatch):
+    contents = []
+    for stamp in ("1", "2000000000"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", stamp)
+        with matplotlib.rc_context({"savefig.bbox": "tight", "savefig.dpi": 50}):
+            png = start("01_test", profile="standard").save_figure(a_figure(), "fig_01_a", DATA)
+        contents.append([png.with_suffix(suffix).read_bytes() for suffix in (".png", ".pdf", ".npz")])
+    assert contents[0] == contents[1]
+    assert matplotlib.image.imread(png).shape[:2] == (600, 800)
+    with np.load(png.with_suffix(".npz")) as arrays:
+        np.testing.assert_array_equal(arrays["x"], DATA["x"])
+
+
+def test_only_figures_that_show_no_results_are_stamped_and_once(place):
+    for profile, stamps in (("smoke", ["SMOKE"]), ("standard", [])):
+        run, fig = start("01_test", profile=profile), a_figure()
+        run.save_figure(fig, "fig_01_a", DATA)
+        run.save_figure(fig, "fig_01_a", DATA)
+        assert [text.get_text() for text in fig.texts] == stamps
+
+
+def test_what_cannot_be_saved_is_refused(place):
+    run = start("01_test", profile="smoke")
+    with pytest.raises(TypeError, match="'labels': expected numbers.*Python objects"):
+        run.save_figure(a_figure(), "fig_01_a", {"labels": np.array([None])})
+    with pytest.raises(
+        ContractError, match=r"expected a figure of the contract \(fig_01_a, fig_01_b\), got 'fig_02_c'"
+    ):
+        run.save_figure(a_figure(), "fig_02_c", DATA)
+    with pytest.raises(ContractError, match=r"claim of the contract \(C1\.01\.valid\), got 'C1\.01\.vaild'"):
+        run.record_claim("C1.01.vaild", 1, 1, 1)
+    for numbers in ((float("nan"), 0, 1), (0.5, 0, float("inf")), (2, 0, 1), (0.5, 1, 0)):
+        with pytest.raises(ValueError, match="expected finite low <= value <= high"):
+            run.record_claim("C1.01.valid", *numbers)
+    assert not (place / "smoke").exists()
+    run.save_figure(a_figure(), "fig_01_a", DATA)
+    with pytest.raises(ContractError, match=r"has not saved what it promises: C1\.01\.valid, fig_01_b"):
+        run.finish()
+    assert read_manifest("smoke") == {}
+
+
+def test_a_failed_claim_stays_and_counts_only_in_its_profiles(place, capsys):
+    for profile in ("smoke", "standard"):
+        complete(profile, low=0.8)
+        assert read_manifest(profile)["claims"]["C1.01.valid"]["holds"] is False
+    assert "DOES NOT HOLD" in capsys.readouterr().out
+    assert check("smoke", "01_test") == []
+    assert check("standard", "01_test") == [
+        "C1.01.valid does not hold: 0.95 [0.8, 0.99], expected >= 0.9",
+    ]
+
+
+def test_check_tells_every_kind_of_trouble(place):
+    complete()
+    folder = place / "standard"
+    (folder / "fig_01_a.pdf").unlink()
+    (folder / "fig_01_b.npz").write_bytes(b"other")
+    (folder / "fig_09_old.png").write_bytes(b"")
+    write_contract(place.parent, FIGURES, {"C1.01.valid": {**CLAIM, "expected": "> 0.5"}})
+    own = [
+        "fig_01_a.pdf is missing",
+        "fig_01_b.npz comes from another run than the manifest",
+        "C1.01.valid was judged by '>= 0.9'; the contract now says '> 0.5'",
+    ]
+    assert check("standard", "01_test") == own
+    assert check("standard") == [
+        "fig_02_c is in the contract and was not saved",
+        *own,
+        "fig_09_old.png lies in the folder and is not in the contract",
+    ]
+
+
+def test_a_manifest_that_was_meddled_with_is_noticed(place, monkeypatch):
+    complete()
+    monkeypatch.setattr(runs, "code_version", lambda: "abc-dirty")
+    complete(notebook="02_test")
+    path = place / "standard" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["claims"]["C1.01.valid"]["holds"] = False
+    manifest["figures"]["fig_01_a"]["pdf_sha256"] = "0"
+    path.write_text(json.dumps(manifest))
+    figure, claim, code = check("standard")
+    assert figure == "fig_01_a.pdf comes from another run than the manifest"
+    assert claim == "C1.01.valid: the manifest says holds: False, which its interval does not"
+    assert "different code" in code and "02_test by abc-dirty" in code
+    path.write_text("{")
+    with pytest.raises(ContractError, match="manifest.json is damaged"):
+        complete()
+
+
+def test_the_code_version_is_the_commit_and_tells_dirty_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
+    monkeypatch.setattr(paths, "IN_CHECKOUT", True)
+    (tmp_path / "physmis").mkdir()
+    (tmp_path / "physmis" / "a.py").write_text("")
+    git("init")
+    assert runs.code_version() == "unknown"
+    git("add", ".")
+    git("commit", "-m", "m")
+    commit = git("rev-parse", "HEAD")
+    (tmp_path / "README.md").write_text("words are not code")
+    assert runs.code_version() == commit
+    (tmp_path / "physmis" / "b.py").write_text("")
+    assert runs.code_version() == commit + "-dirty"
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path / "physmis"))  # of another project's repository
+    assert runs.code_version() == "unknown"
