@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from physmis import drift
 from physmis.coordinates import Identity, Increments
-from physmis.experiments.experiment import Experiment, run
+from physmis.experiments.experiment import Experiment, samples
+from physmis.experiments.parallel import cached
 from physmis.experiments.store import key
 from physmis.mitigations import (
     Conditioned,
@@ -181,18 +182,18 @@ def test_training_with_weights_meets_what_they_ask_for():
 
 
 def test_a_conditioned_experiment_asks_for_the_prior(store):
-    result = run(dataclasses.replace(PLAIN, treatment=Conditioned()))
+    result = cached(samples(dataclasses.replace(PLAIN, treatment=Conditioned())), store)
     assert result.samples.arrays["requested"].shape == result.z.shape
     requested = Conditioned().requests(CONE, 2000, np.random.default_rng(0))
     found = drift.assess([requested], CONE.quantity.prior, CONE.quantity.bins(), 20_000)
     assert found.tv.value < 1.5 * found.tv_floor.high
-    assert "requested" not in run(PLAIN).samples.arrays
+    assert "requested" not in cached(samples(PLAIN), store).arrays
 
 
 def test_a_model_in_other_coordinates_makes_trajectories_of_the_task(store):
-    same = run(dataclasses.replace(PLAIN, treatment=InCoordinates(Identity())))
+    same = cached(samples(dataclasses.replace(PLAIN, treatment=InCoordinates(Identity()))), store)
     assert same.x.dtype == np.float32
-    np.testing.assert_allclose(same.x, run(PLAIN).x, atol=1e-6)
+    np.testing.assert_allclose(same.x, cached(samples(PLAIN), store).x, atol=1e-6)
     doubled, batch = InCoordinates(Increments(2.0)), CONE.sample(50, np.random.default_rng(0))
     y = doubled.fitting(CONE, batch)["x"]
     np.testing.assert_array_equal(y, Increments(2.0).transform(batch.x))

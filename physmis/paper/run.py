@@ -271,7 +271,7 @@ def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) ->
     contract = {"expected": claim.expected, "statement": claim.statement, "holds": holds}
     for part, expected in contract.items():
         if row[part] != expected:
-            return [f"{id}: expected {part} {expected!r} by the contract, the manifest has {row[part]!r}"]
+            return [f"{id}: the contract says {part}: {expected!r}, the manifest {row[part]!r}"]
     if profile in claim.profiles and not holds:
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]

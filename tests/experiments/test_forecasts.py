@@ -177,7 +177,7 @@ def test_an_experiment_of_a_profile():
 
 def test_half_of_the_excess():
     rng = np.random.default_rng(0)
-    fine, prior = rng.uniform(2, 6, (2, 2, 2000))
+    fine, prior = rng.uniform(2, 6, (2, 5, 2000))
     drifted = [result(np.where(z < 2.5, z + 2, z), z, seed, data=20_000) for seed, z in enumerate(prior)]
     before, after = (
         forecasts.assess(group) for group in (drifted, [result(z, z, data=20_000) for z in fine])

@@ -106,6 +106,15 @@ def test_in_a_browser_everything_is_seen(browser, folder, name):
         assert not wrong
 
 
+def a_root(tmp_path, monkeypatch):
+    """A place with a notebook folder of its own, and the contract and README of the project."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "figures").symlink_to(paths.root() / "figures")
+    (tmp_path / "README.md").write_text("# Read me")
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
+    return tmp_path
+
+
 def write(path, source, *printed):
     outputs = [nbformat.v4.new_output("stream", text=text) for text in printed]
     cells = [nbformat.v4.new_markdown_cell(source), nbformat.v4.new_code_cell(outputs=outputs)]
@@ -113,8 +122,8 @@ def write(path, source, *printed):
 
 
 def test_a_page_keeps_what_markdown_can_say(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHYSMIS_NOTEBOOKS", str(tmp_path))
-    write(tmp_path / "01_one.ipynb", SOURCE, "C1.01.some: 1 <= 2\n", "more\n")
+    root = a_root(tmp_path, monkeypatch)
+    write(root / "notebooks" / "01_one.ipynb", SOURCE, "C1.01.some: 1 <= 2\n", "more\n")
     site.build(tmp_path)
     page = read(tmp_path / "01_one.html")
     assert len(page.find_all("math")) == 3 and len(page.select("details math, details .highlight")) == 2
@@ -126,7 +135,7 @@ def test_a_page_keeps_what_markdown_can_say(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source, said", [("# One", "expected .* outputs"), (r"# $\nosuch$", "nosuch")])
 def test_what_is_wrong_is_said(tmp_path, monkeypatch, source, said):
-    monkeypatch.setenv("PHYSMIS_NOTEBOOKS", str(tmp_path))
-    write(tmp_path / "01_one.ipynb", source, *["1"] * ("nosuch" in said))
+    root = a_root(tmp_path, monkeypatch)
+    write(root / "notebooks" / "01_one.ipynb", source, *["1"] * ("nosuch" in said))
     with pytest.raises(SystemExit, match=f"^site: .*{said}"):
         site.main(["--output", str(tmp_path)])
