@@ -57,8 +57,8 @@ def follow(name: str, path: Path) -> Iterator[None]:
                             tell(f"{steps} in {duration(event['seconds'])}")
                         elif event["left"] is not None:
                             under_way[event["label"]] += f", {duration(event['left'])} left"
-                if time.monotonic() - told >= PERIOD:
-                    tell("; ".join(under_way.values()) or idle())
+                if under_way and time.monotonic() - told >= PERIOD:
+                    tell("; ".join(under_way.values()))
                     told = time.monotonic()
 
     thread = threading.Thread(target=run, daemon=True)
