@@ -1,7 +1,6 @@
 """Checks of arguments at public doors: usable numbers, or an error that says *expected ..., got ...*.
 
-Functions that return arrays raise TypeError where numbers are not real, and ValueError for other faults.
-Nothing is imported from the package.
+They raise TypeError where numbers are not real, and ValueError for other faults.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ def real(given: Any, what: str) -> np.ndarray:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"expected {what} as an array of real numbers, got rows that do not fit") from error
-    if array.dtype.kind not in "biuf" or np.ma.is_masked(given):
-        got = "masked ones" if np.ma.is_masked(given) else array.dtype
-        raise TypeError(f"expected real numbers as {what}, got {got}")
+    masked = np.ma.is_masked(given)
+    if masked or array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers as {what}, got {'masked ones' if masked else array.dtype}")
     if min(array.strides, default=0) < 0:
         array = array.copy()  # torch takes no array that runs backwards
     return array if array.dtype in (np.float64, np.float32) else array.astype(float)
@@ -36,25 +35,22 @@ def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST
     if not np.isfinite(size):
         bad = np.argwhere(~np.isfinite(x))
         raise ValueError(
-            f"expected finite {what}, got shape {x.shape} with {len(bad)} of {x.size} numbers NaN or "
-            f"infinite, the first at index {tuple(bad[0].tolist())}"
+            f"expected finite {what}, got {len(bad)} of {x.size} numbers NaN or infinite, the first at index "
+            f"{tuple(bad[0].tolist())}"
         )
     if size != 0 and not least <= size <= largest:
         raise ValueError(
-            f"expected {what} in a unit that makes the largest absolute value 0 or {least:g} to {largest:g}, "
-            f"got {size:g}"
+            f"expected {what} with a largest size of 0 or {least:g} to {largest:g}, got {size:g}"
         )
     return x
 
 
-def trajectories(
-    given: Any, what: str = "trajectories", channels: int | None = None
-) -> Float[np.ndarray, "n T C"]:
+def trajectories(given: Any, channels: int | None = None) -> Float[np.ndarray, "n T C"]:
     """Trajectories in float64, of which there may be none; of so many ``channels``, if that is given."""
-    x = real(given, what)
+    x = real(given, "trajectories")
     if x.ndim != 3 or 0 in x.shape[1:] or channels not in (None, x.shape[2]):
-        raise ValueError(f"expected finite {what} of shape (n, T, {channels or 'C'}), got shape {x.shape}")
-    return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
+        raise ValueError(f"expected trajectories of shape (n, T, {channels or 'C'}), got shape {x.shape}")
+    return np.asarray(sized(x, "trajectories", least=1 / LARGEST), dtype=np.float64)
 
 
 def values(given: Any, what: str = "values") -> Float[np.ndarray, "n"]:
@@ -100,6 +96,6 @@ def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
         raise ValueError(
-            f"expected channels that vary, got channel {channel} that varies by {varies[channel]:g} about "
-            f"{size[channel]:g}, too little for single precision: take off its mean, or take a smaller unit"
+            f"expected channels that vary enough for single precision, got channel {channel} that varies by "
+            f"{varies[channel]:g} about {size[channel]:g}: take off its mean, or take a smaller unit"
         )

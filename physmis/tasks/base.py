@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import uniform
 from torch import Tensor
 
 from physmis import checks
@@ -19,7 +20,7 @@ CHUNK = 8192  # trajectories measured at once: keeps memory flat however many ar
 
 @dataclass(frozen=True)
 class Batch:
-    """Trajectories ``x`` of shape (n, T, C), float32, and the quantity ``z`` of each, shape (n,)."""
+    """Trajectories in float32, and the quantity of each."""
 
     x: Float[np.ndarray, "n T C"]
     z: Float[np.ndarray, "n"]
@@ -37,13 +38,12 @@ class Quantity:
     @property
     def label(self) -> str:
         """Axis label, with the unit where there is one."""
-        return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
+        return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of histogram bins, from the prior alone.
+        """Edges of ``n`` histogram bins of equal prior mass, and of ``n // 8`` bins as wide beyond each end.
 
-        ``n`` bins of equal prior mass, then ``n // 8`` bins of the outermost width beyond each end of the
-        range, where a model can leak to. The first and the last edge are infinite, so no value is lost.
+        Models leak to the latter. The first and the last edge are infinite, so no value is lost.
         """
         inner = self.prior.ppf(np.linspace(0, 1, n + 1))
         steps = np.arange(1, n // 8 + 1)
@@ -72,21 +72,34 @@ class Task(ABC):
     ----------------
     name : the name that `load` takes.
     channels : one `Channel` for each of the C channels.
+    measured : name, symbol and unit of the quantity, whose prior is uniform on [low, high].
     tolerance : a trajectory whose `validity` residual is below it counts as valid. It is fixed with the
         task, before any model is trained: 5 % of the scale of the state.
-    chunk : how many trajectories `collect` gives at a time; 0 for tasks that `generate` them.
+    chunk : how many demonstrations a task collects at a time; 0 for tasks that `generate` trajectories.
+    shortest, bounds : the fewest ``steps``, and what [low, high] lies within.
     """
 
     name: ClassVar[str]
     channels: ClassVar[tuple[Channel, ...]]
-    tolerance: ClassVar[float]
+    measured: ClassVar[tuple[str, str, str]]
+    tolerance: ClassVar[float] = 0.05
     chunk: ClassVar[int] = 0
+    shortest: ClassVar[int] = 2
+    bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    low: float
+    high: float
     steps: int
 
+    def __post_init__(self):
+        checks.check_count("steps", self.steps, least=self.shortest)
+        (least, most), (low, high) = self.bounds, (self.low, self.high)
+        if not (np.isfinite(high) and least <= low < high <= most):
+            raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
+
     @property
-    @abstractmethod
     def quantity(self) -> Quantity:
         """The curated quantity and its prior."""
+        return Quantity(*self.measured, uniform(self.low, self.high - self.low))
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
@@ -100,24 +113,14 @@ class Task(ABC):
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """Residual of the generating rule for each trajectory; 0 is a perfect one."""
 
+    @abstractmethod
     def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
-        """`measure` of one trajectory in torch, for `kernels.expansion`: same value, right derivatives.
-
-        It must work under `torch.func.vmap` and twice `torch.func.grad`.
-        """
-        raise NotImplementedError(
-            f"task '{self.name}': its measurement has no derivatives; "
-            "the Monte Carlo route, physmis.kernels.induced_transition, needs none"
-        )
+        """`measure` of one trajectory in torch, under `torch.func.vmap` and twice `torch.func.grad`."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Batch:
         """Draw ``n`` trajectories whose quantity follows the prior."""
         z = self.quantity.prior.ppf(rng.random(n))
         return Batch(self.generate(z, rng).astype(np.float32), z)
-
-    def collect(self, number: int) -> dict[str, np.ndarray]:
-        """Chunk ``number`` of the task's demonstrations: trajectories ``x`` and what belongs to them."""
-        raise NotImplementedError(f"task '{self.name}' generates its trajectories: use sample")
 
     def config(self) -> dict[str, Any]:
         """Name and parameters: what identifies the task in the store."""
@@ -126,31 +129,22 @@ class Task(ABC):
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
         """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
         x = np.asarray(checks.real(x, "trajectories"), dtype=np.float64)
-        expected = (self.steps, len(self.channels))
-        if x.ndim != 3 or x.shape[1:] != expected:
-            raise ValueError(
-                f"task '{self.name}': expected trajectories of shape (n, {expected[0]}, {expected[1]}), "
-                f"got {x.shape}"
-            )
-        return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
+        shape, what = (self.steps, len(self.channels)), f"trajectories of task '{self.name}'"
+        if x.ndim != 3 or x.shape[1:] != shape:
+            raise ValueError(f"expected {what} in shape (n, {shape[0]}, {shape[1]}), got {x.shape}")
+        return checks.sized(x, what, least=1 / checks.LARGEST)
 
     def check_values(
         self, z: Float[np.ndarray, "n"], low: float, high: float = checks.LARGEST
     ) -> Float[np.ndarray, "n"]:
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
-        z = checks.values(z, f"values of the {self.quantity.name}")
+        z = checks.values(z, f"values of the {self.measured[0]}")
         if z.min() < low or z.max() > high:
             raise ValueError(
-                f"task '{self.name}': expected {self.quantity.name} from {low:g} to {high:g}"
-                f"{f' {self.quantity.unit}'.rstrip()}, got values from {z.min():g} to {z.max():g}"
+                f"task '{self.name}': expected {self.measured[0]} from {low:g} to {high:g}"
+                f"{f' {self.measured[2]}'.rstrip()}, got values from {z.min():g} to {z.max():g}"
             )
         return z
-
-
-def check_range(low: float, high: float, *, least: float, most: float) -> None:
-    """Raises ValueError unless [low, high] is a range of finite numbers that lies within [least, most]."""
-    if not (np.isfinite(high) and least <= low < high <= most):
-        raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
 
 
 def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:

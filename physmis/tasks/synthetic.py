@@ -1,7 +1,6 @@
 """Three controlled tasks: a smooth one, one with a singular point, and a chaotic one.
 
-Each recovers its quantity exactly from valid data, so that any drift of the recovered distribution is the
-model's. The tasks are defined by this companion.
+Each recovers its quantity exactly from valid data, so any drift of the recovered distribution is the model's.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.stats import uniform
 
-from physmis import checks
-from physmis.tasks.base import Channel, Quantity, Task, check_range, in_chunks
+from physmis.tasks.base import Channel, Task, in_chunks
 
 
 @dataclass(frozen=True)
@@ -23,18 +20,15 @@ class Sine(Task):
 
     name: ClassVar[str] = "sine"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("frequency", "f", "cycles/window")
+    shortest: ClassVar[int] = 5
     low: float = 2.0
     high: float = 6.0
     steps: int = 32
 
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=5)
-        check_range(self.low, self.high, least=1.0, most=self.steps / 4)
-
     @property
-    def quantity(self) -> Quantity:
-        return Quantity("frequency", "f", "cycles/window", uniform(self.low, self.high - self.low))
+    def bounds(self):
+        return 1.0, self.steps / 4
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
@@ -50,9 +44,8 @@ class Sine(Task):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
 
         A grid and three Newton steps find it, without derivatives. Two further steps carry them: each doubles
-        the order to which the result is right in the deviation of x, so after two the first and second
-        derivatives are those of the implicit function theorem. Where `measure` stops at the ends of its grid
-        cell, so does this.
+        the order to which the result is right in the deviation of x, so that first and second derivatives are
+        those of the implicit function theorem.
         """
         t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
 
@@ -136,17 +129,11 @@ class Cone(Task):
 
     name: ClassVar[str] = "cone"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("amplitude", "a", "")
+    shortest: ClassVar[int] = 7  # a third harmonic needs over two points a period
+    low: ClassVar[float] = 0.0
     high: float = 1.0
     steps: int = 32
-
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=7)  # a third harmonic needs over two points a period
-        check_range(0.0, self.high, least=0.0, most=np.inf)
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("amplitude", "a", "", uniform(0.0, self.high))
 
     def curve(self, phase):
         """c(phase), shape (n, T), each row of Euclidean norm 1, of n phases in radians."""
@@ -165,11 +152,7 @@ class Cone(Task):
         return (x * x).sum().sqrt()  # at 0, where no derivative exists, it gives NaN, not some subgradient
 
     def validity(self, x):
-        """Euclidean distance to the nearest point of the cone of all amplitudes.
-
-        The norm of a trajectory of largest amplitude is 1, so the distance reads as a share of it. Near the
-        apex every short vector is close to the cone: there the distance says little.
-        """
+        """Euclidean distance to the cone of all amplitudes, which says little near its apex."""
         grid = 2 * np.pi * np.arange(64) / 64
         template = self.curve(grid).T
         step = grid[1] / 4
@@ -191,24 +174,16 @@ class Cone(Task):
 class Logistic(Task):
     """The logistic map x_{t+1} = r x_t (1 - x_t), r uniform on [low, high], x_0 uniform on (0, 1).
 
-    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83). Narrowing or
-    moving [low, high] turns the chaoticity up and down.
+    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83).
     """
 
     name: ClassVar[str] = "logistic"
     channels: ClassVar = (Channel("population", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("growth rate", "r", "")
+    bounds: ClassVar = (0.0, 4.0)
     low: float = 3.5
     high: float = 4.0
     steps: int = 32
-
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=2)
-        check_range(self.low, self.high, least=0.0, most=4.0)
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("growth rate", "r", "", uniform(self.low, self.high - self.low))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away
