@@ -35,8 +35,8 @@ def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST
     if not np.isfinite(size):
         bad = np.argwhere(~np.isfinite(x))
         raise ValueError(
-            f"expected finite {what}, got {len(bad)} of {x.size} numbers NaN or infinite, the first at index "
-            f"{tuple(bad[0].tolist())}"
+            f"expected finite {what}, got {len(bad)} of {x.size} numbers NaN or infinite, "
+            f"the first at index {tuple(bad[0].tolist())}"
         )
     if size != 0 and not least <= size <= largest:
         raise ValueError(
@@ -45,12 +45,21 @@ def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST
     return x
 
 
-def trajectories(given: Any, channels: int | None = None) -> Float[np.ndarray, "n T C"]:
-    """Trajectories in float64, of which there may be none; of so many ``channels``, if that is given."""
-    x = real(given, "trajectories")
-    if x.ndim != 3 or 0 in x.shape[1:] or channels not in (None, x.shape[2]):
-        raise ValueError(f"expected trajectories of shape (n, T, {channels or 'C'}), got shape {x.shape}")
-    return np.asarray(sized(x, "trajectories", least=1 / LARGEST), dtype=np.float64)
+def trajectories(
+    given: Any, channels: int | None = None, steps: int | None = None, what: str = "trajectories"
+) -> Float[np.ndarray, "n T C"]:
+    """Trajectories in float64, of which there may be none; of so many steps and channels, if given."""
+    x = real(given, what)
+    if (
+        x.ndim != 3
+        or 0 in x.shape[1:]
+        or steps not in (None, x.shape[1])
+        or channels not in (None, x.shape[2])
+    ):
+        raise ValueError(
+            f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got shape {x.shape}"
+        )
+    return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
 
 
 def values(given: Any, what: str = "values") -> Float[np.ndarray, "n"]:
@@ -70,10 +79,10 @@ def edges(given: Any) -> Float[np.ndarray, "edges"]:
 
 
 def positive(**given: Any) -> None:
-    """Raises ValueError unless every number is finite and positive, and TypeError if it is no number."""
+    """Raises ValueError unless every number is finite and positive."""
     for name, value in given.items():
         numbers = real(value, name)
-        if numbers.size == 0 or not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        if numbers.size == 0 or not ((numbers > 0) & (numbers < np.inf)).all():
             raise ValueError(f"expected a positive and finite {name}, got {value!r}")
 
 
@@ -95,7 +104,5 @@ def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     x = np.asarray(x, dtype=np.float64)
     size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
-        raise ValueError(
-            f"expected channels that vary enough for single precision, got channel {channel} that varies by "
-            f"{varies[channel]:g} about {size[channel]:g}: take off its mean, or take a smaller unit"
-        )
+        got = f"{varies[channel]:g} about {size[channel]:g} in channel {channel}"
+        raise ValueError(f"expected variation, got too little, {got}: subtract means, or take a smaller unit")

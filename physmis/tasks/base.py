@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,27 +67,17 @@ class Channel:
 
 
 class Task(ABC):
-    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters.
+    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters."""
 
-    Class attributes
-    ----------------
-    name : the name that `load` takes.
-    channels : one `Channel` for each of the C channels.
-    measured : name, symbol and unit of the quantity, whose prior is uniform on [low, high].
-    tolerance : a trajectory whose `validity` residual is below it counts as valid. It is fixed with the
-        task, before any model is trained: 5 % of the scale of the state.
-    chunk : how many demonstrations a task collects at a time; 0 for tasks that `generate` trajectories.
-    shortest, bounds : the fewest ``steps``, and what [low, high] lies within.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # that `load` takes
     channels: ClassVar[tuple[Channel, ...]]
-    measured: ClassVar[tuple[str, str, str]]
+    measured: ClassVar[tuple[str, str, str]]  # name, symbol and unit of the quantity
+    # A trajectory of a smaller `validity` residual counts as valid: 5 % of the scale of the state.
     tolerance: ClassVar[float] = 0.05
-    chunk: ClassVar[int] = 0
+    chunk: ClassVar[int] = 0  # how many demonstrations a task collects at a time; 0 where it generates
     shortest: ClassVar[int] = 2
     bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
-    low: float
+    low: float  # the quantity is uniform on [low, high], which lies within the bounds
     high: float
     steps: int
 
@@ -128,22 +119,16 @@ class Task(ABC):
 
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
         """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
-        x = np.asarray(checks.real(x, "trajectories"), dtype=np.float64)
-        shape, what = (self.steps, len(self.channels)), f"trajectories of task '{self.name}'"
-        if x.ndim != 3 or x.shape[1:] != shape:
-            raise ValueError(f"expected {what} in shape (n, {shape[0]}, {shape[1]}), got {x.shape}")
-        return checks.sized(x, what, least=1 / checks.LARGEST)
+        what = f"trajectories of task '{self.name}'"
+        return checks.trajectories(x, len(self.channels), self.steps, what)
 
-    def check_values(
-        self, z: Float[np.ndarray, "n"], low: float, high: float = checks.LARGEST
-    ) -> Float[np.ndarray, "n"]:
+    def check_values(self, z: Any, low: float, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
-        z = checks.values(z, f"values of the {self.measured[0]}")
+        name, _, unit = self.measured
+        z = checks.values(z, f"values of the {name}")
         if z.min() < low or z.max() > high:
-            raise ValueError(
-                f"task '{self.name}': expected {self.measured[0]} from {low:g} to {high:g}"
-                f"{f' {self.measured[2]}'.rstrip()}, got values from {z.min():g} to {z.max():g}"
-            )
+            got = f"values from {z.min():g} to {z.max():g}"
+            raise ValueError(f"expected {name} from {low:g} to {high:g}{unit and f' {unit}'}, got {got}")
         return z
 
 
@@ -152,6 +137,11 @@ def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
     return np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
 
 
-def in_chunks(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
-    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+def in_chunks(method: Callable) -> Callable:
+    """A method of a task that checks trajectories and takes `CHUNK` of them at a time."""
+
+    def whole(self: Task, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        x = self.check(x)
+        return np.concatenate([method(self, x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+
+    return functools.wraps(method)(whole)

@@ -23,27 +23,19 @@ class PointMaze(Task):
     """Demonstrations of a waypoint controller, curated so that travel distance is uniform on [low, high].
 
     It is so at each separation of start and goal, too. Once arrived, the controller keeps the ball there.
-
-    Parameters
-    ----------
-    maze : "umaze", "medium" or "large".
-    low, high : range of the travel distance, in metres.
-    separations : start and goal are 1 to so many cells apart, along the shortest way, equally often each.
-    steps, stride : steps of a trajectory, and environment steps of 0.01 s between them.
-    velocities : whether trajectories hold velocities beside positions.
     """
 
     name: ClassVar[str] = "maze"
     measured: ClassVar = ("travel distance", "d", "m")
     chunk: ClassVar[int] = maze_demonstrations.CHUNK
     shortest: ClassVar[int] = 4  # `maze_plans.execute` fits cubic splines
-    maze: str = "medium"
+    maze: str = "medium"  # or "umaze" or "large"
     low: float = 5.0
     high: float = 10.0
-    separations: int = 4
+    separations: int = 4  # start and goal are 1 to so many cells apart, equally often each
     steps: int = 64
-    stride: int = 6
-    velocities: bool = False
+    stride: int = 6  # environment steps of 0.01 s between steps of a trajectory
+    velocities: bool = False  # whether trajectories hold them beside positions
 
     def __post_init__(self):
         super().__post_init__()
@@ -99,25 +91,22 @@ class PointMaze(Task):
     def differentiable(self, x):
         return torch.linalg.vector_norm(x[1:, :2] - x[:-1, :2], dim=-1).sum()
 
+    @in_chunks
     def validity(self, x):
         """The largest of `wall_depth` and `overreach`, in metres; of positions alone.
 
         The tolerance is 5 % of a cell: between steps of 0.06 s, 0.8 m/s beyond the speed limit.
         """
-        x = self.check(x)
         return np.maximum(self.wall_depth(x), self.overreach(x))
 
     def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """How deep the ball is in a wall, at worst, at the positions and half way between them."""
-
-        def deepest(path):
-            path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
-            return layout(self.maze).depth(path).max(axis=1)
-
-        return in_chunks(deepest, x[..., :2])
+        path = x[..., :2]
+        path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
+        return layout(self.maze).depth(path).max(axis=1)
 
     def overreach(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """How far positions go beyond what speed limit and full force allow, at worst, per axis, in metres."""
+        """How far positions go beyond what speed limit and full force allow, at worst, per axis."""
         dt = self.interval
         bounds = ((SPEED + STRONGEST * STEP) * dt, STRONGEST * dt**2)  # of first and second differences
         over = [np.abs(np.diff(x[..., :2], n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]

@@ -53,7 +53,7 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
             break
         ways, lengths, separation = propose(plan, task.separations, 3000, rng)
         expected = line[0] * lengths + line[1] + rng.normal(scale=0.2, size=len(lengths))
-        chosen = pick(stratum(expected, edges), separation, 4 * missing, rng)
+        chosen = pick(np.digitize(expected, edges) - 1, separation, 4 * missing, rng)
         if not chosen.any():
             continue
         ways, lengths, separation = ways[chosen], lengths[chosen], separation[chosen]
@@ -62,7 +62,7 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
         batch = task.batch(x)
         line = np.polyfit(lengths, batch.z, 1) if len(x) > 100 else line
         taken = np.flatnonzero(arrived & (task.validity(batch.x) <= task.tolerance))
-        at = stratum(batch.z[taken], edges)
+        at = np.digitize(batch.z[taken], edges) - 1
         chosen = pick(at, separation[taken], missing, rng)
         taken, at = taken[chosen], at[chosen]
         np.subtract.at(missing, (separation[taken] - 1, at), 1)
@@ -70,23 +70,17 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
     if missing.any():
         s, b = np.argwhere(missing)[0]
         raise RuntimeError(
-            f"maze '{task.maze}': no demonstrations of {edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells "
-            f"in {episodes} episodes; take another range, or more time (steps, stride)"
+            f"maze '{task.maze}': no demonstrations of {edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells; "
+            "take another range, or more time (steps, stride)"
         )
     x, goal, separation = (np.concatenate(part) for part in zip(*kept, strict=True))
     order = rng.permutation(len(x))
     return {"x": x[order], "goal": goal[order], "separation": separation[order], "episodes": episodes}
 
 
-def stratum(z, edges):
-    """Number of the stratum of each of ``z``; -1 beyond the range."""
-    at = np.searchsorted(edges, z, side="right") - 1
-    return np.where((at >= 0) & (at < len(edges) - 1), at, -1)
-
-
 def pick(at, separation, quota, rng) -> Bool[np.ndarray, "n"]:
-    """At most ``quota[separation - 1, stratum]`` of each kind, at random."""
-    cell = np.where(at >= 0, (separation - 1) * quota.shape[1] + at, -1)
+    """At most ``quota[separation - 1, at]`` of each kind, at random; none ``at`` strata beyond the range."""
+    cell = np.where((at >= 0) & (at < quota.shape[1]), (separation - 1) * quota.shape[1] + at, -1)
     order = rng.permutation(len(cell))
     order = order[np.argsort(cell[order], kind="stable")]
     of = cell[order]

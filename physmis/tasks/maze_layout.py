@@ -37,7 +37,7 @@ class Layout:
     clearance: Float[np.ndarray, "raster_rows raster_columns"]
 
     def depth(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n"]:
-        """How deep the ball is in a wall when its centre is at each point, from the raster and about as exact."""
+        """How deep the ball is in a wall when its centre is at each point, about as exact as the raster."""
         rows, columns = self.free.shape
         at = np.stack([rows / 2 - points[..., 1], points[..., 0] + columns / 2], axis=-1) / RASTER - 0.5
         clear = ndimage.map_coordinates(self.clearance, np.moveaxis(at, -1, 0), order=1, mode="nearest")

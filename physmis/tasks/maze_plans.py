@@ -37,10 +37,7 @@ def plan(
         if place.shape != (2,):
             raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
         if (depth := float(maze.depth(place[None])[0])) > 0:
-            raise ValueError(
-                f"expected a free {name}, got {tuple(place.tolist())}: there the ball is {depth:.2f} m in "
-                f"a wall of maze '{task.maze}'; {tuple(maze.centres[0].tolist())} is free"
-            )
+            raise ValueError(f"expected a free {name}, got {position!r}, {depth:.2f} m in a wall")
         clamp[step] = np.zeros((checks.check_count("n", n), len(task.channels)))
         clamp[step][:, :2] = place
     return model.sample(n, rng, clamp)

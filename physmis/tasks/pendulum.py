@@ -26,14 +26,6 @@ class Pendulum(Task):
 
     Given E, the state at time 0 follows the microcanonical distribution: uniform in the phase space between E
     and E + dE, as dE goes to 0 (see `start`). Motion preserves it: the state at each step follows it, too.
-
-    Parameters
-    ----------
-    low, high : range of the energy, in J.
-    steps, duration : steps of a trajectory, and the seconds from the first to the last.
-    coordinates : "angles": sine and cosine of both angles, and both angular velocities; "bobs": Cartesian
-        positions of both masses and their velocities.
-    m1, m2, l1, l2, g : masses of inner and outer bob in kg, lengths of their rods in m, gravity in m/s^2.
     """
 
     name: ClassVar[str] = "pendulum"
@@ -41,13 +33,13 @@ class Pendulum(Task):
     low: float = 1.0
     high: float = 6.0
     steps: int = 64
-    duration: float = 1.5
-    coordinates: str = "angles"
-    m1: float = 1.0
+    duration: float = 1.5  # seconds from the first step to the last
+    coordinates: str = "angles"  # or "bobs": positions and velocities of both masses
+    m1: float = 1.0  # kg, of the inner bob
     m2: float = 0.25
-    l1: float = 1.0
+    l1: float = 1.0  # m, of its rod
     l2: float = 1.0
-    g: float = 9.81
+    g: float = 9.81  # m/s^2
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,7 +59,7 @@ class Pendulum(Task):
 
     @property
     def saddles(self) -> tuple[float, float, float]:
-        """Energies in J of rest with the outer rod upright, the inner, both. Below all, none passes the top."""
+        """Energies of rest with the outer rod upright, the inner, both. Below them, no rod passes the top."""
         outer, inner = 2 * self.m2 * self.g * self.l2, 2 * (self.m1 + self.m2) * self.g * self.l1
         return outer, inner, outer + inner
 
@@ -199,7 +191,6 @@ class Pendulum(Task):
         return self.kinetic(c1 * c2 + s1 * s2, w1, w2) + self.potential(c1, c2)
 
     def measure(self, x):
-        """Mean over all steps of the mechanical energy, in J."""
         return self.energies(self.check(x)).mean(axis=1)
 
     def differentiable(self, x):

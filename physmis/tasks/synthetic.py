@@ -36,9 +36,10 @@ class Sine(Task):
         t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
+    @in_chunks
     def measure(self, x):
         """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
-        return in_chunks(lambda part: self._fit(part)[0], self.check(x)[..., 0])
+        return self._fit(x[..., 0])[0]
 
     def differentiable(self, x):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
@@ -64,18 +65,15 @@ class Sine(Task):
             f = torch.clamp(f - slope(f, row) / bend(f, row), start - 0.125, start + 0.125)
         return f
 
+    @in_chunks
     def validity(self, x):
         """Root-mean-square distance to the fitted sinusoid, scaled to its amplitude of 1."""
-
-        def residual(part):
-            f, a, b = self._fit(part)
-            a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
-            size = np.hypot(a, b)
-            angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
-            fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
-            return np.sqrt(np.mean((part - fit) ** 2, axis=1))
-
-        return in_chunks(residual, self.check(x)[..., 0])
+        f, a, b = self._fit(x[..., 0])
+        a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
+        size = np.hypot(a, b)
+        angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
+        fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
+        return np.sqrt(np.mean((x[..., 0] - fit) ** 2, axis=1))
 
     def _fit(self, x):
         """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,).
@@ -151,23 +149,19 @@ class Cone(Task):
     def differentiable(self, x):
         return (x * x).sum().sqrt()  # at 0, where no derivative exists, it gives NaN, not some subgradient
 
+    @in_chunks
     def validity(self, x):
         """Euclidean distance to the cone of all amplitudes, which says little near its apex."""
+        x = x[..., 0]
         grid = 2 * np.pi * np.arange(64) / 64
-        template = self.curve(grid).T
-        step = grid[1] / 4
-
-        def distance(part):
-            phase = grid[np.argmax(part @ template, axis=1)]
-            for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
-                d = step * scale
-                left, mid, right = (np.sum(part * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
-                bend = np.minimum(left - 2 * mid + right, -1e-30)
-                phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
-            match = np.maximum(np.sum(part * self.curve(phase), axis=1), 0)
-            return np.linalg.norm(part - match[:, None] * self.curve(phase), axis=1)
-
-        return in_chunks(distance, self.check(x)[..., 0])
+        phase = grid[np.argmax(x @ self.curve(grid).T, axis=1)]
+        for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
+            d = grid[1] / 4 * scale
+            left, mid, right = (np.sum(x * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+            bend = np.minimum(left - 2 * mid + right, -1e-30)
+            phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
+        match = np.maximum(np.sum(x * self.curve(phase), axis=1), 0)
+        return np.linalg.norm(x - match[:, None] * self.curve(phase), axis=1)
 
 
 @dataclass(frozen=True)
