@@ -1,7 +1,4 @@
-"""Checks of arguments at public doors: usable numbers, or an error that says *expected ..., got ...*.
-
-They raise TypeError where numbers are not real, and ValueError for other faults.
-"""
+"""Checks of arguments at public doors: TypeError where numbers are not real, ValueError for other faults."""
 
 from __future__ import annotations
 
@@ -21,9 +18,8 @@ def real(given: Any, what: str) -> np.ndarray:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"expected {what} as an array of real numbers, got rows that do not fit") from error
-    masked = np.ma.is_masked(given)
-    if masked or array.dtype.kind not in "biuf":
-        raise TypeError(f"expected real numbers as {what}, got {'masked ones' if masked else array.dtype}")
+    if np.ma.is_masked(given) or array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers as {what}, none masked, got {array.dtype}")
     if min(array.strides, default=0) < 0:
         array = array.copy()  # torch takes no array that runs backwards
     return array if array.dtype in (np.float64, np.float32) else array.astype(float)
@@ -33,32 +29,18 @@ def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST
     """``x`` itself, if it is finite, and its largest absolute value 0 or within ``least`` and ``largest``."""
     size = max(float(x.max(initial=0)), -float(x.min(initial=0)))
     if not np.isfinite(size):
-        bad = np.argwhere(~np.isfinite(x))
-        raise ValueError(
-            f"expected finite {what}, got {len(bad)} of {x.size} numbers NaN or infinite, "
-            f"the first at index {tuple(bad[0].tolist())}"
-        )
+        bad = np.argwhere(~np.isfinite(x)).tolist()
+        raise ValueError(f"expected finite {what}, got {len(bad)} of {x.size} not, from index {(*bad[0],)}")
     if size != 0 and not least <= size <= largest:
-        raise ValueError(
-            f"expected {what} with a largest size of 0 or {least:g} to {largest:g}, got {size:g}"
-        )
+        raise ValueError(f"expected {what} of a size of 0 or {least:g} to {largest:g}, got {size:g}")
     return x
 
 
-def trajectories(
-    given: Any, channels: int | None = None, steps: int | None = None, what: str = "trajectories"
-) -> Float[np.ndarray, "n T C"]:
-    """Trajectories in float64, of which there may be none; of so many steps and channels, if given."""
+def trajectories(given: Any, channels: int = 0, steps: int = 0, what: str = "trajectories") -> np.ndarray:
+    """Trajectories (n, T, C) in float64, n of 0 or more; of so many channels and steps, if given."""
     x = real(given, what)
-    if (
-        x.ndim != 3
-        or 0 in x.shape[1:]
-        or steps not in (None, x.shape[1])
-        or channels not in (None, x.shape[2])
-    ):
-        raise ValueError(
-            f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got shape {x.shape}"
-        )
+    if x.ndim != 3 or 0 in x.shape[1:] or x.shape[1:] != (steps or x.shape[1], channels or x.shape[2]):
+        raise ValueError(f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got {x.shape}")
     return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
 
 
@@ -101,8 +83,7 @@ def check_generator(rng: Any) -> None:
 
 def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     """Raises ValueError where a channel varies, but too little for single precision."""
-    x = np.asarray(x, dtype=np.float64)
-    size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
+    size, varies = np.abs(x.mean((0, 1), np.float64)), x.std((0, 1), np.float64)
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
         got = f"{varies[channel]:g} about {size[channel]:g} in channel {channel}"
-        raise ValueError(f"expected variation, got too little, {got}: subtract means, or take a smaller unit")
+        raise ValueError(f"expected more variation, got {got}: take off its mean, or take a smaller unit")

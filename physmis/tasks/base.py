@@ -42,10 +42,7 @@ class Quantity:
         return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of ``n`` histogram bins of equal prior mass, and of ``n // 8`` bins as wide beyond each end.
-
-        Models leak to the latter. The first and the last edge are infinite, so no value is lost.
-        """
+        """Edges of ``n`` bins of equal prior mass, ``n // 8`` as wide beyond each end, and two infinite."""
         inner = self.prior.ppf(np.linspace(0, 1, n + 1))
         steps = np.arange(1, n // 8 + 1)
         below = inner[0] - steps[::-1] * (inner[1] - inner[0])
@@ -72,8 +69,7 @@ class Task(ABC):
     name: ClassVar[str]  # that `load` takes
     channels: ClassVar[tuple[Channel, ...]]
     measured: ClassVar[tuple[str, str, str]]  # name, symbol and unit of the quantity
-    # A trajectory of a smaller `validity` residual counts as valid: 5 % of the scale of the state.
-    tolerance: ClassVar[float] = 0.05
+    tolerance: ClassVar[float] = 0.05  # valid is a smaller residual: 5 % of the scale of the state
     chunk: ClassVar[int] = 0  # how many demonstrations a task collects at a time; 0 where it generates
     shortest: ClassVar[int] = 2
     bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)

@@ -14,8 +14,7 @@ from physmis.tasks import maze_demonstrations
 from physmis.tasks.base import Batch, Channel, Task, in_chunks, path_length
 from physmis.tasks.maze_layout import MAZES, RADIUS, SPEED, STEP, layout
 
-# m/s^2: full force and damping at the speed limit, on the mass of the ball
-STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)
+STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)  # m/s^2: full force and most damping
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class PointMaze(Task):
     name: ClassVar[str] = "maze"
     measured: ClassVar = ("travel distance", "d", "m")
     chunk: ClassVar[int] = maze_demonstrations.CHUNK
+    collect = maze_demonstrations.collect
     shortest: ClassVar[int] = 4  # `maze_plans.execute` fits cubic splines
     maze: str = "medium"  # or "umaze" or "large"
     low: float = 5.0
@@ -57,10 +57,6 @@ class PointMaze(Task):
 
     def generate(self, z, rng):
         raise NotImplementedError("the controller takes no travel distance: use `sample`, which selects")
-
-    def collect(self, number: int) -> dict[str, np.ndarray]:
-        """Chunk ``number`` of the demonstrations: see `maze_demonstrations.collect`."""
-        return maze_demonstrations.collect(self, number)
 
     def config(self):
         return {**super().config(), "controller": dict(maze_demonstrations.SETTINGS)}
@@ -93,10 +89,7 @@ class PointMaze(Task):
 
     @in_chunks
     def validity(self, x):
-        """The largest of `wall_depth` and `overreach`, in metres; of positions alone.
-
-        The tolerance is 5 % of a cell: between steps of 0.06 s, 0.8 m/s beyond the speed limit.
-        """
+        """The largest of `wall_depth` and `overreach`, in metres; the tolerance is 5 % of a cell."""
         return np.maximum(self.wall_depth(x), self.overreach(x))
 
     def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:

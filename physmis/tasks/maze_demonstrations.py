@@ -1,7 +1,4 @@
-"""Demonstrations in a maze: a waypoint controller in MuJoCo, with detours, and curated.
-
-The controller is that of the public point-maze data sets (D4RL, Minari), with their gains and noise.
-"""
+"""Demonstrations in a maze, with detours, by the waypoint controller of D4RL and Minari, and curated."""
 
 from __future__ import annotations
 
@@ -33,15 +30,11 @@ SETTINGS = {
 
 
 def collect(task: Task, number: int) -> dict[str, np.ndarray]:
-    """Chunk ``number`` of the curated demonstrations of a maze task: `CHUNK` of them.
+    """Chunk ``number`` of the demonstrations of a maze task: `CHUNK` of them, with ``episodes`` run for it.
 
-    Every separation of start and goal, and within it every fortieth of the range of travel distance, is met
-    equally often. Raises RuntimeError where a stratum stays empty: the maze has no such way in that time.
-
-    Returns
-    -------
-    x : positions and velocities, (n, T, 4) float32.    goal : where the controller went, (n, 2).
-    separation : cells between start and goal, (n,).    episodes : how many were run in all.
+    ``x`` (n, T, 4) holds positions and velocities, ``goal`` (n, 2) where the controller went, ``separation``
+    (n,) the cells between start and goal. Every separation, and within it every fortieth of the range of
+    travel distance, is met equally often. Raises RuntimeError where the maze has no such way in that time.
     """
     rng = np.random.default_rng([number, 7])
     plan, model = layout(task.maze), make_environment(task.maze).point_env.model
@@ -49,8 +42,6 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
     missing = np.full((task.separations, STRATA), CHUNK // (task.separations * STRATA))
     kept, line, episodes = [], np.array([0.95, 0.5]), 0  # travel distance is about line[0] * length + line[1]
     for _ in range(ROUNDS):
-        if not missing.any():
-            break
         ways, lengths, separation = propose(plan, task.separations, 3000, rng)
         expected = line[0] * lengths + line[1] + rng.normal(scale=0.2, size=len(lengths))
         chosen = pick(np.digitize(expected, edges) - 1, separation, 4 * missing, rng)
@@ -62,16 +53,17 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
         batch = task.batch(x)
         line = np.polyfit(lengths, batch.z, 1) if len(x) > 100 else line
         taken = np.flatnonzero(arrived & (task.validity(batch.x) <= task.tolerance))
-        at = np.digitize(batch.z[taken], edges) - 1
-        chosen = pick(at, separation[taken], missing, rng)
-        taken, at = taken[chosen], at[chosen]
-        np.subtract.at(missing, (separation[taken] - 1, at), 1)
+        at = np.digitize(batch.z, edges) - 1
+        taken = taken[pick(at[taken], separation[taken], missing, rng)]
+        np.subtract.at(missing, (separation[taken] - 1, at[taken]), 1)
         kept.append((x[taken], ways[taken, -1], separation[taken]))
-    if missing.any():
-        s, b = np.argwhere(missing)[0]
+        if not missing.any():
+            break
+    else:
+        row, stratum = np.argwhere(missing)[0]
+        lacking = f"{edges[stratum]:.2f} to {edges[stratum + 1]:.2f} m at {row + 1} cells in '{task.maze}'"
         raise RuntimeError(
-            f"maze '{task.maze}': no demonstrations of {edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells; "
-            "take another range, or more time (steps, stride)"
+            f"no demonstrations of {lacking}; take another range, or more time (steps, stride)"
         )
     x, goal, separation = (np.concatenate(part) for part in zip(*kept, strict=True))
     order = rng.permutation(len(x))
@@ -79,14 +71,12 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
 
 
 def pick(at, separation, quota, rng) -> Bool[np.ndarray, "n"]:
-    """At most ``quota[separation - 1, at]`` of each kind, at random; none ``at`` strata beyond the range."""
-    cell = np.where((at >= 0) & (at < quota.shape[1]), (separation - 1) * quota.shape[1] + at, -1)
-    order = rng.permutation(len(cell))
-    order = order[np.argsort(cell[order], kind="stable")]
-    of = cell[order]
-    rank = np.arange(len(of)) - np.searchsorted(of, of)  # how many of its kind came before
-    chosen = np.zeros(len(cell), dtype=bool)
-    chosen[order] = (of >= 0) & (rank < quota.ravel()[of.clip(0)])
+    """At most ``quota[separation - 1, at]`` of each kind, at random."""
+    order = rng.permutation(len(at))
+    chosen = np.zeros(len(at), dtype=bool)
+    for row, stratum in np.argwhere(quota):
+        kind = order[(separation[order] == row + 1) & (at[order] == stratum)]
+        chosen[kind[: quota[row, stratum]]] = True
     return chosen
 
 
@@ -121,8 +111,7 @@ def drive(
     from mujoco import MjData, mj_stateSize, mjtState, rollout
 
     n, rows, data = len(ways), np.arange(len(ways)), MjData(model)
-    # A state holds the time, two positions, two velocities.
-    state = np.zeros((n, mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)))
+    state = np.zeros((n, mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)))  # time, positions, velocities
     state[:, 1:3] = ways[:, 0]
     at, end = np.zeros(n, dtype=int), ways.shape[1] - 1
     x = np.empty((n, task.steps, 4), dtype=np.float32)

@@ -23,18 +23,14 @@ SPEED = 5.0  # m/s an axis: the environment clips velocities there, before each 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a maze is free, and how its cells, numbered row by row, are connected.
-
-    moves, before : steps of a shortest path between two cells, and its last cell but one.
-    clearance : distance to the nearest wall, negative inside walls, on a raster, in metres.
-    """
+    """Where a maze is free, and how its cells, numbered row by row, are connected."""
 
     free: Bool[np.ndarray, "rows columns"]
     cells: Int[np.ndarray, "cells 2"]
     centres: Float[np.ndarray, "cells 2"]
-    moves: Float[np.ndarray, "cells cells"]
-    before: Int[np.ndarray, "cells cells"]
-    clearance: Float[np.ndarray, "raster_rows raster_columns"]
+    moves: Float[np.ndarray, "cells cells"]  # steps of a shortest path
+    before: Int[np.ndarray, "cells cells"]  # its last cell but one
+    clearance: Float[np.ndarray, "raster_rows raster_columns"]  # metres to the nearest wall, negative inside
 
     def depth(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n"]:
         """How deep the ball is in a wall when its centre is at each point, about as exact as the raster."""
@@ -62,14 +58,9 @@ def layout(maze: str) -> Layout:
     fine = np.kron(free, np.ones((round(1 / RASTER),) * 2, dtype=bool))
     # Between raster points, both distances start at half a step.
     inside, outside = ndimage.distance_transform_edt(fine), ndimage.distance_transform_edt(~fine)
-    return Layout(
-        free=free,
-        cells=cells,
-        centres=np.stack([cells[:, 1] + 0.5 - columns / 2, rows / 2 - cells[:, 0] - 0.5], axis=1),
-        moves=moves,
-        before=before,
-        clearance=RASTER * (np.maximum(inside - 0.5, 0) - np.maximum(outside - 0.5, 0)),
-    )
+    clearance = RASTER * (np.maximum(inside - 0.5, 0) - np.maximum(outside - 0.5, 0))
+    centres = np.stack([cells[:, 1] + 0.5 - columns / 2, rows / 2 - cells[:, 0] - 0.5], axis=1)
+    return Layout(free, cells, centres, moves, before, clearance)
 
 
 def make_environment(maze: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
 from physmis import checks
@@ -15,22 +15,14 @@ from physmis.tasks.maze_layout import STEP, layout, make_environment
 
 # Of the tracker: demonstrations are followed within a centimetre. With the demonstrator's own gains the ball
 # overshoots at every turn and travels a metre too far.
-GAIN, DAMP = 10.0, 4.0
+GAIN, DAMP = 10.0, 4.0  # action = GAIN * (plan - position) + DAMP * (speed of the plan - velocity)
 FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo starts anew
 
 
 def plan(
-    model: Any,
-    task: PointMaze,
-    start: Sequence[float],
-    goal: Sequence[float],
-    n: int,
-    rng: np.random.Generator,
+    model: Any, task: PointMaze, start: ArrayLike, goal: ArrayLike, n: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n T C"]:
-    """``n`` plans of a trained "planner" from ``start`` to ``goal``, positions (x, y) in metres, at rest.
-
-    Raises ValueError where the ball would touch a wall.
-    """
+    """``n`` plans of a trained "planner" from ``start`` to ``goal``, free positions (x, y) in m, at rest."""
     clamp, maze = {}, layout(task.maze)
     for step, name, position in ((0, "start", start), (-1, "goal", goal)):
         place = checks.sized(checks.real(position, name), name)
@@ -46,13 +38,8 @@ def plan(
 def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.ndarray]:
     """Follow plans in the environment, each from its first position at rest to its last, without noise.
 
-    Proportional-derivative tracking of a cubic spline through the plan: action = GAIN * (plan - position) +
-    DAMP * (speed of the plan - velocity).
-
-    Returns
-    -------
-    x : positions and velocities, (n, T, 4) float32.    effort : sum of squared actions times seconds, (n,).
-    success : what the environment says at the last step: the ball is within 0.45 m of the goal.
+    ``x`` (n, T, 4) holds positions and velocities, ``effort`` (n,) the sum of squared actions times seconds,
+    ``success`` (n,) what the environment says at the last step: the ball is within 0.45 m of the goal.
     """
     paths = checks.sized(task.check(plans)[..., :2], "positions", largest=FARTHEST)
     environment, stride = make_environment(task.maze), task.stride

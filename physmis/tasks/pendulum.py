@@ -1,7 +1,4 @@
-"""A double pendulum: two point masses on two rigid rods in a plane; curated is the mechanical energy.
-
-Both angles are measured from hanging straight down, energies from hanging at rest. All units are SI.
-"""
+"""A double pendulum: two point masses on two rigid rods in a plane; curated is the mechanical energy."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ HIGHEST = 1e6  # energy in units of that of both rods upright; above, the integr
 
 @dataclass(frozen=True)
 class Pendulum(Task):
-    """Motions of a double pendulum whose mechanical energy E is uniform on [low, high].
+    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is uniform.
 
     Given E, the state at time 0 follows the microcanonical distribution: uniform in the phase space between E
     and E + dE, as dE goes to 0 (see `start`). Motion preserves it: the state at each step follows it, too.
@@ -83,8 +80,7 @@ class Pendulum(Task):
         # Neither angle can be larger than if all the energy lifted its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
         widest = np.arccos(np.maximum(1 - energy[:, None] / own, -1))
-        angles = np.empty((len(energy), 2))
-        left = np.arange(len(energy))
+        angles, left = np.empty((len(energy), 2)), np.arange(len(energy))
         most = np.sqrt(self.m1 + self.m2)  # of sqrt(det M), up to a factor that all share
         while len(left):
             angles[left] = widest[left] * rng.uniform(-1, 1, (len(left), 2))
@@ -201,12 +197,12 @@ class Pendulum(Task):
         return np.max(list(self.residuals(x).values()), axis=0)
 
     def residuals(self, x: Float[np.ndarray, "n T C"]) -> dict[str, Float[np.ndarray, "n"]]:
-        """Root mean squares along each trajectory of four dimensionless residuals, (n,) each.
+        """Root mean squares along each trajectory of four dimensionless residuals.
 
         energy : deviation of the energy from its mean, in units of `saddles`[0].
         rods : violations of the rods (see `read`).
-        kinematics, dynamics : angles less the integral of the angular velocities; these, in units of `speed`,
-            less the integral of the accelerations. Trapezoidal, with an error below 0.01 at default times.
+        kinematics, dynamics : angles less integrated angular velocities; these less integrated accelerations,
+            in units of `speed`. The trapezoidal rule is right to 0.01 at default times.
         """
         x, states = self.check(x), self.decode(x)
         rates = np.stack(self.rate(np.moveaxis(states, -1, 0)), axis=-1)

@@ -1,7 +1,4 @@
-"""Three controlled tasks: a smooth one, one with a singular point, and a chaotic one.
-
-Each recovers its quantity exactly from valid data, so any drift of the recovered distribution is the model's.
-"""
+"""Three tasks, smooth, singular and chaotic, that recover their quantity exactly from valid data."""
 
 from __future__ import annotations
 
@@ -44,9 +41,8 @@ class Sine(Task):
     def differentiable(self, x):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
 
-        A grid and three Newton steps find it, without derivatives. Two further steps carry them: each doubles
-        the order to which the result is right in the deviation of x, so that first and second derivatives are
-        those of the implicit function theorem.
+        A grid and three Newton steps find it, without derivatives. Each of two further steps doubles the
+        order to which it is right in deviations of x: derivatives are those of the implicit function theorem.
         """
         t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
 
@@ -59,8 +55,7 @@ class Sine(Task):
         bend = torch.func.grad(slope)
         y, fixed = x[:, 0], x[:, 0].detach()
         grid = torch.arange(0.25, self.steps / 2 - 0.25, 0.125, dtype=x.dtype, device=x.device)
-        start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
-        f = start
+        f = start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
         for row in (fixed, fixed, fixed, y, y):
             f = torch.clamp(f - slope(f, row) / bend(f, row), start - 0.125, start + 0.125)
         return f
@@ -86,15 +81,14 @@ class Sine(Task):
         x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
         grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
-        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)  # (T, F, 2)
-        # Orthonormal columns for each frequency, so that the explained power is a sum of two squares.
-        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # (F, T, 2)
+        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)
+        # Orthonormal columns (T, 2) for each frequency, so that the explained power is a sum of two squares.
+        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]
         power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
         start = grid[np.argmax(power, axis=1)]
         f, moving = start.copy(), np.arange(len(x))
         for _ in range(10):
-            angle = f[moving, None] * t
-            c, s = np.cos(angle), np.sin(angle)
+            c, s = np.cos(f[moving, None] * t), np.sin(f[moving, None] * t)
             a, b, residual = _project(x[moving], c, s)
             slope = t * (b[:, None] * c - a[:, None] * s)
             # The slope's part outside span(c, s) is the derivative of the projected fit (Kaufman 1975).
@@ -166,10 +160,7 @@ class Cone(Task):
 
 @dataclass(frozen=True)
 class Logistic(Task):
-    """The logistic map x_{t+1} = r x_t (1 - x_t), r uniform on [low, high], x_0 uniform on (0, 1).
-
-    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83).
-    """
+    """The logistic map x_{t+1} = r x_t (1 - x_t), chaotic for most r above 3.57; r and x_0 are uniform."""
 
     name: ClassVar[str] = "logistic"
     channels: ClassVar = (Channel("population", ""),)
