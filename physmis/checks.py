@@ -1,8 +1,4 @@
-"""Checks of arguments at public doors: usable numbers, or an error that says *expected ..., got ...*.
-
-Functions that return arrays raise TypeError where numbers are not real, and ValueError for other faults.
-Nothing is imported from the package.
-"""
+"""Checks of arguments at public doors: TypeError where numbers are not real, ValueError for other faults."""
 
 from __future__ import annotations
 
@@ -22,9 +18,8 @@ def real(given: Any, what: str) -> np.ndarray:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"expected {what} as an array of real numbers, got rows that do not fit") from error
-    if array.dtype.kind not in "biuf" or np.ma.is_masked(given):
-        got = "masked ones" if np.ma.is_masked(given) else array.dtype
-        raise TypeError(f"expected real numbers as {what}, got {got}")
+    if np.ma.is_masked(given) or array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers as {what}, none masked, got {array.dtype}")
     if min(array.strides, default=0) < 0:
         array = array.copy()  # torch takes no array that runs backwards
     return array if array.dtype in (np.float64, np.float32) else array.astype(float)
@@ -34,26 +29,18 @@ def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST
     """``x`` itself, if it is finite, and its largest absolute value 0 or within ``least`` and ``largest``."""
     size = max(float(x.max(initial=0)), -float(x.min(initial=0)))
     if not np.isfinite(size):
-        bad = np.argwhere(~np.isfinite(x))
-        raise ValueError(
-            f"expected finite {what}, got shape {x.shape} with {len(bad)} of {x.size} numbers NaN or "
-            f"infinite, the first at index {tuple(bad[0].tolist())}"
-        )
+        bad = np.argwhere(~np.isfinite(x)).tolist()
+        raise ValueError(f"expected finite {what}, got {len(bad)} of {x.size} not, from index {(*bad[0],)}")
     if size != 0 and not least <= size <= largest:
-        raise ValueError(
-            f"expected {what} in a unit that makes the largest absolute value 0 or {least:g} to {largest:g}, "
-            f"got {size:g}"
-        )
+        raise ValueError(f"expected {what} of a size of 0 or {least:g} to {largest:g}, got {size:g}")
     return x
 
 
-def trajectories(
-    given: Any, what: str = "trajectories", channels: int | None = None
-) -> Float[np.ndarray, "n T C"]:
-    """Trajectories in float64, of which there may be none; of so many ``channels``, if that is given."""
+def trajectories(given: Any, channels: int = 0, steps: int = 0, what: str = "trajectories") -> np.ndarray:
+    """Trajectories (n, T, C) in float64, n of 0 or more; of so many channels and steps, if given."""
     x = real(given, what)
-    if x.ndim != 3 or 0 in x.shape[1:] or channels not in (None, x.shape[2]):
-        raise ValueError(f"expected finite {what} of shape (n, T, {channels or 'C'}), got shape {x.shape}")
+    if x.ndim != 3 or 0 in x.shape[1:] or x.shape[1:] != (steps or x.shape[1], channels or x.shape[2]):
+        raise ValueError(f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got {x.shape}")
     return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
 
 
@@ -74,10 +61,10 @@ def edges(given: Any) -> Float[np.ndarray, "edges"]:
 
 
 def positive(**given: Any) -> None:
-    """Raises ValueError unless every number is finite and positive, and TypeError if it is no number."""
+    """Raises ValueError unless every number is finite and positive."""
     for name, value in given.items():
         numbers = real(value, name)
-        if numbers.size == 0 or not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        if numbers.size == 0 or not ((numbers > 0) & (numbers < np.inf)).all():
             raise ValueError(f"expected a positive and finite {name}, got {value!r}")
 
 
@@ -96,10 +83,7 @@ def check_generator(rng: Any) -> None:
 
 def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     """Raises ValueError where a channel varies, but too little for single precision."""
-    x = np.asarray(x, dtype=np.float64)
-    size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
+    size, varies = np.abs(x.mean((0, 1), np.float64)), x.std((0, 1), np.float64)
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
-        raise ValueError(
-            f"expected channels that vary, got channel {channel} that varies by {varies[channel]:g} about "
-            f"{size[channel]:g}, too little for single precision: take off its mean, or take a smaller unit"
-        )
+        got = f"{varies[channel]:g} about {size[channel]:g} in channel {channel}"
+        raise ValueError(f"expected more variation, got {got}: take off its mean, or take a smaller unit")

@@ -17,8 +17,7 @@ def load(name: str, **parameters: Any) -> Task:
     registry = {task.name: task for task in (Sine, Cone, Logistic, PointMaze, Pendulum)}
     if name not in registry:
         raise ValueError(f"expected a task out of {', '.join(sorted(registry))}, got {name!r}")
-    known = [f.name for f in dataclasses.fields(registry[name])]
-    for parameter in parameters:
-        if parameter not in known:
-            raise ValueError(f"task {name!r}: expected parameters {', '.join(known)}, got {parameter!r}")
+    known = [field.name for field in dataclasses.fields(registry[name])]
+    if unknown := parameters.keys() - known:
+        raise ValueError(f"task {name!r}: expected parameters {', '.join(known)}, got {min(unknown)!r}")
     return registry[name](**parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import uniform
 from torch import Tensor
 
 from physmis import checks
@@ -19,7 +21,7 @@ CHUNK = 8192  # trajectories measured at once: keeps memory flat however many ar
 
 @dataclass(frozen=True)
 class Batch:
-    """Trajectories ``x`` of shape (n, T, C), float32, and the quantity ``z`` of each, shape (n,)."""
+    """Trajectories in float32, and the quantity of each."""
 
     x: Float[np.ndarray, "n T C"]
     z: Float[np.ndarray, "n"]
@@ -37,14 +39,10 @@ class Quantity:
     @property
     def label(self) -> str:
         """Axis label, with the unit where there is one."""
-        return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
+        return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of histogram bins, from the prior alone.
-
-        ``n`` bins of equal prior mass, then ``n // 8`` bins of the outermost width beyond each end of the
-        range, where a model can leak to. The first and the last edge are infinite, so no value is lost.
-        """
+        """Edges of ``n`` bins of equal prior mass, ``n // 8`` as wide beyond each end, and two infinite."""
         inner = self.prior.ppf(np.linspace(0, 1, n + 1))
         steps = np.arange(1, n // 8 + 1)
         below = inner[0] - steps[::-1] * (inner[1] - inner[0])
@@ -66,27 +64,29 @@ class Channel:
 
 
 class Task(ABC):
-    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters.
+    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters."""
 
-    Class attributes
-    ----------------
-    name : the name that `load` takes.
-    channels : one `Channel` for each of the C channels.
-    tolerance : a trajectory whose `validity` residual is below it counts as valid. It is fixed with the
-        task, before any model is trained: 5 % of the scale of the state.
-    chunk : how many trajectories `collect` gives at a time; 0 for tasks that `generate` them.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # that `load` takes
     channels: ClassVar[tuple[Channel, ...]]
-    tolerance: ClassVar[float]
-    chunk: ClassVar[int] = 0
+    measured: ClassVar[tuple[str, str, str]]  # name, symbol and unit of the quantity
+    tolerance: ClassVar[float] = 0.05  # valid is a smaller residual: 5 % of the scale of the state
+    chunk: ClassVar[int] = 0  # how many demonstrations a task collects at a time; 0 where it generates
+    shortest: ClassVar[int] = 2
+    bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    low: float  # the quantity is uniform on [low, high], which lies within the bounds
+    high: float
     steps: int
 
+    def __post_init__(self):
+        checks.check_count("steps", self.steps, least=self.shortest)
+        (least, most), (low, high) = self.bounds, (self.low, self.high)
+        if not (np.isfinite(high) and least <= low < high <= most):
+            raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
+
     @property
-    @abstractmethod
     def quantity(self) -> Quantity:
         """The curated quantity and its prior."""
+        return Quantity(*self.measured, uniform(self.low, self.high - self.low))
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
@@ -100,24 +100,14 @@ class Task(ABC):
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """Residual of the generating rule for each trajectory; 0 is a perfect one."""
 
+    @abstractmethod
     def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
-        """`measure` of one trajectory in torch, for `kernels.expansion`: same value, right derivatives.
-
-        It must work under `torch.func.vmap` and twice `torch.func.grad`.
-        """
-        raise NotImplementedError(
-            f"task '{self.name}': its measurement has no derivatives; "
-            "the Monte Carlo route, physmis.kernels.induced_transition, needs none"
-        )
+        """`measure` of one trajectory in torch, under `torch.func.vmap` and twice `torch.func.grad`."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Batch:
         """Draw ``n`` trajectories whose quantity follows the prior."""
         z = self.quantity.prior.ppf(rng.random(n))
         return Batch(self.generate(z, rng).astype(np.float32), z)
-
-    def collect(self, number: int) -> dict[str, np.ndarray]:
-        """Chunk ``number`` of the task's demonstrations: trajectories ``x`` and what belongs to them."""
-        raise NotImplementedError(f"task '{self.name}' generates its trajectories: use sample")
 
     def config(self) -> dict[str, Any]:
         """Name and parameters: what identifies the task in the store."""
@@ -125,32 +115,17 @@ class Task(ABC):
 
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
         """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
-        x = np.asarray(checks.real(x, "trajectories"), dtype=np.float64)
-        expected = (self.steps, len(self.channels))
-        if x.ndim != 3 or x.shape[1:] != expected:
-            raise ValueError(
-                f"task '{self.name}': expected trajectories of shape (n, {expected[0]}, {expected[1]}), "
-                f"got {x.shape}"
-            )
-        return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
+        what = f"trajectories of task '{self.name}'"
+        return checks.trajectories(x, len(self.channels), self.steps, what)
 
-    def check_values(
-        self, z: Float[np.ndarray, "n"], low: float, high: float = checks.LARGEST
-    ) -> Float[np.ndarray, "n"]:
+    def check_values(self, z: Any, low: float, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
-        z = checks.values(z, f"values of the {self.quantity.name}")
+        name, _, unit = self.measured
+        z = checks.values(z, f"values of the {name}")
         if z.min() < low or z.max() > high:
-            raise ValueError(
-                f"task '{self.name}': expected {self.quantity.name} from {low:g} to {high:g}"
-                f"{f' {self.quantity.unit}'.rstrip()}, got values from {z.min():g} to {z.max():g}"
-            )
+            got = f"values from {z.min():g} to {z.max():g}"
+            raise ValueError(f"expected {name} from {low:g} to {high:g}{unit and f' {unit}'}, got {got}")
         return z
-
-
-def check_range(low: float, high: float, *, least: float, most: float) -> None:
-    """Raises ValueError unless [low, high] is a range of finite numbers that lies within [least, most]."""
-    if not (np.isfinite(high) and least <= low < high <= most):
-        raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
 
 
 def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
@@ -158,6 +133,11 @@ def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
     return np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
 
 
-def in_chunks(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
-    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+def in_chunks(method: Callable) -> Callable:
+    """A method of a task that checks trajectories and takes `CHUNK` of them at a time."""
+
+    def whole(self: Task, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        x = self.check(x)
+        return np.concatenate([method(self, x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+
+    return functools.wraps(method)(whole)

@@ -8,52 +8,42 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import uniform
 
 from physmis import checks
 from physmis.tasks import maze_demonstrations
-from physmis.tasks.base import Batch, Channel, Quantity, Task, check_range, in_chunks, path_length
+from physmis.tasks.base import Batch, Channel, Task, in_chunks, path_length
 from physmis.tasks.maze_layout import MAZES, RADIUS, SPEED, STEP, layout
 
-# m/s^2: full force and damping at the speed limit, on the mass of the ball
-STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)
+STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)  # m/s^2: full force and most damping
 
 
 @dataclass(frozen=True)
 class PointMaze(Task):
     """Demonstrations of a waypoint controller, curated so that travel distance is uniform on [low, high].
 
-    It is uniform at each separation of start and goal, too. A trajectory holds the ball's position every
-    ``stride`` steps of 0.01 s; once arrived, the controller keeps the ball at the goal.
-
-    Parameters
-    ----------
-    maze : "umaze", "medium" or "large".
-    low, high : range of the travel distance, in metres.
-    separations : start and goal are 1 to so many cells apart, along the shortest way, equally often each.
-    steps, stride : steps of a trajectory, and environment steps between them.
-    velocities : whether trajectories hold velocities beside positions.
+    It is so at each separation of start and goal, too. Once arrived, the controller keeps the ball there.
     """
 
     name: ClassVar[str] = "maze"
-    tolerance: ClassVar[float] = maze_demonstrations.TOLERANCE
+    measured: ClassVar = ("travel distance", "d", "m")
     chunk: ClassVar[int] = maze_demonstrations.CHUNK
-    maze: str = "medium"
+    collect = maze_demonstrations.collect
+    shortest: ClassVar[int] = 4  # `maze_plans.execute` fits cubic splines
+    maze: str = "medium"  # or "umaze" or "large"
     low: float = 5.0
     high: float = 10.0
-    separations: int = 4
+    separations: int = 4  # start and goal are 1 to so many cells apart, equally often each
     steps: int = 64
-    stride: int = 6
-    velocities: bool = False
+    stride: int = 6  # environment steps of 0.01 s between steps of a trajectory
+    velocities: bool = False  # whether trajectories hold them beside positions
 
     def __post_init__(self):
+        super().__post_init__()
         if self.maze not in MAZES:
             raise ValueError(f"expected a maze out of {', '.join(MAZES)}, got {self.maze!r}")
-        checks.check_count("steps", self.steps, least=4)  # `maze_plans.execute` fits cubic splines
         checks.check_count("stride", self.stride)
         if self.separations not in (1, 2, 3, 4, 6, 12):  # so that a chunk has as many of each
             raise ValueError(f"expected separations of 1, 2, 3, 4, 6 or 12, got {self.separations!r}")
-        check_range(self.low, self.high, least=0.0, most=np.inf)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -61,34 +51,22 @@ class PointMaze(Task):
         return position + self.velocities * (Channel("velocity in x", "m/s"), Channel("velocity in y", "m/s"))
 
     @property
-    def quantity(self) -> Quantity:
-        return Quantity("travel distance", "d", "m", uniform(self.low, self.high - self.low))
-
-    @property
     def interval(self) -> float:
         """Seconds between two steps of a trajectory."""
         return STEP * self.stride
 
     def generate(self, z, rng):
-        raise NotImplementedError(
-            "a travel distance cannot be prescribed to the controller; `sample` collects and selects"
-        )
-
-    def collect(self, number):
-        return maze_demonstrations.collect(self, number)
+        raise NotImplementedError("the controller takes no travel distance: use `sample`, which selects")
 
     def config(self):
         return {**super().config(), "controller": dict(maze_demonstrations.SETTINGS)}
 
     @property
     def recording(self) -> dict[str, Any]:
-        """What `collect` depends on."""
-        config = self.config()
-        del config["velocities"]  # they are recorded in any case
-        return config
+        """What `collect` depends on: velocities are recorded in any case."""
+        return {name: value for name, value in self.config().items() if name != "velocities"}
 
     def sample(self, n, rng):
-        """``n`` demonstrations, collected now. (An experiment keeps its own in the store.)"""
         x = [self.collect(int(rng.integers(2**31)))["x"] for _ in range(0, n, self.chunk)]
         return self.batch(np.concatenate(x)[:n])
 
@@ -104,44 +82,25 @@ class PointMaze(Task):
     @staticmethod
     def distance(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """`measure` of any trajectories whose first two channels are positions."""
-        return path_length(_positions(x))
+        return path_length(checks.trajectories(x)[..., :2])
 
     def differentiable(self, x):
-        """`measure` in torch. Its derivatives do not exist where two positions in a row are equal."""
         return torch.linalg.vector_norm(x[1:, :2] - x[:-1, :2], dim=-1).sum()
 
+    @in_chunks
     def validity(self, x):
-        """The largest of `wall_depth` and `overreach`, in metres; of positions alone.
-
-        The tolerance of 0.05 m is 5 % of a cell. Between steps of 0.06 s it allows 0.8 m/s beyond the speed
-        limit, and half as much acceleration again as full force gives.
-        """
-        x = self.check(x)
+        """The largest of `wall_depth` and `overreach`, in metres; the tolerance is 5 % of a cell."""
         return np.maximum(self.wall_depth(x), self.overreach(x))
 
     def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """How deep the ball is in a wall, at worst, at the positions and half way between them."""
-
-        def deepest(path):
-            path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
-            return layout(self.maze).depth(path).max(axis=1)
-
-        return in_chunks(deepest, _positions(x))
+        path = x[..., :2]
+        path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
+        return layout(self.maze).depth(path).max(axis=1)
 
     def overreach(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """How far positions go beyond what speed limit and full force allow, at worst, per axis, in metres.
-
-        The speed limit bounds the way from one step to the next. The largest acceleration (full force and
-        damping at the speed limit, against the mass) bounds the second difference, from two steps to a third.
-        """
-        path, dt = _positions(x), self.interval
-        bounds = ((SPEED + STRONGEST * STEP) * dt, STRONGEST * dt**2)
-        over = [np.abs(np.diff(path, n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]
+        """How far positions go beyond what speed limit and full force allow, at worst, per axis."""
+        dt = self.interval
+        bounds = ((SPEED + STRONGEST * STEP) * dt, STRONGEST * dt**2)  # of first and second differences
+        over = [np.abs(np.diff(x[..., :2], n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]
         return np.maximum(np.max([part.max(axis=(1, 2)) for part in over], axis=0), 0.0)
-
-
-def _positions(x):
-    x = checks.trajectories(x)
-    if x.shape[2] < 2:
-        raise ValueError(f"expected trajectories with positions (x, y), got shape {x.shape}")
-    return x[..., :2]

@@ -2,71 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
 from physmis import checks
 from physmis.tasks.maze import PointMaze
 from physmis.tasks.maze_layout import STEP, layout, make_environment
 
-# Of the tracker; with these the demonstrations are followed within a centimetre. (With the demonstrator's own
-# gains the ball overshoots at every turn and travels a metre too far.)
-GAIN, DAMP = 10.0, 4.0
+# Of the tracker: demonstrations are followed within a centimetre. With the demonstrator's own gains the ball
+# overshoots at every turn and travels a metre too far.
+GAIN, DAMP = 10.0, 4.0  # action = GAIN * (plan - position) + DAMP * (speed of the plan - velocity)
 FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo starts anew
 
 
 def plan(
-    model: Any,
-    task: PointMaze,
-    start: Sequence[float],
-    goal: Sequence[float],
-    n: int,
-    rng: np.random.Generator,
+    model: Any, task: PointMaze, start: ArrayLike, goal: ArrayLike, n: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n T C"]:
-    """``n`` plans of a trained "planner" from ``start`` to ``goal``, positions (x, y) in metres, at rest.
-
-    ``model`` has a ``shape`` (T, C), that of the task's trajectories, and ``sample(n, rng, clamp)``, where
-    ``clamp`` holds values (n, C) of steps 0 and -1. Raises ValueError where the ball would touch a wall.
-    """
-    n, shape = checks.check_count("n", n), (task.steps, len(task.channels))
-    if (given := getattr(model, "shape", None)) != shape:
-        raise ValueError(f"expected a model that is trained on trajectories of shape {shape}, got {given}")
-    clamp = {}
+    """``n`` plans of a trained "planner" from ``start`` to ``goal``, free positions (x, y) in m, at rest."""
+    clamp, maze = {}, layout(task.maze)
     for step, name, position in ((0, "start", start), (-1, "goal", goal)):
         place = checks.sized(checks.real(position, name), name)
         if place.shape != (2,):
             raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
-        maze = layout(task.maze)
         if (depth := float(maze.depth(place[None])[0])) > 0:
-            raise ValueError(
-                f"expected a free {name}, got {tuple(place.tolist())}: there the ball is {depth:.2f} m in "
-                f"a wall of maze '{task.maze}'; {tuple(maze.centres[0].tolist())} is free"
-            )
-        clamp[step] = np.zeros((n, len(task.channels)))
+            raise ValueError(f"expected a free {name}, got {position!r}, {depth:.2f} m in a wall")
+        clamp[step] = np.zeros((checks.check_count("n", n), len(task.channels)))
         clamp[step][:, :2] = place
-    if np.array_equal(clamp[0], clamp[-1]):
-        raise ValueError(f"expected two positions, got {tuple(clamp[0][0, :2].tolist())} as start and goal")
     return model.sample(n, rng, clamp)
 
 
 def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.ndarray]:
     """Follow plans in the environment, each from its first position at rest to its last, without noise.
 
-    Proportional-derivative tracking of a cubic spline through the plan: action = GAIN * (plan - position) +
-    DAMP * (speed of the plan - velocity).
-
-    Returns
-    -------
-    x : positions and velocities, (n, T, 4) float32.    effort : sum of squared actions times seconds, (n,).
-    success : what the environment says at the last step: the ball is within 0.45 m of the goal.
+    ``x`` (n, T, 4) holds positions and velocities, ``effort`` (n,) the sum of squared actions times seconds,
+    ``success`` (n,) what the environment says at the last step: the ball is within 0.45 m of the goal.
     """
     paths = checks.sized(task.check(plans)[..., :2], "positions", largest=FARTHEST)
-    environment = make_environment(task.maze)
-    stride = task.stride
+    environment, stride = make_environment(task.maze), task.stride
     x = np.empty((*paths.shape[:2], 4), dtype=np.float32)
     effort, success = np.zeros(len(paths)), np.zeros(len(paths), dtype=bool)
     moments = np.arange(1, (task.steps - 1) * stride + 1) / stride  # at which environment steps end
@@ -75,16 +51,16 @@ def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.
         environment.goal = path[-1]
         environment.point_env.set_state(path[0], np.zeros(2))
         curve = make_interp_spline(np.arange(task.steps), path, k=3)
-        targets, speeds = curve(moments), curve(moments, 1) / task.interval
         now = np.concatenate([path[0], np.zeros(2)])
         x[row, 0] = now
-        for k, (target, speed) in enumerate(zip(targets, speeds, strict=True)):
+        pairs = zip(curve(moments), curve(moments, 1) / task.interval, strict=True)
+        for k, (target, speed) in enumerate(pairs, start=1):
             action = np.clip(GAIN * (target - now[:2]) + DAMP * (speed - now[2:]), -1, 1)
             observed, *_, info = environment.step(action)
             now = observed["observation"]
             effort[row] += STEP * float(action @ action)
-            if (k + 1) % stride == 0:
-                x[row, (k + 1) // stride] = now
+            if k % stride == 0:
+                x[row, k // stride] = now
         success[row] = info["success"]
     environment.close()
     return {"x": x, "effort": effort, "success": success}

@@ -1,8 +1,4 @@
-"""Three controlled tasks: a smooth one, one with a singular point, and a chaotic one.
-
-Each recovers its quantity exactly from valid data, so that any drift of the recovered distribution is the
-model's. The tasks are defined by this companion.
-"""
+"""Three tasks, smooth, singular and chaotic, that recover their quantity exactly from valid data."""
 
 from __future__ import annotations
 
@@ -11,10 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.stats import uniform
 
-from physmis import checks
-from physmis.tasks.base import Channel, Quantity, Task, check_range, in_chunks
+from physmis.tasks.base import Channel, Task, in_chunks
 
 
 @dataclass(frozen=True)
@@ -23,18 +17,15 @@ class Sine(Task):
 
     name: ClassVar[str] = "sine"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("frequency", "f", "cycles/window")
+    shortest: ClassVar[int] = 5
     low: float = 2.0
     high: float = 6.0
     steps: int = 32
 
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=5)
-        check_range(self.low, self.high, least=1.0, most=self.steps / 4)
-
     @property
-    def quantity(self) -> Quantity:
-        return Quantity("frequency", "f", "cycles/window", uniform(self.low, self.high - self.low))
+    def bounds(self):
+        return 1.0, self.steps / 4
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
@@ -42,17 +33,16 @@ class Sine(Task):
         t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
+    @in_chunks
     def measure(self, x):
         """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
-        return in_chunks(lambda part: self._fit(part)[0], self.check(x)[..., 0])
+        return self._fit(x[..., 0])[0]
 
     def differentiable(self, x):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
 
-        A grid and three Newton steps find it, without derivatives. Two further steps carry them: each doubles
-        the order to which the result is right in the deviation of x, so after two the first and second
-        derivatives are those of the implicit function theorem. Where `measure` stops at the ends of its grid
-        cell, so does this.
+        A grid and three Newton steps find it, without derivatives. Each of two further steps doubles the
+        order to which it is right in deviations of x: derivatives are those of the implicit function theorem.
         """
         t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
 
@@ -65,24 +55,20 @@ class Sine(Task):
         bend = torch.func.grad(slope)
         y, fixed = x[:, 0], x[:, 0].detach()
         grid = torch.arange(0.25, self.steps / 2 - 0.25, 0.125, dtype=x.dtype, device=x.device)
-        start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
-        f = start
+        f = start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
         for row in (fixed, fixed, fixed, y, y):
             f = torch.clamp(f - slope(f, row) / bend(f, row), start - 0.125, start + 0.125)
         return f
 
+    @in_chunks
     def validity(self, x):
         """Root-mean-square distance to the fitted sinusoid, scaled to its amplitude of 1."""
-
-        def residual(part):
-            f, a, b = self._fit(part)
-            a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
-            size = np.hypot(a, b)
-            angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
-            fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
-            return np.sqrt(np.mean((part - fit) ** 2, axis=1))
-
-        return in_chunks(residual, self.check(x)[..., 0])
+        f, a, b = self._fit(x[..., 0])
+        a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
+        size = np.hypot(a, b)
+        angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
+        fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
+        return np.sqrt(np.mean((x[..., 0] - fit) ** 2, axis=1))
 
     def _fit(self, x):
         """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,).
@@ -95,15 +81,14 @@ class Sine(Task):
         x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
         grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
-        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)  # (T, F, 2)
-        # Orthonormal columns for each frequency, so that the explained power is a sum of two squares.
-        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # (F, T, 2)
+        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)
+        # Orthonormal columns (T, 2) for each frequency, so that the explained power is a sum of two squares.
+        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]
         power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
         start = grid[np.argmax(power, axis=1)]
         f, moving = start.copy(), np.arange(len(x))
         for _ in range(10):
-            angle = f[moving, None] * t
-            c, s = np.cos(angle), np.sin(angle)
+            c, s = np.cos(f[moving, None] * t), np.sin(f[moving, None] * t)
             a, b, residual = _project(x[moving], c, s)
             slope = t * (b[:, None] * c - a[:, None] * s)
             # The slope's part outside span(c, s) is the derivative of the projected fit (Kaufman 1975).
@@ -136,17 +121,11 @@ class Cone(Task):
 
     name: ClassVar[str] = "cone"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("amplitude", "a", "")
+    shortest: ClassVar[int] = 7  # a third harmonic needs over two points a period
+    low: ClassVar[float] = 0.0
     high: float = 1.0
     steps: int = 32
-
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=7)  # a third harmonic needs over two points a period
-        check_range(0.0, self.high, least=0.0, most=np.inf)
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("amplitude", "a", "", uniform(0.0, self.high))
 
     def curve(self, phase):
         """c(phase), shape (n, T), each row of Euclidean norm 1, of n phases in radians."""
@@ -164,51 +143,32 @@ class Cone(Task):
     def differentiable(self, x):
         return (x * x).sum().sqrt()  # at 0, where no derivative exists, it gives NaN, not some subgradient
 
+    @in_chunks
     def validity(self, x):
-        """Euclidean distance to the nearest point of the cone of all amplitudes.
-
-        The norm of a trajectory of largest amplitude is 1, so the distance reads as a share of it. Near the
-        apex every short vector is close to the cone: there the distance says little.
-        """
+        """Euclidean distance to the cone of all amplitudes, which says little near its apex."""
+        x = x[..., 0]
         grid = 2 * np.pi * np.arange(64) / 64
-        template = self.curve(grid).T
-        step = grid[1] / 4
-
-        def distance(part):
-            phase = grid[np.argmax(part @ template, axis=1)]
-            for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
-                d = step * scale
-                left, mid, right = (np.sum(part * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
-                bend = np.minimum(left - 2 * mid + right, -1e-30)
-                phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
-            match = np.maximum(np.sum(part * self.curve(phase), axis=1), 0)
-            return np.linalg.norm(part - match[:, None] * self.curve(phase), axis=1)
-
-        return in_chunks(distance, self.check(x)[..., 0])
+        phase = grid[np.argmax(x @ self.curve(grid).T, axis=1)]
+        for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
+            d = grid[1] / 4 * scale
+            left, mid, right = (np.sum(x * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+            bend = np.minimum(left - 2 * mid + right, -1e-30)
+            phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
+        match = np.maximum(np.sum(x * self.curve(phase), axis=1), 0)
+        return np.linalg.norm(x - match[:, None] * self.curve(phase), axis=1)
 
 
 @dataclass(frozen=True)
 class Logistic(Task):
-    """The logistic map x_{t+1} = r x_t (1 - x_t), r uniform on [low, high], x_0 uniform on (0, 1).
-
-    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83). Narrowing or
-    moving [low, high] turns the chaoticity up and down.
-    """
+    """The logistic map x_{t+1} = r x_t (1 - x_t), chaotic for most r above 3.57; r and x_0 are uniform."""
 
     name: ClassVar[str] = "logistic"
     channels: ClassVar = (Channel("population", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("growth rate", "r", "")
+    bounds: ClassVar = (0.0, 4.0)
     low: float = 3.5
     high: float = 4.0
     steps: int = 32
-
-    def __post_init__(self):
-        checks.check_count("steps", self.steps, least=2)
-        check_range(self.low, self.high, least=0.0, most=4.0)
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("growth rate", "r", "", uniform(self.low, self.high - self.low))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away

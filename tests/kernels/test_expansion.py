@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 
 from physmis.drift import histogram
 from physmis.kernels.expansion import CHUNK, bias_and_blur, expand
-from physmis.tasks import Task, load
+from physmis.tasks import load
 
 NAMES = ("cone", "logistic", "sine")
 fixed = settings(deadline=None, derandomize=True, max_examples=25)
@@ -330,15 +330,6 @@ X = np.ones((3, 4, 1))
 def test_measure_without_derivatives_is_refused_naming_the_other_route(measure, says):
     with pytest.raises(TypeError, match=rf"(?s)expected a .*{says}.*physmis\.kernels\.induced_transition"):
         bias_and_blur(measure, X, 0.1)
-
-
-def test_task_without_derivatives_is_refused_by_its_name():
-    class Silent(Task):
-        name = "silent"
-        quantity = generate = measure = validity = None
-
-    with pytest.raises(TypeError, match=r"'silent'.*physmis\.kernels\.induced_transition"):
-        bias_and_blur(Silent().differentiable, X, 0.1)
 
 
 @pytest.mark.parametrize("name", ["cone", "sine"])

@@ -118,7 +118,7 @@ def test_motions_agree_with_heyoka():
     ours = task.integrate(start)
     for begin, motion in zip(start, ours, strict=True):
         oracle = heyoka.taylor_adaptive([(a1, w1), (a2, w2), (w1, f1), (w2, f2)], list(begin))
-        theirs = oracle.propagate_grid(task.times)[-1]
+        theirs = oracle.propagate_grid(np.linspace(0, task.duration, task.steps))[-1]
         np.testing.assert_allclose(motion, theirs, atol=1e-6)
 
 
@@ -131,7 +131,7 @@ def test_small_motions_are_the_normal_modes():
     for square, mode in zip(squares, modes.T, strict=True):
         small = 1e-4 * mode
         motion = task.integrate(np.array([[*small, 0, 0]]))[0]
-        expected = small * np.cos(np.sqrt(square) * task.times)[:, None]
+        expected = small * np.cos(np.sqrt(square) * np.linspace(0, 5, 64))[:, None]
         np.testing.assert_allclose(motion[:, :2], expected, atol=1e-9)
 
 

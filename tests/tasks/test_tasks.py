@@ -320,11 +320,7 @@ def test_cone_residual_is_the_least_distance_over_phases_and_amplitudes(sigma):
     for row, found in zip(x[..., 0], task.validity(x), strict=True):
         start = grid[np.argmin([distance(phase, row) for phase in grid])]
         least = minimize_scalar(
-            distance,
-            bounds=(start - 0.07, start + 0.07),
-            args=(row,),
-            method="bounded",
-            options={"xatol": 1e-9},
+            distance, bounds=(start - 0.07, start + 0.07), args=(row,), options={"xatol": 1e-9}
         )
         assert found == pytest.approx(least.fun, rel=1e-5)
 
