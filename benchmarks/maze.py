@@ -9,7 +9,8 @@ from diffusers import DDPMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, alone, compare
 from benchmarks.unet import peer_network
-from physmis.models import CHUNK, build
+from physmis.models import build
+from physmis.models.base import CHUNK
 from physmis.models.diffusion import LEVELS
 from physmis.paper.profiles import resolve
 from physmis.tasks import load

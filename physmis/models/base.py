@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis import checks
-from physmis.models.training import Progress, TrainingData, train
+from physmis.models.training import optimise
 
 CHUNK = 256  # trajectories that are sampled at once: what fits a core's cache
 SLACK = 0.01  # how far beyond the conditions of training no warning is given, in units of their range
@@ -28,14 +28,12 @@ Held = Mapping[int, Float[Tensor, "n C"]]  # values held at time steps, which ar
 
 @dataclasses.dataclass
 class GenerativeModel(ABC):
-    """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters.
-
-    Parameters
-    ----------
-    steps, batch, rate : training steps, trajectories in each, peak of the one-cycle learning rate.
-    """
+    """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters: here the
+    training ``steps``, the trajectories of a ``batch``, and the peak of the one-cycle learning ``rate``."""
 
     name: ClassVar[str]
+    speed: ClassVar[float]  # training steps in the time of one of a U-Net of the same batch and width
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # what hyperparameters that are words may be
     sampling: ClassVar[tuple[str, ...]] = ()  # hyperparameters that training does not depend on
     given: ClassVar[tuple[int, ...]] = ()  # time steps given in training and needed in ``clamp``
     steps: int = 2000
@@ -45,27 +43,22 @@ class GenerativeModel(ABC):
     def __post_init__(self):
         self.device = "cpu"
         self.network: nn.Module | None = None
-        self.losses: Float[np.ndarray, "steps"] | None = None
-        # Mean, standard deviation, least and largest of the condition, if trained with one.
-        self.condition_stats: Float[Tensor, "4"] | None = None
         for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
             if isinstance(field.default, int):
-                setattr(self, field.name, checks.check_count(field.name, getattr(self, field.name)))
-            if isinstance(field.default, float):
-                checks.positive(**{field.name: getattr(self, field.name)})
-
-    @property
-    @abstractmethod
-    def cost(self) -> float:
-        """Relative cost of training, to start the longest first."""
+                setattr(self, name, checks.check_count(name, value))
+            elif isinstance(field.default, float):
+                checks.positive(**{name: value})
+            elif value not in self.choices[name]:
+                raise ValueError(f"expected {name} in {', '.join(self.choices[name])}; got {value!r}")
 
     @abstractmethod
     def make_network(self, steps: int, channels: int, conditional: bool) -> nn.Module:
         """A fresh network for trajectories (steps, channels), and a scalar condition if ``conditional``."""
 
-    @abstractmethod
     def training_noise(self, n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The random numbers that `loss` needs for a batch of ``n``: tensors (n, ...) on the CPU."""
+        return ()
 
     @abstractmethod
     def loss(self, x: Trajectories, condition: Condition, *noise: Tensor) -> Tensor:
@@ -79,9 +72,7 @@ class GenerativeModel(ABC):
         """``n`` new trajectories."""
 
     @abstractmethod
-    def round_trip(
-        self, x: Trajectories, strength: float, generator: torch.Generator, condition: Condition
-    ) -> Trajectories:
+    def round_trip(self, x: Trajectories, strength: float, generator, condition) -> Trajectories:
         """See `perturb`."""
 
     def fit(
@@ -91,31 +82,14 @@ class GenerativeModel(ABC):
         *,
         condition: Float[np.ndarray, "n"] | None = None,
         weights: Float[np.ndarray, "n"] | None = None,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> GenerativeModel:
-        """Train on trajectories ``x``; returns the model itself.
+        """Train on trajectories ``x``, each with a scalar ``condition`` or none; returns the model itself.
 
-        A call that is refused or interrupted leaves the model as it was.
-
-        Parameters
-        ----------
-        condition : a scalar for each trajectory that the model is conditioned on, in training and sampling.
-        weights : how often each trajectory is used in training, in proportion; all alike if not given. (They
-            do not enter the mean and scale by which data are standardised.)
-        progress : called before each step and at the end with steps done and steps in all.
-
+        Batches hold trajectories in proportion to their ``weights``, which do not enter the mean and scale by
+        which data are standardised. ``progress`` is called after each step with steps done and steps in all.
         Raises FloatingPointError when training diverges.
         """
-        before = dict(vars(self))
-        try:
-            train(self, self._prepare(x, rng, condition, weights), progress)
-        except BaseException:
-            self.__dict__ = before
-            raise
-        return self
-
-    def _prepare(self, x, rng, condition, weights) -> TrainingData:
-        """Take up the scale of the data and a fresh network; returns what training draws batches from."""
         checks.check_generator(rng)
         x = _trajectories(x)
         checks.enough_spread(x)
@@ -133,13 +107,25 @@ class GenerativeModel(ABC):
         if weights is not None:
             weights = _numbers("weights", weights, len(x))
             if weights.min() < 0 or not weights.any():
-                given = f"from {weights.min():g} to {weights.max():g}"
-                raise ValueError(f"expected weights of 0 or more, not all 0, got {given}")
+                raise ValueError(f"expected weights of 0 or more, not all 0, got {weights.min():g} and more")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             self.network = self.make_network(*self.shape, condition is not None).to(self.device)
         condition = self._standardised_condition(condition, len(x))
-        return TrainingData(x.to(self.device), condition, weights, torch_generator(rng))
+        x, generator = x.to(self.device), torch_generator(rng)
+
+        def batch_loss():
+            if weights is None:
+                rows = torch.randint(len(x), (self.batch,), generator=generator)
+            else:
+                rows = torch.multinomial(weights, self.batch, replacement=True, generator=generator)
+            draws = rows, *self.training_noise(self.batch, generator)
+            rows, *noise = (draw.to(x.device) for draw in draws)
+            return self.loss(x[rows], None if condition is None else condition[rows], *noise)
+
+        self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
+        self.after_training(x, condition)
+        return self
 
     @torch.inference_mode()
     def sample(
@@ -149,21 +135,23 @@ class GenerativeModel(ABC):
         clamp: Mapping[int, Float[np.ndarray, "n C"]] | None = None,
         condition: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n T C"]:
-        """``n`` new trajectories.
+        """``n`` new trajectories, with the requested ``condition`` each if the model was trained with one.
 
-        Parameters
-        ----------
-        clamp : maps time steps (0 the first, -1 the last) to values held there. Steps that the model is
-            `given` in training must be among them. With others it was not trained, so the rest of the
-            trajectory follows those in part only.
-        condition : the requested condition of each trajectory, for a model that was trained with one; warns
-            of values outside of the range of training.
-
-        Raises RuntimeError if the model is not trained.
+        ``clamp`` maps time steps (0 the first, -1 the last) to values held there. Those that the model is
+        `given` in training are needed; the rest of the trajectory follows others in part only.
         """
         self._check_trained()
         n, generator = checks.check_count("n", n), torch_generator(rng)
-        held = dict(self._held(step, value, n) for step, value in (clamp or {}).items())
+        held, (steps, channels) = {}, self.shape
+        for step, value in (clamp or {}).items():
+            value = checks.sized(checks.real(value, "clamp"), "values in clamp", largest=checks.SINGLE)
+            if step not in range(-steps, steps) or value.shape != (n, channels):
+                expected = f"steps from {-steps} to {steps - 1} and values ({n}, {channels})"
+                raise ValueError(f"clamp: expected {expected}, got {value.shape} for step {step!r}")
+            value = torch.as_tensor(value, dtype=torch.float32)
+            held[int(step) % steps] = ((value - self.mean) / self.scale).to(self.device)
+        if not {step % steps for step in self.given} <= held.keys():
+            raise ValueError(f"model '{self.name}': expected steps {self.given} in clamp, got {[*held]}")
 
         def make(rows, condition):
             here = {step: value[rows] for step, value in held.items()}
@@ -181,22 +169,15 @@ class GenerativeModel(ABC):
     ) -> Float[np.ndarray, "n T C"]:
         """Round trip: a perturbed trajectory x' for each of ``x``, from which the model starts.
 
-        Parameters
-        ----------
-        strength : how much of ``x`` is forgotten, in (0, 1]; at 1 the result is a new sample. It counts
-            noise levels, time steps, or the way of a code toward a fresh one: see each class's `round_trip`.
-            So strengths of two classes cannot be compared.
-        condition : one for each trajectory, for a model that was trained with a condition.
-
-        Raises RuntimeError if the model is not trained.
+        ``strength``, in (0, 1], says how much of ``x`` is forgotten; at 1 the result is a new sample. Each
+        class counts it in its own way, see `round_trip`: strengths of two classes cannot be compared.
         """
         self._check_trained()
         if not (isinstance(strength, Real) and 0 < strength <= 1):
             raise ValueError(f"expected a strength in (0, 1], got {strength!r}")
         x = torch.as_tensor(_trajectories(x), dtype=torch.float32)
         if tuple(x.shape[1:]) != self.shape:
-            steps, channels = self.shape
-            raise ValueError(f"expected trajectories of shape (n, {steps}, {channels}), got {tuple(x.shape)}")
+            raise ValueError(f"expected trajectories of (steps, channels) {self.shape}, got {tuple(x.shape)}")
         generator = torch_generator(rng)
 
         def make(rows, condition):
@@ -214,43 +195,21 @@ class GenerativeModel(ABC):
             parts.append(make(rows, None if condition is None else condition[rows]).cpu())
         x = (torch.cat(parts) * self.scale + self.mean).numpy()
         if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
-            raise ValueError(
-                f"model '{self.name}' gives NaN or infinite values in {bad} of {n} trajectories: its input "
-                "is too far from what it was trained with"
-            )
+            raise ValueError(f"expected input like that of training, got NaN in {bad} of {n} trajectories")
         return x
-
-    def _held(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> tuple[int, Tensor]:
-        """One entry of ``clamp``, with the step counted from 0 and the value standardised."""
-        steps, channels = self.shape
-        if not isinstance(step, Integral) or step not in range(-steps, steps):
-            raise ValueError(f"clamp: expected steps from {-steps} to {steps - 1}, got {step!r}")
-        value = checks.real(value, "clamp")
-        if value.shape != (n, channels):
-            raise ValueError(
-                f"clamp: expected values of shape ({n}, {channels}), got {value.shape} for step {step}"
-            )
-        value = checks.sized(value, f"values in clamp for step {step}", largest=checks.SINGLE)
-        value = torch.from_numpy(value.astype(np.float32))
-        return int(step) % steps, ((value - self.mean) / self.scale).to(self.device)
 
     def _standardised_condition(self, condition: Any, n: int) -> Condition:
         if (condition is None) != (self.condition_stats is None):
-            expected, given = ("one", "none") if condition is None else ("none", "one")
-            raise ValueError(
-                f"condition of model '{self.name}': expected {expected}, as in training, got {given}"
-            )
+            expected, got = ("one", "none") if condition is None else ("none", "one")
+            raise ValueError(f"condition of '{self.name}': expected {expected}, as in training, got {got}")
         if condition is None:
             return None
         mean, scale, low, high = self.condition_stats
         numbers = _numbers("condition", condition, n)
         slack = SLACK * (high - low)
         if beyond := int(((numbers < low - slack) | (numbers > high + slack)).sum()):
-            warnings.warn(
-                f"{beyond} of {n} conditions lie outside of the range that model '{self.name}' was trained "
-                f"on, {low:g} to {high:g}: there it extrapolates",
-                stacklevel=5,  # of whoever calls `sample`, which is wrapped once
-            )
+            text = f"{beyond} of {n} conditions lie outside of those of training, {low:g} to {high:g}"
+            warnings.warn(text, stacklevel=5)  # of whoever calls `sample`, which is wrapped once
         return ((numbers - mean) / scale).float()[:, None].to(self.device)
 
     def normal(self, generator: torch.Generator, *shape: int) -> Tensor:
@@ -262,15 +221,17 @@ class GenerativeModel(ABC):
         return {"name": self.name, **dataclasses.asdict(self)}
 
     @property
+    def cost(self) -> float:
+        """Relative cost of training, to start the longest first."""
+        return self.steps * self.batch * self.width**2 / self.speed
+
+    @property
     def size(self) -> int:
         """How many numbers are learned."""
-        self._check_trained()
         return sum(p.numel() for p in self.network.parameters())
 
     def to(self, device: str) -> GenerativeModel:
         """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself."""
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise ValueError(f"expected device 'cpu', or 'cuda' where torch finds one, got {device!r}")
         if device == "cuda":  # in single precision: a card would round the factors of convolutions to 10 bits
             torch.backends.cudnn.conv.fp32_precision = "ieee"
         self.device = device
@@ -281,33 +242,23 @@ class GenerativeModel(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """All that `from_state` needs beside the hyperparameters: shape and scale of the data, weights."""
         self._check_trained()
-        weights = {f"network.{k}": v.cpu().contiguous().numpy() for k, v in self.network.state_dict().items()}
-        return {
-            "shape": np.array(self.shape),
-            "mean": self.mean.numpy(),
-            "scale": self.scale.numpy(),
-            "limit": np.array(self.limit, dtype=np.float32),
-            **({} if self.condition_stats is None else {"told": self.condition_stats.numpy()}),
-            **weights,
-        }
+        state = {"shape": np.array(self.shape), "mean": self.mean.numpy(), "scale": self.scale.numpy()}
+        state["limit"] = np.array(self.limit, dtype=np.float32)
+        if self.condition_stats is not None:
+            state["told"] = self.condition_stats.numpy()
+        for name, tensor in self.network.state_dict().items():
+            state[f"network.{name}"] = tensor.cpu().contiguous().numpy()
+        return state
 
     def from_state(self, state: Mapping[str, np.ndarray]) -> GenerativeModel:
-        """Take up the `state` of a model with the same `config`; returns the model itself.
-
-        Raises ValueError, and leaves the model as it was, where the state does not fit.
-        """
-        try:
-            tensors = {name: torch.as_tensor(array) for name, array in state.items()}
-            shape, stats = tuple(tensors["shape"].tolist()), tensors.get("told")
-            mean, scale, limit = tensors["mean"], tensors["scale"], float(tensors["limit"])
-            network = self.make_network(*shape, stats is not None)
-            network.load_state_dict(
-                {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-            )
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"expected the state of a model {self.config()}, got another") from error
-        self.shape, self.mean, self.scale, self.limit = shape, mean, scale, limit
-        self.condition_stats, self.network = stats, network.to(self.device).eval()
+        """Take up the `state` of a model with the same `config`; returns the model itself."""
+        tensors = {name.removeprefix("network."): torch.as_tensor(array) for name, array in state.items()}
+        self.shape, self.limit = tuple(tensors.pop("shape").tolist()), float(tensors.pop("limit"))
+        self.mean, self.scale = tensors.pop("mean"), tensors.pop("scale")
+        self.condition_stats = tensors.pop("told", None)
+        network = self.make_network(*self.shape, self.condition_stats is not None)
+        network.load_state_dict(tensors)
+        self.network = network.to(self.device).eval()
         return self
 
     def _check_trained(self) -> None:

@@ -1,4 +1,4 @@
-"""Denoising diffusion over whole trajectories: add noise, learn to take it away, start from noise alone.
+"""Denoising diffusion over whole trajectories.
 
 At level t of the cosine schedule (Nichol and Dhariwal 2021) a trajectory x becomes y = c x + s noise, with
 c = cos(theta_t) and s = sin(theta_t). The network sees y and t and predicts the noise, the clean x, or the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,28 +38,14 @@ def trailing(start: int, steps: int) -> list[int]:
 
 @dataclass
 class Diffusion(GenerativeModel):
-    """What diffusion models share: a network that maps noisy trajectories (n, T, C), noise levels (n,) and a
-    condition (n, 1) or None to an array of the shape of the trajectories.
+    """What diffusion models share: a network of noisy trajectories, levels (n,) and a condition learns the
+    ``prediction``; a ``sampler`` takes ``sampler_steps`` from noise to data, 100 at most."""
 
-    Parameters
-    ----------
-    prediction : what the network learns: "noise", "clean" or "velocity".
-    sampler : "multistep" or "ddim" (deterministic), or "ancestral" (fresh noise at each step).
-    sampler_steps : denoising steps from noise to data, at most 100.
-    """
-
-    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampler_steps")
+    choices = {"prediction": PREDICTIONS, "sampler": SAMPLERS}
+    sampling = ("sampler", "sampler_steps")
     prediction: str = "velocity"
     sampler: str = "multistep"
     sampler_steps: int = 20
-
-    def __post_init__(self):
-        super().__post_init__()
-        for field, accepted in {"prediction": PREDICTIONS, "sampler": SAMPLERS}.items():
-            if getattr(self, field) not in accepted:
-                raise ValueError(f"expected {field} in {', '.join(accepted)}; got {getattr(self, field)!r}")
-        if self.sampler_steps > LEVELS:
-            raise ValueError(f"expected sampler_steps of at most {LEVELS}, got {self.sampler_steps}")
 
     def training_noise(self, n, generator):
         # Levels are spread evenly over the batch: less variance than independent draws.
@@ -97,24 +82,16 @@ class Diffusion(GenerativeModel):
         y = np.cos(theta) * x + np.sin(theta) * self.normal(generator, *x.shape)
         return self.denoise(y, start, generator, held, condition)
 
-    def times(self, start: int) -> list[int]:
-        """The levels that `denoise` visits, from ``start`` - 1 downwards."""
-        return trailing(start, round(self.sampler_steps * start / LEVELS))
-
-    def denoise(
-        self, y: Trajectories, start: int, generator: torch.Generator, held: Held, condition: Condition = None
-    ) -> Trajectories:
+    def denoise(self, y: Trajectories, start: int, generator, held: Held, condition=None) -> Trajectories:
         """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``held``.
 
-        Every sampler goes to the next level's c', s' by the clean estimate x and the noise estimate e:
-        - ddim (Song et al. 2021): y' = c' x + s' e.
-        - ancestral (Ho et al. 2020): y' = c' x + sqrt(s'^2 - v) e + sqrt(v) fresh noise, v the variance of
-          y' given y and x.
-        - multistep: DDIM solves d(y / s) / d theta = -x / s^2 with x held constant over a step, which shrinks
-          amplitudes when steps are few. Here x is extrapolated linearly in theta from its last two values, at
-          no cost (Lu et al. 2022 extrapolate in log(c / s)).
+        With the estimates x of the clean data and e of the noise, the next level's y' is, for the samplers
+        - ddim (Song et al. 2021): c' x + s' e;
+        - ancestral (Ho et al. 2020): c' x + sqrt(s'^2 - v) e + sqrt(v) fresh noise, v = var(y' | y, x);
+        - multistep: DDIM solves d(y / s) / d theta = -x / s^2 with x constant over a step, which shrinks
+          amplitudes. Here x is linear in theta (Lu et al. 2022 extrapolate in log(c / s)).
         """
-        theta, times = angles(), self.times(start)
+        theta, times = angles(), trailing(start, round(self.sampler_steps * start / LEVELS))
         last = None
         for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))

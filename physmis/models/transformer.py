@@ -1,17 +1,15 @@
 """A causal Transformer that makes a trajectory step by step.
 
-The distribution of each step given all before it is a mixture of Gaussians with parameters from the network:
+It is a mixture density network (Bishop 1994) of pre-norm blocks as in GPT-2, and training minimises -log p:
 
     p(x) = prod_t sum_k w_k(x_<t) N(x_t; mean_k(x_<t), diag scale_k(x_<t)^2).
-
-Training minimises -log p (mixture density network, Bishop 1994; pre-norm blocks as in GPT-2).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +19,6 @@ from torch import Tensor, nn
 from physmis.models.base import Condition, GenerativeModel, Trajectories, embed_condition
 
 FLOOR = 1e-3  # least standard deviation of a component, in units of the data's: densities stay finite
-RESAMPLE = ("rest", "each")
 
 
 class Mixture(NamedTuple):
@@ -70,9 +67,9 @@ class Block(nn.Module):
 class CausalNetwork(nn.Module):
     """Maps trajectories (n, T, C) to the mixture of each step given those before it."""
 
-    def __init__(self, steps, channels, width, layers, heads, components, conditional):
+    def __init__(self, steps, channels, conditional, width, layers, heads, components):
         super().__init__()
-        self.components, self.heads = components, heads
+        self.components = components
         self.enter = nn.Linear(channels, width)
         self.start = nn.Parameter(torch.zeros(width))  # stands before the first step
         self.place = nn.Parameter(0.02 * torch.randn(steps, width))
@@ -83,28 +80,20 @@ class CausalNetwork(nn.Module):
 
     def forward(self, x: Trajectories, condition: Condition = None) -> Mixture:
         start = self.start.expand(len(x), 1, -1)
-        h = self.placed(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
-        for block in self.blocks:
-            h = block(h)
-        return self.head(h)
+        tokens = torch.cat([start, self.enter(x[:, :-1])], dim=1)
+        return self.mixtures(tokens + self.place, condition, [None] * len(self.blocks))
 
-    def next(
-        self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition: Condition
-    ) -> Mixture:
-        """The mixture of step ``t`` alone; ``last`` (n, C) is the step before, ``past`` one pair a block."""
+    def next(self, t: int, last: Tensor | None, past: list, n: int, condition: Condition) -> Mixture:
+        """The mixture (n, 1) of step ``t``; ``last`` (n, C) is the step before, ``past`` one pair a block."""
         token = self.start.expand(n, -1) if last is None else self.enter(last)
-        h = self.placed(token[:, None], self.place[t], condition)
+        return self.mixtures(token[:, None] + self.place[t], condition, past)
+
+    def mixtures(self, h: Float[Tensor, "n t width"], condition: Condition, past: list) -> Mixture:
+        """The mixture that follows from each of the tokens ``h`` and those before it."""
+        if self.condition is not None:
+            h = h + self.condition(condition)[:, None]
         for block, kept in zip(self.blocks, past, strict=True):
             h = block(h, kept)
-        return self.head(h[:, 0])
-
-    def placed(self, tokens: Float[Tensor, "n t width"], place: Tensor, condition: Condition) -> Tensor:
-        """Tokens with their place in time and the condition added."""
-        tokens = tokens + place
-        return tokens if self.condition is None else tokens + self.condition(condition)[:, None]
-
-    def head(self, h: Float[Tensor, "*n width"]) -> Mixture:
-        """The mixture that each token encodes."""
         out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
         mean, scale = out[..., 1:].chunk(2, dim=-1)
         return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
@@ -112,19 +101,12 @@ class CausalNetwork(nn.Module):
 
 @dataclass
 class Transformer(GenerativeModel):
-    """An autoregressive model of trajectories, sampled at temperature 1.
+    """An autoregressive model: ``layers`` blocks of ``width`` numbers; ``components`` Gaussians a step."""
 
-    Parameters
-    ----------
-    width, layers, heads : size of the network; ``width`` is a multiple of ``heads``.
-    components : Gaussians in the mixture of each step.
-    resample : what `perturb` draws anew. "rest": the last share ``strength`` of the steps, each given the new
-        ones before it. "each": every step with probability ``strength``, given the original ones before it
-        (teacher forcing), so that errors do not build up.
-    """
-
-    name: ClassVar[str] = "transformer"
-    sampling: ClassVar[tuple[str, ...]] = ("resample",)
+    name = "transformer"
+    speed = 5
+    choices = {"resample": ("rest",)}
+    sampling = ("resample",)
     steps: int = 2400
     batch: int = 32
     rate: float = 4e-3
@@ -132,26 +114,13 @@ class Transformer(GenerativeModel):
     layers: int = 3
     heads: int = 4
     components: int = 8
-    resample: str = "rest"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"expected resample in {', '.join(RESAMPLE)}; got {self.resample!r}")
-        if self.width % self.heads:
-            raise ValueError(f"expected width to be a multiple of heads, got {self.width} and {self.heads}")
-
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2 * self.layers / 14  # as long as a U-Net of equal cost
+    resample: str = "rest"  # the only way; it is a part of the keys of stored results
 
     def make_network(self, steps, channels, conditional):
-        return CausalNetwork(
-            steps, channels, self.width, self.layers, self.heads, self.components, conditional
-        )
-
-    def training_noise(self, n, generator):
-        return ()
+        if self.width % self.heads:
+            raise ValueError(f"expected width to be a multiple of heads, got {self.width} and {self.heads}")
+        sizes = self.width, self.layers, self.heads, self.components
+        return CausalNetwork(steps, channels, conditional, *sizes)
 
     def loss(self, x, condition):
         return -self.network(x, condition).log_density(x).mean()
@@ -163,13 +132,10 @@ class Transformer(GenerativeModel):
         past = [[empty, empty] for _ in range(self.layers)]
         for t in range(steps):
             mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
-            x[:, t] = held.get(t, mixture.draw(generator))
+            x[:, t] = held.get(t, mixture.draw(generator)[:, 0])
         return x
 
     def round_trip(self, x, strength, generator, condition):
-        if self.resample == "rest":
-            kept = x.shape[1] - max(1, round(strength * x.shape[1]))
-            return self.generate(len(x), generator, {t: x[:, t] for t in range(kept)}, condition)
-        new = self.network(x, condition).draw(generator)
-        chosen = torch.rand((*x.shape[:2], 1), generator=generator).to(x.device) < strength
-        return torch.where(chosen, new, x)
+        """Draw the last share ``strength`` of the steps anew."""
+        kept = x.shape[1] - max(1, round(strength * x.shape[1]))
+        return self.generate(len(x), generator, {t: x[:, t] for t in range(kept)}, condition)

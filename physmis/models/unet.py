@@ -1,24 +1,24 @@
 """A one-dimensional U-Net over time steps: the architecture of published trajectory planners, kept small.
 
 Same layers as the reinforcement-learning U-Net of `diffusers` (after Janner et al. 2022), with SiLU
-throughout; with equal weights it gives equal outputs. Convolutions are written as two-dimensional ones of
-height 1 in channels-last layout, which is what CPUs do fastest.
+throughout. Convolutions are two-dimensional, of height 1, in channels-last layout: CPUs do those fastest.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
+UNCONDITIONAL = 0.1  # share of training trajectories that come without their condition
 
 
 def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2d:
@@ -46,11 +46,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1).
-
-    ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
-    a multiple of 4, ``width`` one of 8.
-    """
+    """The network, with twice and four times ``width`` channels at a half and a quarter of the resolution."""
 
     def __init__(self, channels: int, width: int, conditional: bool = False):
         super().__init__()
@@ -83,31 +79,75 @@ class UNet(nn.Module):
         return self.leave(h).permute(0, 2, 3, 1)[:, 0]
 
 
+class OptionalCondition(nn.Module):
+    """The embedding of a condition, or a learned vector where the condition is NaN."""
+
+    def __init__(self, embed: nn.Module, width: int):
+        super().__init__()
+        self.embed, self.nothing = embed, nn.Parameter(torch.zeros(width))
+
+    def forward(self, condition: Float[Tensor, "n 1"]) -> Float[Tensor, "n width"]:
+        return torch.where(condition.isnan(), self.nothing, self.embed(condition.nan_to_num()))
+
+
 @dataclass
 class UNetDiffusion(Diffusion):
-    """A diffusion model with a small 1-D U-Net.
+    """A diffusion model with a small 1-D U-Net; ``width`` channels at full resolution, a multiple of 8."""
 
-    Parameters
-    ----------
-    width : channels at full resolution, a multiple of 8; the number of weights grows with its square.
-    """
-
-    name: ClassVar[str] = "unet"
+    name = "unet"
+    speed = 1
     rate: float = 5e-3
     width: int = 16
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.width % GROUPS:
-            raise ValueError(f"expected width to be a multiple of {GROUPS}, got {self.width}")
+    def make_network(self, steps, channels, conditional):
+        if steps % 4 or self.width % GROUPS:
+            expected = f"a multiple of 4 time steps and a width that is a multiple of {GROUPS}"
+            raise ValueError(f"expected {expected}, got {steps} and {self.width}")
+        return UNet(channels, self.width, conditional)
 
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2
+
+@dataclass
+class Guided(UNetDiffusion):
+    """A U-Net conditioned on a quantity, with classifier-free guidance (Ho and Salimans 2022): ``guidance``
+    stretches the difference between its conditional and unconditional predictions; 1 leaves it."""
+
+    name = "guided"
+    sampling = (*UNetDiffusion.sampling, "guidance")
+    guidance: float = 1.0
 
     def make_network(self, steps, channels, conditional):
-        if steps % 4:
-            raise ValueError(
-                f"expected a multiple of 4 time steps, as the U-Net halves them twice, got {steps}"
-            )
-        return UNet(channels, self.width, conditional)
+        if not conditional:
+            raise ValueError("model 'guided': expected a condition, got none")
+        network = super().make_network(steps, channels, conditional)
+        network.condition = OptionalCondition(network.condition, self.width)
+        return network
+
+    def training_noise(self, n, generator):
+        unconditional = torch.rand((n, 1), generator=generator) < UNCONDITIONAL
+        return unconditional, *super().training_noise(n, generator)
+
+    def loss(self, x, condition, unconditional, level, noise):
+        return super().loss(x, condition.masked_fill(unconditional, torch.nan), level, noise)
+
+    def predict(self, y, level, condition):
+        conditional = super().predict(y, level, condition)
+        if self.guidance == 1:
+            return conditional
+        unconditional = super().predict(y, level, torch.full_like(condition, torch.nan))
+        return unconditional + self.guidance * (conditional - unconditional)
+
+
+@dataclass
+class Planner(UNetDiffusion):
+    """A U-Net that sees the first and the last step of each trajectory without noise (Janner et al. 2022)."""
+
+    name = "planner"
+    given = (0, -1)
+
+
+@dataclass
+class Continuation(UNetDiffusion):
+    """A U-Net given the first step of each trajectory alone: it continues from a state."""
+
+    name = "continuation"
+    given = (0,)

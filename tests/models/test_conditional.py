@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from physmis.models import build
-from physmis.models.conditional import UNCONDITIONAL
+from physmis.models.unet import UNCONDITIONAL
 
 SMALL = {"width": 8, "batch": 32, "sampler_steps": 10}
 
@@ -46,7 +46,7 @@ def test_conditions_beyond_those_of_training_are_warned_of(guided, recwarn):
     inside, beyond = np.array([-0.9, 0.0, 0.9]), np.array([-0.9, 5.0, -3.0])
     guided.sample(3, np.random.default_rng(0), condition=inside)
     assert not recwarn
-    said = "2 of 3 conditions lie outside .*'guided'.*, -0.99.* to 0.99"
+    said = "2 of 3 conditions lie outside .*, -0.99.* to 0.99"
     with pytest.warns(UserWarning, match=said) as warned:
         guided.sample(3, np.random.default_rng(0), condition=beyond)
         guided.perturb(np.zeros((3, 16, 1)), 0.5, np.random.default_rng(0), beyond)
@@ -81,21 +81,28 @@ def test_a_tenth_of_training_is_unconditional(guided, monkeypatch):
     assert torch.equal(seen[0][~unconditional], c[~unconditional])
 
 
-def test_a_guided_model_needs_a_condition():
-    with pytest.raises(ValueError, match="'guided': expected a condition, got none"):
-        build("guided", **SMALL).fit(np.arange(64.0).reshape(4, 16, 1), np.random.default_rng(0))
-
-
-def test_a_planner_needs_both_ends():
-    x, rng = bumps(20, np.random.default_rng(0))[0], np.random.default_rng(0)
-    model = build("planner", steps=2, **SMALL).fit(x, rng)
-    ends = {0: x[:5, 0], 15: x[:5, 15]}
-    made = model.sample(5, rng, ends)
-    np.testing.assert_allclose(made[:, [0, 15]], x[:5, [0, 15]], atol=1e-6)
-    made = model.perturb(x[:5], 0.5, rng)
-    np.testing.assert_allclose(made[:, [0, 15]], x[:5, [0, 15]], atol=1e-6)
-    with pytest.raises(ValueError, match=r"expected steps \(0, -1\) in clamp, got no \[-1\]"):
-        model.sample(5, rng, {0: x[:5, 0]})
+def test_a_planner_learns_the_way_between_the_ends():
+    """Straight lines between random ends: the middle follows from them."""
+    rng = np.random.default_rng(0)
+    ends = rng.normal(size=(2000, 2, 2))
+    share = np.linspace(0, 1, 8)[:, None]
+    x = ends[:, :1] * (1 - share) + ends[:, 1:] * share
+    model = build("planner", width=8, steps=200, batch=64).fit(x, rng)
+    start, goal = rng.normal(size=(2, 200, 2))
+    y = model.sample(200, rng, {0: start, -1: goal})
+    np.testing.assert_allclose(y[:, 0], start, atol=1e-5)
+    np.testing.assert_allclose(y[:, -1], goal, atol=1e-5)
+    line = start[:, None] * (1 - share) + goal[:, None] * share
+    assert np.abs(y - line).mean() < 0.4 * np.abs(y - line[::-1]).mean()
+    np.testing.assert_array_equal(
+        model.sample(5, np.random.default_rng(1), {0: start[:5], 7: goal[:5]}),
+        model.sample(5, np.random.default_rng(1), {-8: start[:5], -1: goal[:5]}),
+    )
+    back = model.perturb(line, 0.5, rng)
+    np.testing.assert_allclose(back[:, [0, -1]], line[:, [0, -1]], atol=1e-5)
+    for clamp in (None, {0: start}):
+        with pytest.raises(ValueError, match=r"expected steps \(0, -1\) in clamp, got \["):
+            model.sample(200, rng, clamp)
 
 
 def test_nothing_is_learned_at_given_steps():

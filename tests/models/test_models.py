@@ -87,7 +87,6 @@ def test_modes_come_with_the_weights_of_the_data(trained):
     assert np.mean(away < 0.3) > 0.9  # the modes themselves are 1.4 apart
     assert 0.015 < np.median(away) < 0.15  # that of the data is 0.05
     assert len(np.unique(x, axis=0)) == len(x)
-    assert getattr(trained.model, "active", 1) >= 1
 
 
 def test_a_condition_chooses_the_mode_and_its_scale_is_kept(conditional):
@@ -104,7 +103,7 @@ def test_a_condition_chooses_the_mode_and_its_scale_is_kept(conditional):
 
 def test_loss_is_kept_for_each_step_and_falls(trained):
     steps, losses = trained.model.steps, trained.model.losses
-    assert trained.progress == [(done, steps) for done in range(steps + 1)]
+    assert trained.progress == [(done, steps) for done in range(1, steps + 1)]
     assert losses.shape == (steps,) and losses.dtype == np.float32 and np.isfinite(losses).all()
     assert losses[-30:].mean() < losses[:30].mean() - 0.4 * abs(losses[:30].mean())
 
@@ -125,9 +124,8 @@ def test_seed_decides_the_samples(trained):
     assert one.shape == (600, 8, 1) and not np.isclose(one, other, atol=1e-6).all(axis=(1, 2)).any()
     assert len(np.unique(one, axis=0)) == 600  # no chunk repeats another
     assert not np.array_equal(model.sample(10, again), model.sample(10, again))
-    one, two, other = (model.perturb(trained.x[:300], 0.3, np.random.default_rng(seed)) for seed in (5, 5, 6))
-    np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, other)
+    perturbed = (model.perturb(trained.x[:9], 0.3, np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(*perturbed)
 
 
 def test_state_restores_the_same_samples(trained):
@@ -137,27 +135,29 @@ def test_state_restores_the_same_samples(trained):
     np.testing.assert_array_equal(*(m.sample(64, np.random.default_rng(5)) for m in (model, copied)))
     assert copied.config() == model.config() and not copied.network.training
     assert copied.limit == pytest.approx(model.limit, rel=1e-6) and copied.size == model.size > 1000
-    assert getattr(copied, "active", None) == getattr(model, "active", None)
 
 
 # training
 
 
-@pytest.mark.parametrize("steps", [1, 2, 10, 19, 20, 21])
+@pytest.mark.parametrize("steps", [1, 19, 20])
 def test_any_number_of_steps_trains(steps):
     torch.manual_seed(0)
     network, x = nn.Linear(3, 1), torch.randn(64, 3)
-    weights = list(network.parameters())
-    average, losses = training.optimise(weights, lambda: network(x).square().mean(), steps, 1e-3)
+    losses = training.optimise(network, lambda: network(x).square().mean(), steps, 1e-3)
     assert losses.shape == (steps,) and np.isfinite(losses).all()
-    assert nn.functional.linear(x, *average).square().mean() <= losses[0]
+    assert network(x).square().mean() <= losses[0] and not network.training
 
 
-@pytest.mark.parametrize("weights", [None, [0, 3, 1, 0, 4], [1e-3, 2e-3, 0, 0, 0]])
-def test_trajectories_are_met_in_proportion_to_their_weights(weights):
-    x, rng = np.arange(5.0)[:, None, None] * np.ones((5, 8, 1)), np.random.default_rng(0)
-    data = tiny("mlp")._prepare(x, rng, None, weights)
-    counts = np.bincount(data.rows(5000), minlength=5)
+@pytest.mark.parametrize("weights", [None, [0, 3, 1, 0, 4]])
+def test_trajectories_are_met_in_proportion_to_their_weights(weights, monkeypatch):
+    x, seen = np.arange(5.0)[:, None, None] * np.ones((5, 8, 1)), []
+    model = tiny("mlp", steps=1, batch=5000)
+    loss = model.loss
+    monkeypatch.setattr(model, "loss", lambda batch, *rest: seen.append(batch) or loss(batch, *rest))
+    model.fit(x, np.random.default_rng(0), weights=weights)
+    met = (seen[0][:, 0, 0] * model.scale + model.mean).round().int().numpy()
+    counts = np.bincount(met, minlength=5)
     share = np.full(5, 0.2) if weights is None else np.array(weights) / np.sum(weights)
     assert (counts[share == 0] == 0).all()
     assert chisquare(counts[share > 0], 5000 * share[share > 0]).pvalue > 1e-4
@@ -172,7 +172,7 @@ def test_kept_weights_are_the_moving_average_of_those_trained(name, monkeypatch)
         np.random.default_rng(0),
         progress=lambda *_: seen.append(copy.deepcopy(dict(model.network.named_parameters()))),
     )
-    start, first, *later = seen  # before training, then after each step
+    first, *later = seen
     assert len(later) == model.steps - 1
     for key, found in model.network.named_parameters():
         expected = first[key]
@@ -180,7 +180,6 @@ def test_kept_weights_are_the_moving_average_of_those_trained(name, monkeypatch)
             decay = min(0.25, (1 + updates) / (10 + updates))
             expected = decay * expected + (1 - decay) * weights
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
-    assert any(not torch.equal(start[k], v) for k, v in first.items())
 
 
 @every_model
@@ -205,28 +204,9 @@ def test_every_weight_is_trained(name):
     assert not [key for key, p in model.network.named_parameters() if not p.grad.abs().max() > 0]
 
 
-def test_a_refused_or_interrupted_fit_leaves_the_model_as_it_was():
-    def interrupt(done, total):
-        if done:
-            raise KeyboardInterrupt
-
-    rng = np.random.default_rng(0)
-    x, fresh = two_modes(64, rng), tiny("mlp")
-    model = tiny("mlp").fit(x, rng)
-    before = model.sample(5, np.random.default_rng(1))
-    with pytest.raises(ValueError, match="weights"):
-        model.fit(100 + 50 * x, rng, weights=np.zeros(64), condition=np.arange(64.0))
-    for one in (model, fresh):
-        with pytest.raises(KeyboardInterrupt):
-            one.fit(100 + 50 * x, rng, progress=interrupt)
-    np.testing.assert_array_equal(model.sample(5, np.random.default_rng(1)), before)
-    with pytest.raises(RuntimeError, match="not trained"):
-        fresh.sample(1, rng)
-
-
 def test_training_that_diverges_is_stopped():
     x = two_modes(100, np.random.default_rng(0))
-    with pytest.raises(FloatingPointError, match=r"step \d+ of 50.*rate below 1e\+30"):
+    with pytest.raises(FloatingPointError, match=r"step \d+; try a rate below 1e\+30"):
         tiny("mlp", steps=50, rate=1e30).fit(x, np.random.default_rng(0))
 
 
@@ -256,7 +236,7 @@ def test_any_horizon_and_number_of_channels(name):
     for shape in ((8, 1), (12, 3), (7, 2)):
         x, model = rng.normal(size=(20, *shape)), tiny(name, steps=2)
         if name == "unet" and shape[0] % 4:
-            with pytest.raises(ValueError, match="multiple of 4 .*got 7"):
+            with pytest.raises(ValueError, match="multiple of 4 .*got 7 and"):
                 model.fit(x, rng)
             continue
         sampled, perturbed = model.fit(x, rng).sample(3, rng), model.perturb(x[:4], 0.5, rng)
@@ -276,12 +256,9 @@ def test_held_values_come_back(name):
         for step, value in clamp.items():
             np.testing.assert_allclose(x[:, step], value, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(free, model.sample(300, np.random.default_rng(1), {}))
-    for clamp, said in (
-        ({8: np.zeros((300, 2))}, "from -8 to 7, got 8"),
-        ({2: np.zeros((300, 1))}, r"\(300, 2\).*\(300, 1\) for step 2"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            model.sample(300, rng, clamp)
+    for step, channels in ((8, 2), (2, 1)):
+        with pytest.raises(ValueError, match=rf"-8 to 7 .*\(300, 2\), got .*{channels}\) for step {step}"):
+            model.sample(300, rng, {step: np.zeros((300, channels))})
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e9])
@@ -325,7 +302,7 @@ def test_any_array_gives_trajectories_or_an_error_that_says_what_is_expected(whe
             found = model.sample(5, rng, {0: given["clamp"]}, given["requested"])
             found = np.stack([found, model.perturb(given["perturbed"], 0.5, rng, given["requested"])])
     except (TypeError, ValueError) as error:
-        assert any(word in str(error) for word in ("expected", "wanted", "too far from", "too little"))
+        assert "expected" in str(error)
     else:
         assert found.shape == (2, 5, 8, 1) and np.isfinite(found).all()
 
@@ -335,20 +312,20 @@ def test_other_arguments_that_do_not_fit_are_refused():
     model, conditional = tiny("mlp").fit(x, rng), tiny("mlp").fit(x, rng, condition=np.arange(6))
     for use, said in (
         (lambda: tiny("mlp").fit(x, 0), "Generator.*got 0"),
+        (lambda: tiny("vae").fit(x, rng).sample(6, rng, {0: x[:, 0]}), "expected no clamp"),
         (lambda: model.sample(1, 7), "Generator.*got 7"),
         (lambda: model.sample(0, rng), "expected n to be .* got 0"),
         (lambda: model.perturb(x, np.nan, rng), r"\(0, 1\], got nan"),
-        (lambda: model.perturb(x[:, :4], 0.5, rng), r"\(n, 8, 1\), got \(6, 4, 1\)"),
+        (lambda: model.perturb(x[:, :4], 0.5, rng), r"\(8, 1\), got \(6, 4, 1\)"),
         (lambda: model.sample(6, rng, condition=np.arange(6)), "expected none, as in training, got one"),
         (lambda: conditional.perturb(x, 0.5, rng), "expected one, as in training, got none"),
-        (lambda: model.to("gpu"), "expected device 'cpu'.*got 'gpu'"),
         (lambda: build("unett"), "'unett'.*unet"),
         (lambda: build("unet", widht=16), "'widht'.*width"),
-        (lambda: build("unet", width=12), "multiple of 8, got 12"),
-        (lambda: build("transformer", width=10), "multiple of heads, got 10 and 4"),
-        (lambda: build("unet", sampler_steps=101), "at most 100, got 101"),
+        (lambda: build("unet", width=12).fit(x, rng), "multiple of 8, got 8 and 12"),
+        (lambda: build("guided").fit(x, rng), "expected a condition, got none"),
+        (lambda: build("transformer", width=10).fit(x, rng), "multiple of heads, got 10 and 4"),
         (lambda: build("unet", sampler="euler"), "sampler.* multistep, ddim, ancestral.*'euler'"),
-        (lambda: build("transformer", resample="none"), "resample.* rest, each.*'none'"),
+        (lambda: build("transformer", resample="each"), "resample in rest; got 'each'"),
         *((lambda v=v: build("mlp", steps=v), "steps.*got") for v in (0, 0.5, True)),
         *((lambda v=v: build("mlp", rate=v), "rate.*got") for v in (0.0, np.nan, np.inf)),
     ):
@@ -357,26 +334,10 @@ def test_other_arguments_that_do_not_fit_are_refused():
 
 
 def test_an_untrained_model_says_so():
-    for use in (
-        lambda m, r: m.sample(1, r),
-        lambda m, r: m.perturb(np.zeros((1, 8, 1)), 1, r),
-        lambda m, r: m.state(),
-        lambda m, r: (m.size, m.active),
-    ):
+    model, rng = tiny("vae"), np.random.default_rng(0)
+    for use in (lambda: model.sample(1, rng), lambda: model.perturb(MODE, 1, rng), model.state):
         with pytest.raises(RuntimeError, match="'vae'.*fit"):
-            use(tiny("vae"), np.random.default_rng(0))
-
-
-@every_model
-def test_a_state_that_does_not_fit_leaves_the_model_as_it_was(name):
-    rng = np.random.default_rng(0)
-    x = two_modes(40, rng)
-    model, other = tiny(name).fit(x, rng), next(n for n in NAMES if n != name)
-    before = model.sample(5, np.random.default_rng(1))
-    for state in ({}, {"shape": np.array([4, 1])}, tiny(other).fit(x[:, :4], rng).state()):
-        with pytest.raises(ValueError, match=f"expected the state of a model .*'{name}'"):
-            model.from_state(state)
-    np.testing.assert_array_equal(model.sample(5, np.random.default_rng(1)), before)
+            use()
 
 
 # hyperparameters
@@ -385,7 +346,7 @@ def test_a_state_that_does_not_fit_leaves_the_model_as_it_was(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_config_rebuilds_the_model(name):
     fields = {field.name: getattr(build(name), field.name) for field in dataclasses.fields(MODELS[name])}
-    other = {"prediction": "clean", "sampler": "ddim", "resample": "each"}
+    other = {"prediction": "clean", "sampler": "ddim", "resample": "rest"}
     changed = {field: other.get(field) or 2 * value for field, value in fields.items()}
     model = build(name, **changed)
     config = json.loads(json.dumps(model.config()))
@@ -393,18 +354,6 @@ def test_config_rebuilds_the_model(name):
     assert set(model.sampling) < set(config)
     for field in ("steps", "batch", "width"):
         assert dataclasses.replace(model, **{field: 2 * changed[field]}).cost > 1.5 * model.cost
-
-
-def test_sampler_settings_need_no_new_training():
-    model = tiny("unet").fit(two_modes(50, np.random.default_rng(0)), np.random.default_rng(0))
-    found = [
-        dataclasses.replace(model, sampler=sampler, sampler_steps=steps)
-        .from_state(model.state())
-        .sample(50, np.random.default_rng(0))
-        for sampler, steps in (("multistep", 20), ("multistep", 40), ("ddim", 20), ("ancestral", 20))
-    ]
-    np.testing.assert_array_equal(found[0], model.sample(50, np.random.default_rng(0)))
-    assert len({x.tobytes() for x in found}) == 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
