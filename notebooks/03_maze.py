@@ -198,7 +198,7 @@ executions = {name: seeds_of(done, "execution", *name) for name in variants}
 
 def intended(result):
     """Demonstrations whose start and goal each plan was given."""
-    return demonstrations.x[result.arrays["row"]]
+    return demonstrations.x[result.row]
 
 
 fig, axes = plt.subplots(2, 4, figsize=(12, 6.3))
@@ -259,7 +259,7 @@ plt.show()
 # %%
 def change(result):
     """Travel distance of each plan less that of its demonstration; for the unconditional, less the mean."""
-    start = task.distance(intended(result)) if "row" in result.arrays else demonstrations.z.mean()
+    start = task.distance(intended(result)) if result.row is not None else demonstrations.z.mean()
     return result.z - start
 
 

@@ -217,7 +217,7 @@ run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for key i
 plt.show()
 for name in TASKS:
     results = done[name, "conditioned"]
-    ranks = [scipy.stats.rankdata([r.arrays["requested"], r.z], axis=1).T for r in results]
+    ranks = [scipy.stats.rankdata([r.requested, r.z], axis=1).T for r in results]
     follows = intervals.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
     run.record_claim(f"C8.05.{name}_conditioned_follows", *follows)
     helps = drifts[name, "untreated"].minus(drifts[name, "conditioned"])

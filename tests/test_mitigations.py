@@ -183,11 +183,11 @@ def test_training_with_weights_meets_what_they_ask_for():
 
 def test_a_conditioned_experiment_asks_for_the_prior(store):
     result = cached(samples(dataclasses.replace(PLAIN, treatment=Conditioned())), store)
-    assert result.arrays["requested"].shape == result.z.shape
+    assert result.requested.shape == result.z.shape
     requested = Conditioned().requests(CONE, 2000, np.random.default_rng(0))
     found = drift.assess([requested], CONE.quantity.prior, CONE.quantity.bins(), 20_000)
     assert found.tv.value < 1.5 * found.tv_floor.high
-    assert "requested" not in cached(samples(PLAIN), store).arrays
+    assert cached(samples(PLAIN), store).requested is None
 
 
 def test_a_model_in_other_coordinates_makes_trajectories_of_the_task(store):

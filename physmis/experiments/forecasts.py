@@ -218,7 +218,7 @@ def bias_and_spread(draws: Sequence[KernelDraws], n: int) -> Float[np.ndarray, "
 def request_errors(results: Sequence[Samples], n: int) -> Float[np.ndarray, "seeds 2 n"]:
     """`bias_and_spread` of the recovered less the requested quantity of conditioned models."""
     prior = results[0].experiment.task.quantity.prior
-    return _bias_and_spread(prior, [(r.arrays["requested"], r.z) for r in results], n)
+    return _bias_and_spread(prior, [(r.requested, r.z) for r in results], n)
 
 
 def _bias_and_spread(prior, pairs, n):

@@ -20,7 +20,7 @@ SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6
 
 def result(z, validity, seed=0, data=500):
     experiment = dataclasses.replace(SINE, seed=seed, data=data)
-    return Samples(experiment, "key", {"z": z, "validity": validity})
+    return Samples(experiment, "key", None, z, validity)
 
 
 def drawn(z, z_perturbed, validity=None):
@@ -189,7 +189,7 @@ def test_half_of_the_excess():
 
 def test_requested_values_are_compared_with_what_comes_out():
     z = np.random.default_rng(0).uniform(2, 6, 4000)
-    made = Samples(SINE, "key", {"z": z + 0.1, "requested": z})
+    made = Samples(SINE, "key", None, z + 0.1, z, requested=z)
     np.testing.assert_allclose(forecasts.request_errors([made], 4), [[[0.1] * 4, [0.0] * 4]], atol=1e-12)
 
 
