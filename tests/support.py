@@ -109,7 +109,7 @@ class Place:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=900,
         )
 
     def manifest(self):
@@ -131,7 +131,7 @@ def contents(root):
     return found
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never came"

@@ -44,9 +44,6 @@ def another(value):
     return value + 8 if isinstance(value, int) else value * 0.99
 
 
-# configs
-
-
 def standard(task, model, seed=0, treatment=None, **sizes):
     profile = PROFILES["standard"]
     network = build(model, **(sizes or profile.models[model]))
@@ -96,19 +93,11 @@ def test_every_field_of_task_model_and_experiment_changes_the_address():
         changed(TINY, treatment=mitigations.InCoordinates(WARP)),
     ]
     assert len({key(one.config) for one in (TINY, *others)}) == len(others) + 1
-    again = changed(TINY, task=load("cone", steps=8), model=build(**TINY.model.config()))
-    assert key(again.config) == key(TINY.config)
 
 
 def test_training_does_not_depend_on_how_samples_are_drawn():
     for one in (changed(TINY, sampler_steps=5), changed(TINY, sampler="ddim"), changed(TINY, samples=7)):
         assert key(one.training_config) == key(TINY.training_config) and key(one.config) != key(TINY.config)
-    for field in ("width", "prediction", "batch", "rate"):
-        other = changed(TINY, **{field: another(getattr(TINY.model, field))})
-        assert key(other.training_config) != key(TINY.training_config)
-
-
-# data and samples
 
 
 def test_training_sets_and_fresh_sets_are_streams_of_their_own(store):
@@ -184,15 +173,10 @@ def test_given_steps_are_those_of_the_rows_that_are_told(store):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_bad_data_and_diverging_training_name_themselves_and_leave_no_model(store):
-    with pytest.raises(ValueError):
-        cached(samples(changed(TINY, data=0)), store)
+def test_diverging_training_names_itself_and_leaves_no_model(store):
     with pytest.raises(FloatingPointError, match="unet.* on cone.*seed 0: "):
-        cached(samples(changed(TINY, rate=1e30, task=TINY.task, steps=50)), store)
+        cached(samples(changed(TINY, rate=1e30)), store)
     assert not (store.root / "model").exists() and not (store.root / "samples").exists()
-
-
-# demonstrations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,14 +162,9 @@ def test_progress_is_printed_in_plain_lines(tmp_path, capsys, monkeypatch):
     assert any(line.endswith("] train unet: 1000/3000 steps, 80 s left") for line in lines)
     assert lines[-1].endswith("] train vae: 5/5 steps in 0 s")
     assert not any("\r" in line for line in lines)
+    monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "no folder" / "events"))
+    progress.reporter("train vae")(5, 5)  # progress is worth no failure
     assert [progress.duration(seconds) for seconds in (90, 720, 9000)] == ["90 s", "12 min", "2.5 h"]
-
-
-def test_a_full_disk_under_the_progress_fails_no_training(monkeypatch):
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    monkeypatch.setenv("PHYSMIS_PROGRESS", "/dev/full")
-    progress.reporter("train unet")(0, 5)
 
 
 @pytest.mark.end_to_end

@@ -1,0 +1,89 @@
+"""The package's shape: which way imports run, how long files are, what no file does, what importing costs."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+from support import ROOT, without_settings
+
+# A folder or module may import from those before it.
+ORDER = [
+    *("checks", "paths", "tasks", "models", "drift", "kernels", "coordinates", "mitigations"),
+    *("experiments", "paper", "audit", "teaching"),
+]
+LAZY = {"physmis", "physmis.__main__", "physmis.tasks", "physmis.models"}  # doors, which look further inside
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "physmis").rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+def imports(name):
+    """The package's modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= submodules & FILES.keys() or {node.module}
+    return found & FILES.keys()
+
+
+def place(name):
+    return ORDER.index(name.split(".")[1])
+
+
+def test_folders_import_from_those_before_them():
+    upward = [
+        f"{name} imports {other}"
+        for name in FILES.keys() - LAZY
+        for other in imports(name) - {"physmis"}
+        if place(other) > place(name)
+    ]
+    assert not sorted(upward)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    left = {name: imports(name) - LAZY for name in FILES.keys() - LAZY}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in free}
+    assert not sorted(left)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_short_and_runs_no_data(name):
+    text = FILES[name].read_text()
+    assert len(text.splitlines()) <= 400
+    assert name == "physmis" or "TYPE_CHECKING" not in text
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            roots = {(getattr(node, "module", None) or alias.name).split(".")[0] for alias in node.names}
+            assert not roots & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+        if isinstance(node, ast.Call):
+            assert getattr(node.func, "id", None) not in {"eval", "exec", "compile", "__import__"}
+            given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            assert given.get("allow_pickle", False) is False and given.get("shell", False) is False
+
+
+SEEN = "import json, sys; print(json.dumps([m for m in ('torch', 'matplotlib') if m in sys.modules]))"
+START = "import time; begun = time.process_time(); import physmis; spent = time.process_time() - begun"
+DOORS = {
+    "import physmis": f"{START}; assert spent <= 0.3, spent",
+    "import physmis.checks, physmis.drift": "import physmis.checks, physmis.drift",
+    "physmis audit --help": "from physmis.audit.cli import main\n"
+    "try: main(['audit', '--help'])\nexcept SystemExit: pass",
+}
+
+
+@pytest.mark.parametrize("code", DOORS.values(), ids=DOORS)
+def test_doors_open_fast_and_without_torch_or_matplotlib(code, tmp_path):
+    environment = without_settings() | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", f"{code}\n{SEEN}"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
