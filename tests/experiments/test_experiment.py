@@ -392,7 +392,7 @@ def test_transition_of_a_landing_is_over_the_bins_of_the_quantity(store):
     counts = np.histogram2d(landing.z, landing.landed, [edges, edges])[0]
     held = counts.any(axis=1)
     np.testing.assert_allclose(found.matrix[held], counts[held] / counts[held].sum(axis=1, keepdims=True))
-    assert found.count.sum() == 64 and held.sum() > 20
+    assert counts.sum() == 64 and held.sum() > 20
 
 
 def test_second_deviation_comes_from_the_store(store):
