@@ -51,9 +51,9 @@ def transition(z: Values, z_perturbed: Values, edges: Edges) -> Transition:
     np.add.at(matrix, (at, to), 1)
     count = matrix.sum(axis=1)
     change = np.bincount(at, np.subtract(z_perturbed, z, dtype=float), minlength=bins)
-    empty = count == 0
-    matrix[empty, empty] = 1
-    bias = np.where(empty, np.nan, change / np.maximum(count, 1))
+    matrix[count == 0, count == 0] = 1
+    with np.errstate(invalid="ignore"):
+        bias = change / count
     return Transition(matrix / matrix.sum(axis=1, keepdims=True), bias)
 
 

@@ -158,20 +158,6 @@ def test_bootstrap_covers_a_known_mean_in_about_95_percent_of_repeats(seeds):
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_bootstrap_covers_a_known_total_variation():
-    # 0.1 away from the prior; the mean of the statistic at this sample size is what is estimated.
-    rng, n = np.random.default_rng(12), 400
-    p, q = np.full(10, 0.1), np.full(10, 0.1) + np.repeat([0.02, -0.02], 5)
-
-    def distance(bins):
-        return 0.5 * np.abs(p - np.bincount(bins, minlength=10) / n).sum()
-
-    mean = np.mean([distance(rng.choice(10, n, p=q)) for _ in range(2000)])
-    intervals = [bootstrap(distance, [rng.choice(10, n, p=q)], repeats=120) for _ in range(100)]
-    assert 0.85 <= np.mean([interval.low <= mean <= interval.high for interval in intervals]) <= 1
-    assert np.mean([interval.high - interval.low for interval in intervals]) < 0.12
-
-
 def test_bootstrap_of_few_seeds_is_as_wide_as_the_t_interval_of_their_means():
     rng, ratios = np.random.default_rng(4), []
     for seeds in rng.normal(size=(20, 3)):
@@ -224,25 +210,17 @@ def test_planted_drift_is_found_at_its_size():
     assert drift.excess.low > 0.4 and drift.tv.low > drift.tv_floor.high
     assert drift.tv.value == pytest.approx(0.5, abs=0.005 + drift.tv_floor.value / 4)
     assert drift.w1.value == pytest.approx(0.25, abs=0.01) and drift.w1.low > drift.w1_floor.high
-    np.testing.assert_array_equal(drift.p, prior_mass(UNIT, EDGES))
     np.testing.assert_array_equal(drift.q, [histogram(group, EDGES) for group in groups])
-    assert drift.excess == pytest.approx(np.array(drift.tv) - drift.tv_floor.value)
     # Distances are means over seeds.
     assert drift.tv.value == pytest.approx(np.mean(total_variation(drift.p, drift.q)))
     assert drift.w1.value == pytest.approx(np.mean([wasserstein(group, UNIT) for group in groups]))
 
 
-@pytest.mark.parametrize(
-    ("groups", "edges", "says"),
-    [
-        ([], EDGES, r"from each seed, got \[\]"),
-        ([np.full(3, 0.5), np.full(4, 0.5)], EDGES, r"\[3, 4\]"),
-        ([np.full(3, 0.25)], np.linspace(0, 0.5, 5), "whole prior, got 0.5 of it"),
-    ],
-)
-def test_assessment_refuses_bad_input(groups, edges, says):
-    with pytest.raises(ValueError, match=f"expected .*{says}"):
-        assess(groups, UNIT, edges, LARGE)
+def test_assessment_refuses_uneven_seeds_and_bins_without_the_whole_prior():
+    with pytest.raises(ValueError, match=r"expected equally many .*\[3, 4\]"):
+        assess([np.full(3, 0.5), np.full(4, 0.5)], UNIT, EDGES, LARGE)
+    with pytest.raises(ValueError, match="expected .* whole prior, got 0.5 of it"):
+        assess([np.full(3, 0.25)], UNIT, np.linspace(0, 0.5, 5), LARGE)
 
 
 def test_difference_of_drifts_is_taken_seed_by_seed():
@@ -255,8 +233,6 @@ def test_difference_of_drifts_is_taken_seed_by_seed():
     difference = first.minus(second)
     assert difference.value == pytest.approx(first.tv.value - second.tv.value)
     assert difference.low > 0 and first.tv.low < second.tv.high
-    with pytest.raises(ValueError, match="same shape"):
-        first.minus(assess(b[:2], UNIT, EDGES, LARGE))
 
 
 # forecasts
