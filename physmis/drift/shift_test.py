@@ -20,7 +20,7 @@ class ShiftTest(NamedTuple):
     """Values compared with the distribution that they should have, over bins.
 
     p, q : shares of the bins before and after.    low, high : 95 % interval of q - p, each bin by itself.
-    tv, w1_bins : total variation, and Wasserstein-1 distance in bins.    floor : ``tv`` of sampling alone.
+    tv, w1_bins : total variation, Wasserstein-1 in bins.    floor, excess : ``tv`` of sampling, and above it.
     """
 
     p: Shares
