@@ -1,7 +1,4 @@
-"""An exact test of whether a distribution has shifted, against other values or against a prior.
-
-Distributions are shares of bins of equal mass. Sampling noise is separated from a shift at any sample size.
-"""
+"""An exact test of whether a distribution has shifted, against other values or against a prior."""
 
 from __future__ import annotations
 
@@ -9,14 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
+from numpy.random import Generator
 
 from physmis import checks
 from physmis.drift.intervals import Interval
 from physmis.drift.metrics import Edges, Shares, Values, bin_of, half_l1, prior_mass
 
 LEVEL = 0.03  # of the test: so that over many audits without a shift, fewer than 1 in 20 are false alarms
-BINS = 20  # of equal mass, at most
-VALUES_PER_BIN = 10  # at least, on the smaller side
 DRAWS = 2000  # of each null distribution and each interval
 
 
@@ -24,11 +20,7 @@ class ShiftTest(NamedTuple):
     """Values compared with the distribution that they should have, over bins.
 
     p, q : shares of the bins before and after.    low, high : 95 % interval of q - p, each bin by itself.
-    tv : total variation.    floor : that of sampling alone, mean and central 95 %.
-    excess : ``tv`` above the mean floor, with its bootstrap interval. It is less than the drift without
-    sampling: the stronger that is, the less does sampling add to ``tv``.    w1_bins : Wasserstein-1 distance
-    in bins, the summed difference of the cumulated shares.    p_value : the probability that sampling alone
-    gives a ``tv``, or a ``w1_bins``, as rare as the rarer of the two is here.    level : of the test.
+    tv, w1_bins : total variation, Wasserstein-1 in bins.    floor, excess : ``tv`` of sampling, and above it.
     """
 
     p: Shares
@@ -51,14 +43,11 @@ class ShiftTest(NamedTuple):
 def bin_edges(z: Values, generated: Values | None = None, prior: Any = None) -> Edges:
     """Edges of up to 20 bins of equal mass, the outermost infinite.
 
-    Of the prior where there is one, then with a bin beyond each finite end of its range; else of all values
-    together, so that it does not matter to the bins which side a value is from: without that `shift_test`
-    would not be exact. These lie midway between values, so that rounding moves none over an edge.
-    Few values make few bins.
+    Of the prior, with a bin beyond each finite end; or else of all values: bins must not depend on sides.
     """
     given = [checks.real(some, "values") for some in (z, generated) if some is not None]
     smaller = min(len(checks.values(some)) for some in given)
-    shares = np.linspace(0, 1, int(np.clip(smaller // VALUES_PER_BIN, 2, BINS)) + 1)
+    shares = np.linspace(0, 1, int(np.clip(smaller // 10, 2, 20)) + 1)  # 10 values a bin, on the smaller side
     if prior is not None:
         inner = prior.ppf(shares)
         if np.isnan(inner).any():
@@ -69,28 +58,19 @@ def bin_edges(z: Values, generated: Values | None = None, prior: Any = None) -> 
     at = np.searchsorted(distinct, np.quantile(pooled, shares[1:-1], method="nearest"))
     at = np.unique(np.maximum(at, 1))
     at = at[at < len(distinct)]  # none where all values are equal
-    midway = distinct[at - 1] / 2 + distinct[at] / 2
+    midway = distinct[at - 1] / 2 + distinct[at] / 2  # so that rounding moves no value over an edge
     inner = np.where(midway > distinct[at - 1], midway, distinct[at])
     return np.concatenate([[-np.inf], inner, [np.inf]])
 
 
 def shift_test(
-    z: Values,
-    generated: Values | None,
-    prior: Any,
-    edges: Edges,
-    rng: np.random.Generator,
-    level: float = LEVEL,
+    z: Values, generated: Values | None, prior: Any, edges: Edges, rng: Generator, level: float = LEVEL
 ) -> ShiftTest:
     """Whether ``generated`` has the distribution of ``z``; with a ``prior``, whether it (or else z) has that.
 
-    Without a prior: a permutation test, in which the values are dealt out anew to the two sides (their counts
-    over bins are multivariate hypergeometric). With one: as many values drawn from the prior. Either is
-    exact, whatever the distribution of the values, if the trajectories are independent. Of two distances,
-    total variation notices peaks and gaps, the difference of the cumulated shares mass that moves far. The
-    rarer of the two decides, and the same choice is made in every draw, so that the test stays exact (Tippett
-    1931, by permutation). The interval of the excess is the estimate plus the deviations of a bootstrap on
-    either side from their mean; those of single bins are Newcombe's (1998, method 10).
+    Without a prior: a permutation test, in which the values are dealt out anew to the two sides. With one: as
+    many values drawn from it. Total variation notices peaks and gaps, Wasserstein-1 mass that moves far; the
+    rarer decides, in every draw of the null, too, so that the test stays exact (Tippett 1931).
     """
     if prior is None:
         ours, theirs = _counts(z, edges), _counts(generated, edges)
@@ -99,31 +79,24 @@ def shift_test(
         dealt = rng.multivariate_hypergeometric(ours + theirs, m, size=DRAWS)
         drawn = (ours + theirs - dealt) / n, dealt / m
         again = rng.multinomial(n, p, size=DRAWS) / n
+        p_low, p_high = _wilson(p, n)
     else:
         theirs = _counts(z if generated is None else generated, edges)
         m, p = theirs.sum(), prior_mass(prior, edges)
         drawn = p, rng.multinomial(m, p, size=DRAWS) / m
-        again = p
+        again = p_low = p_high = p
     q = theirs / m
-    tv, w1_bins = half_l1(p, q), _w1_bins(p, q)
-    null = half_l1(*drawn)
-    change = rng.multinomial(m, q, size=DRAWS) / m - again
     q_low, q_high = _wilson(q, m)
-    p_low, p_high = _wilson(p, n) if prior is None else (p, p)
-    low = q - p - np.hypot(q - q_low, p_high - p)
+    low = q - p - np.hypot(q - q_low, p_high - p)  # Newcombe (1998), method 10
     high = q - p + np.hypot(q_high - q, p - p_low)
-    spread = half_l1(change, 0)
-    excess = tv - null.mean()
-    around = np.percentile(spread - spread.mean(), [2.5, 97.5]) + excess
-    return ShiftTest(
-        p, q, low, high,
-        float(tv),
-        Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist()),
-        Interval(float(excess), float(min(around[0], excess)), float(max(around[1], excess))),
-        float(w1_bins),
-        _p_value(np.append(null, tv), np.append(_w1_bins(*drawn), w1_bins)),
-        level,
-    )  # fmt: skip
+    tv, w1_bins, null = float(half_l1(p, q)), float(_w1_bins(p, q)), half_l1(*drawn)
+    floor = Interval(float(null.mean()), *np.percentile(null, [2.5, 97.5]).tolist())
+    spread = half_l1(rng.multinomial(m, q, size=DRAWS) / m, again)
+    above = tv - floor.value
+    around = (np.percentile(spread - spread.mean(), [2.5, 97.5]) + above).tolist()
+    excess = Interval(above, min(around[0], above), max(around[1], above))
+    p_value = _p_value(np.append(null, tv), np.append(_w1_bins(*drawn), w1_bins))
+    return ShiftTest(p, q, low, high, tv, floor, excess, w1_bins, p_value, level)
 
 
 def _counts(z, edges):
@@ -141,7 +114,7 @@ def _wilson(share, n):
 
 def _p_value(*distances):
     """How rare the last of each of ``distances`` is among all; of the rarer one, how rare that is."""
-    # Ties count against: the shares of small samples take few values. Rounding keeps equal ones equal.
+    # Ties count against: small samples take few values. Rounding keeps equal ones equal.
     ranks = [scipy.stats.rankdata(-np.round(values, 12), method="max") for values in distances]
     rarer = np.min(ranks, axis=0)
     return float((rarer <= rarer[-1]).mean())

@@ -1,23 +1,14 @@
 """How small local errors move the distribution of a measured quantity, to second order.
 
-A local error moves a trajectory x to x' = x + d, where d has mean 0 and covariance S (over the flattened
-T C values). A Taylor expansion of the measurement z = m(x) gives, to second order, the mean and the variance
-of its change:
+A local error moves a trajectory x to x' = x + d, where d has mean 0 and covariance S. By a Taylor expansion,
+the measurement z = m(x) changes by b on average (0 where m is harmonic and d isotropic), with variance D:
 
     bias  b(x) = E[m(x') - m(x)] = tr(S Hess m(x)) / 2
     blur  D(x) = Var[m(x')] = grad m(x)' S grad m(x)
 
-For any smooth test function f, E f(m(x')) = E[f(z) + b f'(z) + D f''(z) / 2]. Integrated by parts, with b(z)
-and D(z) the means among trajectories that share z, this moves the distribution of z from p to
-
-    q = p - (b p)' + (D p)'' / 2,
-
-a Fokker-Planck step. For symmetric d the next terms are of fourth order in its size. Where p jumps, as it
-does at the ends of a uniform prior, the derivatives are delta functions, and q is read in integrated form:
-each z spreads into a Gaussian of mean z + b and variance D, so that
-Q(a) = E[Phi((a - z - b) / sqrt(D))] is the cumulative of q.
-
-A linear m has no bias. Isotropic deviations of any size leave m unbiased exactly where it is harmonic.
+With means b(z), D(z) among trajectories that share z, the distribution of z goes from p to
+q = p - (b p)' + (D p)'' / 2, a Fokker-Planck step. Where p jumps, these are delta functions: q is read in
+integrated form, Q(a) = E[Phi((a - z - b) / sqrt(D))].
 """
 
 from __future__ import annotations
@@ -35,7 +26,6 @@ from physmis import checks
 from physmis.drift.metrics import Edges, Shares, Values
 
 CHUNK = 2**18  # numbers in flight: keeps memory flat however many trajectories are given
-ROUNDING = 1e-6  # of the largest entry: what a covariance computed in float32 may lack in symmetry or sign
 ELSE = "the Monte Carlo route, physmis.kernels.induced_transition, needs no derivatives"
 
 
@@ -46,13 +36,8 @@ def bias_and_blur(
 ) -> tuple[Values, Values]:
     """Bias b, in the unit of the quantity, and blur D, in its square, at each trajectory (see the module).
 
-    Second derivatives are taken along the columns of a square root of S alone, in float64.
-
-    Parameters
-    ----------
-    measure : a torch function of one trajectory, such as `Task.differentiable`, twice differentiable and
-        free of branches on values (`torch.func.vmap` runs it).
-    covariance : of the deviations d: the matrix S, or a number s > 0 that stands for S = s^2 times identity.
+    ``measure`` is a torch function of one trajectory without branches on values, as `Task.differentiable`;
+    ``covariance`` the matrix S, or a number s > 0 that stands for S = s^2 times identity.
     """
     x = checks.trajectories(x)
     if len(x) == 0:
@@ -63,8 +48,7 @@ def bias_and_blur(
     def both(row):
         slope, bend = vjp(grad(measure), row)  # the Hessian is symmetric: reverse mode serves, and is faster
         second = vmap(lambda direction: (direction * bend(direction)[0]).sum())(root)
-        first = (root * slope).sum(dim=(1, 2))
-        return second.sum() / 2, (first**2).sum()
+        return second.sum() / 2, ((root * slope).sum(dim=(1, 2)) ** 2).sum()
 
     try:
         value = measure(rows[0].clone().requires_grad_())
@@ -73,12 +57,10 @@ def bias_and_blur(
         b, D = vmap(both, chunk_size=max(1, CHUNK // root.numel()))(rows)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise TypeError(f"expected a differentiable scalar measure, got: {error}; {ELSE}") from error
-    bad = ~(torch.isfinite(b) & torch.isfinite(D)).numpy()
-    if bad.any():
-        raise ValueError(
-            f"expected finite derivatives of the measure, got others at {bad.sum()} of {len(x)} trajectories "
-            f"(the first is number {int(np.argmax(bad))}); {ELSE}"
-        )
+    bad = np.flatnonzero(~torch.isfinite(b + D).numpy())
+    if len(bad):
+        got = f"others at {len(bad)} of {len(x)} trajectories (the first is number {bad[0]}); {ELSE}"
+        raise ValueError(f"expected finite derivatives of the measure, got {got}")
     return b.numpy(), D.numpy()
 
 
@@ -88,7 +70,7 @@ def _root(covariance, size):
     if S.ndim == 0:
         checks.positive(covariance=S)
         return S * np.eye(size)
-    slack = ROUNDING * np.abs(S).max()
+    slack = 1e-6 * np.abs(S).max()  # what a covariance computed in float32 may lack in symmetry or sign
     if S.shape != (size, size) or not np.isfinite(S).all() or np.abs(S - S.T).max() > slack:
         raise ValueError(f"expected a finite, symmetric covariance of shape ({size}, {size}), got {S}")
     values, vectors = np.linalg.eigh((S + S.T) / 2)
@@ -99,11 +81,7 @@ def _root(covariance, size):
 
 
 def expand(z: Values, bias: Values, blur: Values, edges: Edges) -> Shares:
-    """Share of q in each bin: the mean over data of the bin masses of normal distributions N(z + bias, blur).
-
-    Where ``blur`` is 0, that is a point, counted as in `physmis.drift.histogram`. The shares sum to 1 if the
-    first and the last edge are infinite; mass beyond finite ones is left out.
-    """
+    """Share of q in each bin: the mean over data of masses of N(z + bias, blur), a point where blur is 0."""
     z, bias, blur = (checks.values(given) for given in (z, bias, blur))
     edges = checks.edges(edges)
     if not z.shape == bias.shape == blur.shape or blur.min() < 0:

@@ -1,8 +1,4 @@
-"""Data deviation kernels K(x' | x): the errors that a model class tends to make at the trajectory x.
-
-Kernels take arrays and callables; they know no task and no model by name. `physmis.kernels.transition` pushes
-them through a measurement.
-"""
+"""Data deviation kernels K(x' | x): the errors that a model class tends to make at the trajectory x."""
 
 from __future__ import annotations
 
@@ -13,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from physmis import checks
 
-AT_ONCE = 10_000_000  # distances held at once: 40 MiB
 Trajectories = Float[np.ndarray, "n T C"]
 Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
 
@@ -32,13 +27,7 @@ class Kernel(ABC):
 
 @dataclass(frozen=True)
 class IsotropicKernel(Kernel):
-    """x' = x + scale * spread * noise: the same independent error in every step and channel.
-
-    Parameters
-    ----------
-    scale : standard deviation of the error, in the coordinates that the model sees; positive.
-    spread : what one unit of these coordinates is in each channel, shape (C,): models standardise their data.
-    """
+    """x' = x + scale * spread * noise; ``spread`` is the unit of the model's coordinates in each channel."""
 
     scale: float
     spread: Any = 1.0
@@ -54,8 +43,8 @@ class IsotropicKernel(Kernel):
 class References:
     """Reference trajectories, and half the squared distances of others to them.
 
-    Distances are Euclidean over all steps and channels, each channel in units of its standard deviation over
-    the references (``spread``). No reference is its own neighbour (leave-one-out).
+    Distances are Euclidean, each channel in units of its standard deviation over the references (``spread``).
+    No reference is its own neighbour (leave-one-out).
     """
 
     def __init__(self, data: Trajectories):
@@ -79,10 +68,9 @@ class References:
     def half_squares(self, x: Float[np.ndarray, "rows T C"]) -> torch.Tensor:
         """|x_j - x|^2 / 2 up to a constant of each row, (rows, N); infinite where x_j is x itself."""
         half = torch.addmm(self._half_norms, self.standardised(x), self.flat.T, alpha=-1)
-        own = [(i, j) for i, row in enumerate(x) if (j := self._places.get(row.tobytes())) is not None]
-        if own:
-            i, j = torch.tensor(own).T
-            half[i, j] = torch.inf
+        for i, row in enumerate(x):
+            if (own := self._places.get(row.tobytes())) is not None:
+                half.numpy()[i, own] = np.inf  # the same memory
         return half
 
     def in_blocks(self, pick: Callable[[torch.Tensor], torch.Tensor], x: Trajectories) -> np.ndarray:
@@ -90,10 +78,9 @@ class References:
         x = checks.trajectories(x).astype(np.float32)
         if x.shape[1:] != self.data.shape[1:] or len(x) == 0:
             raise ValueError(f"expected trajectories of shape {self.data.shape[1:]}, got shape {x.shape}")
-        rows = max(1, AT_ONCE // len(self.data))
-        return np.concatenate(
-            [pick(self.half_squares(x[i : i + rows])).numpy() for i in range(0, len(x), rows)]
-        )
+        rows = max(1, 10_000_000 // len(self.data))  # 40 MiB of distances at once
+        parts = [x[i : i + rows] for i in range(0, len(x), rows)]
+        return np.concatenate([pick(self.half_squares(part)).numpy() for part in parts])
 
     def draw(self, x: Trajectories, width: float, rng: np.random.Generator) -> Trajectories:
         """An x_j for each of ``x``, in proportion to exp(-|x_j - x|^2 / (2 width^2)); or the nearest."""
@@ -113,13 +100,7 @@ class References:
 class NeighbourKernel(Kernel):
     """x' is another training trajectory x_j, drawn in proportion to exp(-|x_j - x|^2 / (2 width^2)).
 
-    With ``width`` 0 it is the nearest other one. Distances are those of `References`.
-
-    Parameters
-    ----------
-    data : the training trajectories, shape (N, T, C).
-    width : how far the draw reaches; 0 or more.
-    deviation : scale of an `IsotropicKernel` afterwards; 0 for none.
+    With ``width`` 0 it is the nearest other one. An isotropic error of scale ``deviation`` is added.
     """
 
     def __init__(self, data: Trajectories, width: float = 0.0, deviation: float = 0.0):
@@ -128,23 +109,17 @@ class NeighbourKernel(Kernel):
         self.references, self.width, self.deviation = References(data), width, deviation
 
     def deviate(self, x, rng):
-        neighbour = self.references.draw(x, self.width, rng)
-        if self.deviation:
-            return IsotropicKernel(self.deviation, self.references.spread).deviate(neighbour, rng)
-        return neighbour
+        x = self.references.draw(x, self.width, rng)
+        if not self.deviation:
+            return x
+        return IsotropicKernel(self.deviation, self.references.spread).deviate(x, rng)
 
 
 class ExchangeKernel(Kernel):
-    """The exact noise-and-denoise exchange: blur x by ``width``, then draw from the posterior of references.
+    """The exact noise-and-denoise exchange: y = x + width * noise, and x' is drawn from the posterior of y.
 
-    y = x + width * noise, and x' is a reference x_j, drawn in proportion to exp(-|x_j - y|^2 / (2 width^2)).
-    With plentiful references, drawn afresh, this is one step of a reversible chain. It leaves the prior
-    unchanged, whatever its bias at each value: a null that should forecast nothing.
-
-    Parameters
-    ----------
-    references : trajectories with the distribution of x, and not x themselves, shape (N, T, C).
-    width : standard deviation of the noise, in units of the channels' standard deviations; positive.
+    x' is a reference x_j, drawn in proportion to exp(-|x_j - y|^2 / (2 width^2)). With plentiful references,
+    distributed as x but not x themselves, this is reversible, and leaves the prior unchanged.
     """
 
     def __init__(self, references: Trajectories, width: float):
@@ -159,62 +134,39 @@ class ExchangeKernel(Kernel):
 class TangentKernel(Kernel):
     """Errors along the data: steps between neighbours, short beside the trajectory's size.
 
-    With x_i, x_j, x_k drawn from the nearest ``share`` of the training trajectories (x itself left out), and
-    l = reach * |x - mean| (the mean of each channel, over data and steps),
+    With x_i, x_j, x_k drawn from the nearest 5 % of the training trajectories (x itself left out; two at
+    least), and l = reach * |x - mean| (the mean of each channel, over data and steps),
 
         x' = x + (x_i - x_j) / sqrt(1 + |x_i - x_j|^2 / l^2) + (x_k - x) / (1 + |x_k - x|^2 / l^2).
 
-    The first step is a blur along the data, no longer than l; the second a pull toward neighbours that lie
-    within l, and nearly none where they are far. Errors across the data are left out: a trained model
-    corrects them. The kernel is this companion's own.
-
-    Parameters
-    ----------
-    data : the training trajectories, shape (N, T, C).
-    reach : l as a share of a trajectory's distance to the mean; positive.
-    share : how much of the data counts as neighbours, in (0, 1]; two where there are so many.
+    The first step is a blur along the data, no longer than l; the second a pull toward neighbours within l.
+    Errors across the data are left out: a trained model corrects them. The kernel is this companion's own.
     """
 
-    def __init__(self, data: Trajectories, reach: float, share: float = 0.05):
+    def __init__(self, data: Trajectories, reach: float):
         checks.positive(reach=reach)
-        if not 0 < share <= 1:
-            raise ValueError(f"expected share in (0, 1], got {share}")
         self.references, self.reach = References(data), reach
-        self.count = min(max(2, round(share * len(self.references.data))), len(self.references.data) - 1)
+        self.count = min(max(2, round(0.05 * len(data))), len(data) - 1)  # of neighbours
         self.centre = self.references.data.mean(axis=(0, 1), dtype=np.float64)
 
     def deviate(self, x, rng):
-        x = checks.real(x, "trajectories")
-        return self.step(x, self.references.data[self.neighbours(x, rng).T])
-
-    def neighbours(self, x: Trajectories, rng: np.random.Generator) -> Int[np.ndarray, "n 3"]:
-        """Indices of x_i, x_j and x_k among the data, drawn for each of ``x``."""
-
         def pick(half):
             near = half.topk(self.count, largest=False).indices
             return near.gather(1, torch.from_numpy(rng.integers(self.count, size=(len(half), 3))))
 
-        return self.references.in_blocks(pick, x)
+        def squares(steps):
+            return ((steps / self.references.spread) ** 2).sum(axis=(1, 2), keepdims=True)
 
-    def step(self, x: Trajectories, near: Float[np.ndarray, "3 n T C"]) -> Trajectories:
-        """x' for given neighbours ``near`` = (x_i, x_j, x_k)."""
-        x_i, x_j, x_k = near
+        x = checks.real(x, "trajectories")
+        x_i, x_j, x_k = self.references.data[self.references.in_blocks(pick, x).T]
         blur, pull = x_i - x_j, x_k - x
-        square = np.maximum(self._squares(x - self.centre) * self.reach**2, 1e-12)
-        blur = blur / np.sqrt(1 + self._squares(blur) / square)
-        return x + blur + pull / (1 + self._squares(pull) / square)
-
-    def _squares(self, steps):
-        """Squared length of each step, (n, 1, 1), in the distance of `References`."""
-        return ((steps / self.references.spread) ** 2).sum(axis=(1, 2), keepdims=True)
+        longest = np.maximum(squares(x - self.centre) * self.reach**2, 1e-12)  # l^2
+        return x + blur / np.sqrt(1 + squares(blur) / longest) + pull / (1 + squares(pull) / longest)
 
 
 @dataclass(frozen=True)
 class HeldEnds(Kernel):
-    """Another kernel's x', less the line between its errors at both ends, so that x' begins and ends as x.
-
-    For models that are given the first and the last step.
-    """
+    """Another kernel's x' less the line between its errors at both ends: for models given these steps."""
 
     kernel: Kernel
 
@@ -227,11 +179,7 @@ class HeldEnds(Kernel):
 
 @dataclass(frozen=True)
 class RoundTripKernel(Kernel):
-    """x' = model.perturb(x): erase a share ``strength``, in (0, 1], of x, and let the model fill it in.
-
-    It measures the errors of the trained model at hand, so it explains drift and is no forecast made before
-    training.
-    """
+    """x' = model.perturb(x): erase a share ``strength`` of x, and let the trained model fill it in."""
 
     model: Any
     strength: float
@@ -241,19 +189,13 @@ class RoundTripKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class PilotKernel(Kernel):
-    """x' = x + scale * (round trip of a pilot model - x): its errors, shrunk to those of a better model.
+class PilotKernel(RoundTripKernel):
+    """x' = x + scale * (round trip of a pilot, trained briefly, - x): shrunk to a better model's errors."""
 
-    The pilot is of the same class, trained on such data for a small share of the budget. Its errors are taken
-    as they come, so they depend on time step, channel and state.
-    """
-
-    pilot: Any
-    strength: float
     scale: float
 
     def __post_init__(self):
         checks.positive(scale=self.scale)
 
     def deviate(self, x, rng):
-        return x + self.scale * (self.pilot.perturb(x, self.strength, rng) - x)
+        return x + self.scale * (super().deviate(x, rng) - x)

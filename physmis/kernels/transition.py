@@ -1,8 +1,4 @@
-"""Transitions T(z' | z) that kernels induce on a measured quantity, and the distributions that they forecast.
-
-A kernel K(x' | x) is pushed through the measurement m to a transition on the quantity, and the transition
-forecasts the recovered distribution: q^(z') = integral of p(z) T(z' | z) dz.
-"""
+"""Transitions T(z' | z) of a quantity by kernels: they forecast q^(z') = integral of p(z) T(z' | z) dz."""
 
 from __future__ import annotations
 
@@ -22,26 +18,18 @@ Matrix = Float[np.ndarray, "bins bins"]
 class Transition(NamedTuple):
     """What a kernel does to the quantity, by bin of z.
 
-    matrix : T[i, j], the probability that z' is in bin j where z is in bin i. Each row sums to 1; a bin that
-        holds no data keeps its mass.
-    count : trajectories in each bin.
-    bias, spread : mean and standard deviation of z' - z, in the unit of z; NaN where a bin holds no data.
+    matrix : T[i, j], the probability of bin j after bin i; a bin that holds no data keeps its mass.
+    bias : mean of z' - z; NaN where a bin holds no data.
     """
 
     matrix: Matrix
-    count: Float[np.ndarray, "bins"]
     bias: Float[np.ndarray, "bins"]
-    spread: Float[np.ndarray, "bins"]
 
 
 def induced_transition(
     kernel: Kernel, measure: Measurement, x: Trajectories, edges: Edges, rng: np.random.Generator
 ) -> Transition:
-    """T(z' | z) = E[K-distribution of m(x') given m(x) = z], from one draw x' for each trajectory of ``x``.
-
-    Trajectories are taken `CHUNK` at a time, so that memory hardly grows with their number. ``measure`` may
-    be any callable; no derivatives are needed.
-    """
+    """T(z' | z), the distribution of m(x') given m(x) = z, from one draw x' for each trajectory of ``x``."""
     x = checks.real(x, "trajectories")
     if x.ndim != 3 or len(x) == 0:
         raise ValueError(f"expected one trajectory or more of shape (n, T, C), got shape {x.shape}")
@@ -62,21 +50,17 @@ def transition(z: Values, z_perturbed: Values, edges: Edges) -> Transition:
     matrix = np.zeros((bins, bins))
     np.add.at(matrix, (at, to), 1)
     count = matrix.sum(axis=1)
-    change = np.subtract(z_perturbed, z, dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bias = np.bincount(at, change, minlength=bins) / count
-        variance = np.bincount(at, (change - bias[at]) ** 2, minlength=bins) / count
-    empty = count == 0
-    matrix[empty, empty] = 1
-    return Transition(matrix / matrix.sum(axis=1, keepdims=True), count, bias, np.sqrt(variance))
+    change = np.bincount(at, np.subtract(z_perturbed, z, dtype=float), minlength=bins)
+    matrix[count == 0, count == 0] = 1
+    with np.errstate(invalid="ignore"):
+        bias = change / count
+    return Transition(matrix / matrix.sum(axis=1, keepdims=True), bias)
 
 
 def forecast(p: Shares, transition: Matrix, steps: int = 1) -> Shares:
     """The distribution over bins that ``p`` becomes when ``transition`` is applied ``steps`` times."""
     p, transition = check_transition(p, transition)
-    if steps < 1:
-        raise ValueError(f"expected at least 1 step, got {steps}")
-    return p @ np.linalg.matrix_power(transition, steps)
+    return p @ np.linalg.matrix_power(transition, checks.check_count("steps", steps))
 
 
 def check_transition(p: Shares, transition: Matrix) -> tuple[Shares, Matrix]:

@@ -57,12 +57,6 @@ def test_edges_lie_between_values_that_differ(seed, kinds, n):
     assert (counts(z, edges) > 0).all()
 
 
-def test_rare_and_close_values_have_bins_of_their_own():
-    rare, close = np.r_[np.zeros(1000), 1.0], np.repeat([1.0, np.nextafter(1.0, 2)], 20)
-    np.testing.assert_array_equal(counts(rare, bin_edges(rare)), [1000, 1])
-    np.testing.assert_array_equal(counts(close, bin_edges(close)), [20, 20])
-
-
 # the test keeps its level
 
 PRIORS = {

@@ -55,38 +55,24 @@ def test_transition_agrees_with_the_histogram_of_numpy(given_):
     counts = np.histogram2d(z, z_perturbed, [edges, edges])[0]
     expected = np.array([row / row.sum() if row.any() else np.eye(bins)[i] for i, row in enumerate(counts)])
     np.testing.assert_allclose(found.matrix, expected, atol=1e-15)
-    np.testing.assert_array_equal(found.count, counts.sum(axis=1))
+    at = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)
+    sums = np.bincount(at, z_perturbed - z, minlength=bins)
+    held = counts.any(axis=1)
+    np.testing.assert_allclose(found.bias[held], (sums / counts.sum(axis=1).clip(1))[held], atol=1e-12)
+    assert np.isnan(found.bias[~held]).all()
     # The distribution before becomes that after.
     after = histogram(z_perturbed, edges)
     np.testing.assert_allclose(forecast(histogram(z, edges), found.matrix), after, atol=1e-12)
-
-
-@fixed
-@given(pairs())
-def test_bias_and_spread_are_those_of_each_bin(given_):
-    edges, z, z_perturbed = given_
-    found = transition(z, z_perturbed, edges)
-    assert found.bias.shape == found.spread.shape == (len(edges) - 1,)
-    for i in range(len(edges) - 1):
-        last = i == len(edges) - 2
-        inside = (z >= edges[i]) & ((z < edges[i + 1]) | (last & (z == edges[-1])))
-        if inside.any():
-            change = (z_perturbed - z)[inside]
-            assert found.bias[i] == pytest.approx(change.mean(), abs=1e-12)
-            assert found.spread[i] == pytest.approx(change.std(), abs=1e-7)
-        else:
-            assert np.isnan(found.bias[i]) and np.isnan(found.spread[i])
 
 
 def test_a_kernel_that_shifts_all_values_shifts_the_matrix():
     x = rng_of().uniform(-1.5, 1.5, (300, 1, 1))
     for by, k in ((0.0, 0), (0.5, 1)):
         found = induced_transition(Shift(by), mean, x, EDGES, rng_of())
-        held = found.count > 0
+        held = ~np.isnan(found.bias)
         assert held.sum() == 6
         np.testing.assert_array_equal(found.matrix[held], np.eye(10, k=k)[held])
         np.testing.assert_allclose(found.bias[held], by)
-        np.testing.assert_allclose(found.spread[held], 0, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -109,9 +95,7 @@ def test_trajectories_are_taken_a_few_at_a_time_which_changes_nothing(size, monk
     ("changed", "says"),
     [
         ({"measure": lambda x: x[:, 0]}, r"20 finite measured values, got shape \(20, 1\), 0 not"),
-        ({"measure": np.mean}, r"got shape \(\)"),
         ({"kernel": Shift(np.nan)}, "20 not finite"),
-        ({"edges": np.array([0.0, 0.1])}, "values within the bins, from 0 to 0.1"),
         ({"x": np.zeros((0, 3, 1))}, r"got shape \(0, 3, 1\)"),
     ],
 )
@@ -142,18 +126,14 @@ def test_steps_are_applied_one_after_the_other_and_lose_no_mass(seed, bins, step
     found = forecast(p, matrix, steps)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert found.sum() == pytest.approx(1, abs=1e-12) and (found >= 0).all()
-    np.testing.assert_array_equal(forecast(p, matrix), forecast(p, matrix, 1))
 
 
 @pytest.mark.parametrize(
     ("matrix", "steps", "says"),
     [
         (np.full((3, 2), 0.5), 1, r"square transition of 2 bins, got shape \(3, 2\)"),
-        (np.full((2, 3), 1 / 3), 1, "shares of the same bins"),
-        ([[0.5, 0.5], [0.5, 0.6]], 1, "shares of 0 or more"),
-        ([[1.5, -0.5], [0.5, 0.5]], 1, "shares of 0 or more"),
         ([[0.9, 0.5], [0.1, 0.5]], 1, "shares of 0 or more"),  # columns sum to 1, rows do not
-        (np.eye(2), 0, "at least 1 step, got 0"),
+        (np.eye(2), 0, "whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_applied_is_refused(matrix, steps, says):
@@ -178,8 +158,8 @@ def test_small_isotropic_errors_change_the_amplitude_of_the_cone_as_theory_says(
     error = np.sqrt(expected * (1 - expected) / len(z))
     assert (np.abs(q - expected) < 3 * error).all()
     assert (np.abs(still - expected) > 4 * error)[[0, -1]].all()
-    count = found.count[1:-1]
-    theory = np.bincount(np.digitize(z, edges) - 1, bias, minlength=34)[1:-1] / count
-    np.testing.assert_allclose(found.spread[1:-1], s, rtol=4.5 / np.sqrt(2 * count.min()))
+    at = np.digitize(z, edges) - 1
+    count = np.bincount(at, minlength=34)[1:-1]
+    theory = np.bincount(at, bias, minlength=34)[1:-1] / count
     assert (np.abs(found.bias[1:-1] - theory) < 4.5 * s / np.sqrt(count)).all()
     assert (theory > 3 * s / np.sqrt(count)).all()  # the bias is more than its error
