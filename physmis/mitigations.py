@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
-from physmis import checks
 from physmis.coordinates.maps import Coordinates, check_invertible
-from physmis.drift.metrics import bin_of, total_variation
-from physmis.kernels.transition import check_transition
+from physmis.drift.metrics import Shares, bin_of, distributions, total_variation
+from physmis.kernels.transition import Matrix, check_transition
 from physmis.tasks import Batch, Task
 
 SMALLEST = 1e-9  # share of the mass below which a bin counts as empty
@@ -52,15 +51,10 @@ class Reweighted(Treatment):
     name: ClassVar[str] = "reweighted"
     weights: tuple[float, ...]
 
-    def __post_init__(self):
-        _check_weights(self.weights)
-
     def fitting(self, task, batch):
         edges = task.quantity.bins()
         if len(self.weights) != len(edges) - 1:
-            raise ValueError(
-                f"expected one weight for each of the {len(edges) - 1} bins, got {len(self.weights)}"
-            )
+            raise ValueError(f"expected a weight for each of {len(edges) - 1} bins, got {len(self.weights)}")
         return {"x": batch.x, "weights": np.asarray(self.weights)[bin_of(batch.z, edges)]}
 
 
@@ -97,20 +91,12 @@ class InCoordinates(Treatment):
         return self.coordinates.inverse(y).astype(np.float32)
 
 
-def inverse_drift_weights(
-    p: Float[np.ndarray, "bins"], q: Float[np.ndarray, "bins"]
-) -> Float[np.ndarray, "bins"]:
-    """Weights p / q of bins: more of what came out too rarely, less of what came out too often.
+def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
+    """Weights p / q of bins, the naive recipe; 0 where the prior ``p`` has no mass, and with mean 1 under it.
 
-    The naive recipe. Bins outside of the prior, where no data are, get weight 0. Mean 1 under ``p``.
-
-    Raises
-    ------
-    ValueError : a bin with mass in ``p`` has none in ``q``: no finite weight would do.
+    Raises ValueError where a bin with mass in ``p`` has none in ``q``: no finite weight would do.
     """
-    p, q = checks.values(p, "shares"), checks.values(q, "shares")
-    if p.shape != q.shape or not all((r >= 0).all() and np.isclose(r.sum(), 1) for r in (p, q)):
-        raise ValueError(f"expected two distributions over the same bins, got {p} and {q}")
+    p, q = distributions(p, q)
     inside = p > SMALLEST
     if (empty := inside & (q <= SMALLEST)).any():
         raise ValueError(f"expected mass in all {inside.sum()} bins of the prior, got none in {empty.sum()}")
@@ -122,21 +108,19 @@ class Source(NamedTuple):
     """A distribution of the data that a transition takes near the prior.
 
     law : of the data, over bins.    weights : law / p, 0 where the prior has no mass.
-    recovered : what comes out.    residual : its total variation from the prior.
+    residual : total variation of what comes out from the prior.
     """
 
-    law: Float[np.ndarray, "bins"]
-    weights: Float[np.ndarray, "bins"]
-    recovered: Float[np.ndarray, "bins"]
+    law: Shares
+    weights: Shares
     residual: float
 
 
-def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"]) -> Source:
+def closest_source(p: Shares, transition: Matrix) -> Source:
     """The best that reweighting could do: the distribution of data whose image is closest to ``p``.
 
     Minimises the total variation of pi T from p over all pi with mass where ``p`` has mass (elsewhere are no
-    data to weight), a linear program. If T is known and does not change with the weights, no weights do
-    better. The solution may sit on few bins.
+    data to weight), a linear program. The solution may sit on few bins.
     """
     p, transition = check_transition(p, transition)
     inside = np.flatnonzero(p > SMALLEST)
@@ -155,19 +139,14 @@ def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "
     return _source(law / law.sum(), p, transition)
 
 
-def unfolded_source(
-    p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"], steps: int
-) -> Source:
+def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
     """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
 
     pi <- pi * (T (p / (pi T))), which keeps pi a distribution and never makes the Kullback-Leibler divergence
     of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). Few steps
-    give even weights, many approach the least divergence. In total variation what comes out may be farther
-    from p than with `closest_source`, and where p cannot be reached even farther than p T.
+    give even weights. The total variation may be larger than with `closest_source`, or than that of p T.
     """
     p, transition = check_transition(p, transition)
-    if steps < 0:
-        raise ValueError(f"expected 0 steps or more, got {steps}")
     law = p.copy()
     for _ in range(steps):
         image = law @ transition
@@ -181,19 +160,5 @@ def unfolded_source(
 
 
 def _source(law, p, transition):
-    recovered = law @ transition
     weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
-    return Source(law, weights, recovered, float(total_variation(p, recovered)))
-
-
-def effective_size(weights: Float[np.ndarray, "n"]) -> float:
-    """(sum w)^2 / sum w^2 of ``n`` trajectories, as a share of n (Kish 1965): 1 for equal weights."""
-    weights = _check_weights(weights)
-    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
-
-
-def _check_weights(given):
-    weights = np.asarray(checks.real(given, "weights"), dtype=float)
-    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError(f"expected a vector of finite weights of 0 or more, not all 0; got {given!r}")
-    return checks.sized(weights, "weights", least=1 / checks.LARGEST)
+    return Source(law, weights, float(total_variation(p, law @ transition)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -21,24 +20,25 @@ from physmis.coordinates.maps import INSIDE, Coordinates, Ratios, check_invertib
 from physmis.drift.metrics import histogram, total_variation
 from physmis.kernels.kernels import Kernel, Measurement
 from physmis.kernels.transition import measured
-from physmis.tasks.base import Quantity
+from physmis.tasks.base import with_bins_beyond
 
 # Of `learn_ratios`. Windows are short because small changes grow from step to step, and gradients with them.
 WINDOWS, WINDOW, DEVIATION, ITERATIONS = 1024, 8, 0.01, 60
 
+# From transformed data, such as lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1))).
+MakeKernel = Callable[[Float[np.ndarray, "n T C"]], Kernel]
+
 
 @dataclass(frozen=True, eq=False)
-class KernelCoordinates(Coordinates):
-    """Coordinates, and what a kernel does to the quantity of data in them.
+class KernelCoordinates:
+    """What a kernel does, in given ``coordinates``, to the quantity of data.
 
     Attributes
     ----------
-    coordinates : the map phi.
-    z, z_perturbed : the quantity before and after a deviation, (n,) each.
-    x_perturbed : the trajectories after a deviation, (n, T, C).
+    z, z_perturbed : the quantity before and after a deviation.
+    x_perturbed : the trajectories after a deviation.
     """
 
-    name = "kernel coordinates"
     coordinates: Coordinates
     z: Float[np.ndarray, "n"]
     z_perturbed: Float[np.ndarray, "n"]
@@ -50,17 +50,10 @@ class KernelCoordinates(Coordinates):
         coordinates: Coordinates,
         x: Float[np.ndarray, "n T C"],
         measure: Measurement,
-        kernel: Callable[[Float[np.ndarray, "n T C"]], Kernel],
+        kernel: MakeKernel,
         seed: int = 0,
     ) -> KernelCoordinates:
-        """What a kernel does in given ``coordinates`` to data ``x``.
-
-        Parameters
-        ----------
-        measure : maps trajectories (n, T, C) to the quantity (n,), which must vary.
-        kernel : makes a data deviation kernel from transformed data, such as
-            ``lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1)))``.
-        """
+        """From data ``x``, whose quantity ``measure`` must vary; ``kernel`` makes a kernel of transformed data."""
         x = checks.trajectories(x)
         y = check_invertible(coordinates, x)
         z = measured(measure, x)
@@ -72,27 +65,17 @@ class KernelCoordinates(Coordinates):
     @property
     def drift(self) -> float:
         """Forecast total variation between z' and z, over bins of equal mass of z (see `Quantity.bins`)."""
-        quantiles = SimpleNamespace(ppf=lambda shares: np.unique(np.quantile(self.z, shares)))
-        edges = Quantity("", "", "", quantiles).bins()
+        edges = with_bins_beyond(np.unique(np.quantile(self.z, np.linspace(0, 1, 41))), 5)
         # A bin is open above, but the largest of ``z`` belongs to the range.
         edges = np.where(edges == self.z.max(), np.nextafter(edges, np.inf), edges)
         return float(total_variation(histogram(self.z, edges), histogram(self.z_perturbed, edges)))
-
-    def config(self):
-        return self.coordinates.config()
-
-    def transform(self, x):
-        return self.coordinates.transform(x)
-
-    def inverse(self, y):
-        return self.coordinates.inverse(y)
 
 
 def rank(
     candidates: Sequence[Coordinates],
     x: Float[np.ndarray, "n T C"],
     measure: Measurement,
-    kernel: Callable[[Float[np.ndarray, "n T C"]], Kernel],
+    kernel: MakeKernel,
     seed: int = 0,
 ) -> list[KernelCoordinates]:
     """`KernelCoordinates.of` each candidate, least forecast drift first."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
 from physmis import checks
-from physmis.coordinates.maps import SMALLEST, Coordinates, Warp, check_curve
+from physmis.coordinates.maps import SMALLEST, Coordinates, Warp
+from physmis.tasks.base import path_length
 from physmis.tasks.pendulum import Pendulum
 
 GROWTH, ENLARGEMENTS = 1.1, 100  # factor by which a motion is enlarged in search of its energy, and how often
@@ -28,9 +28,6 @@ class Scaled(Coordinates):
     knots: tuple[float, ...]
     values: tuple[float, ...]
 
-    def __post_init__(self):
-        check_curve((0.0, *self.knots), (0.0, *self.values))
-
     @classmethod
     def between(cls, prior: Any, target: Any, **others: Any) -> Scaled:
         """Sizes follow ``target`` where the quantity follows ``prior``, two `scipy.stats` distributions."""
@@ -43,18 +40,16 @@ class Scaled(Coordinates):
         return Warp((0.0, *self.knots), (0.0, *self.values))
 
     @abstractmethod
-    def _size(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """What grows in proportion when trajectories are enlarged."""
+    def _size(self, x):
+        """What grows in proportion when trajectories (n, T, C) are enlarged, (n,)."""
 
-    def transform(self, x):
-        x = checks.trajectories(x)
+    def _map(self, x):
         size = np.maximum(self._size(x), SMALLEST)
-        return _times(x, self.curve.transform(size) / size)
+        return _times(x, self.curve._map(size) / size)
 
-    def inverse(self, y):
-        y = checks.trajectories(y)
+    def _unmap(self, y):
         size = np.maximum(self._size(y), SMALLEST)
-        return _times(y, self.curve.inverse(size) / size)
+        return _times(y, self.curve._unmap(size) / size)
 
 
 @dataclass(frozen=True)
@@ -69,12 +64,12 @@ class NormWarp(Scaled):
 
 @dataclass(frozen=True)
 class LengthWarp(Scaled):
-    """The size is the length of the path in the first two channels; paths are enlarged about the origin."""
+    """The size is the length of the path; paths are enlarged about the origin."""
 
     name: ClassVar[str] = "length warp"
 
     def _size(self, x):
-        return np.linalg.norm(np.diff(x[..., :2], axis=1), axis=-1).sum(axis=1)
+        return path_length(x)
 
 
 @dataclass(frozen=True)
@@ -86,19 +81,16 @@ class EnergyWarp(Scaled):
     energy must grow with a motion: so angles, and the angle between the rods, count as half a turn where they
     are beyond. Then potential energy never falls, and kinetic energy, (A + B cos(u)) u^2 in the enlarged
     angle u between the rods, grows for m2 < 0.7 m1: |B| / A is at most the root of m2 / (m1 + m2), and
-    2 cos(u) - u sin(u) above -3.11. Sines and cosines become angles, which go on from step to step without
-    jumps, and are within half a turn on average.
+    2 cos(u) - u sin(u) above -3.11.
     """
 
     name: ClassVar[str] = "energy warp"
     pendulum: Pendulum
 
     def __post_init__(self):
-        super().__post_init__()
         if self.pendulum.m2 >= 0.7 * self.pendulum.m1:
             raise ValueError(
-                "expected m2 below 0.7 m1, as else the energy may fall while a motion is enlarged; got "
-                f"m1 = {self.pendulum.m1:g} kg and m2 = {self.pendulum.m2:g} kg"
+                f"expected m2 below 0.7 m1, got {self.pendulum.m2:g} and {self.pendulum.m1:g} kg"
             )
 
     @classmethod
@@ -109,8 +101,7 @@ class EnergyWarp(Scaled):
         little, lest they become outliers.
         """
         curve = Warp.between(prior, target)
-        knots, values = (*curve.knots, 3 * curve.knots[-1]), (*curve.values, 1.2 * curve.values[-1])
-        return cls(knots, values, **others)
+        return cls((*curve.knots, 3 * curve.knots[-1]), (*curve.values, 1.2 * curve.values[-1]), **others)
 
     def config(self):
         return super().config() | {"pendulum": self.pendulum.config()}
@@ -121,17 +112,17 @@ class EnergyWarp(Scaled):
         swing = p.g * ((p.m1 + p.m2) * p.l1 * a1**2 + p.m2 * p.l2 * a2**2) / 2
         return np.sqrt((p.kinetic(1.0, w1, w2) + swing).mean(axis=1))
 
-    def transform(self, x):
+    def _map(self, x):
+        # Angles go on from step to step without jumps, and are within half a turn on average.
         states = self.pendulum.decode(x)
-        turns = np.round(states[..., :2].mean(axis=1, keepdims=True) / (2 * np.pi))
-        states[..., :2] -= 2 * np.pi * turns
+        states[..., :2] -= 2 * np.pi * np.round(states[..., :2].mean(axis=1, keepdims=True) / (2 * np.pi))
         size = np.maximum(self._size(states), SMALLEST)
-        return _times(states, self.curve.transform(self._energy(states)) / size)
+        return _times(states, self.curve._map(self._energy(states)) / size)
 
-    def inverse(self, y):
+    def _unmap(self, y):
         y = checks.trajectories(y, channels=4)
         size = np.maximum(self._size(y), SMALLEST)
-        energy = np.maximum(self.curve.inverse(size), SMALLEST)
+        energy = np.maximum(self.curve._unmap(size), SMALLEST)
         direction = _times(y, 1 / size)
         low, high = np.zeros(len(y)), np.sqrt(energy)
         for _ in range(ENLARGEMENTS):  # enough but for motions without velocity, which have a largest energy

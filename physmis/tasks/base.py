@@ -40,16 +40,8 @@ class Quantity:
         return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of histogram bins, from the prior alone.
-
-        ``n`` bins of equal prior mass, then ``n // 8`` bins of the outermost width beyond each end of the
-        range, where a model can leak to. The first and the last edge are infinite, so no value is lost.
-        """
-        inner = self.prior.ppf(np.linspace(0, 1, n + 1))
-        steps = np.arange(1, n // 8 + 1)
-        below = inner[0] - steps[::-1] * (inner[1] - inner[0])
-        above = inner[-1] + steps * (inner[-1] - inner[-2])
-        return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
+        """Edges of histogram bins, from the prior alone: ``n`` of equal prior mass, and those beyond."""
+        return with_bins_beyond(self.prior.ppf(np.linspace(0, 1, n + 1)), n // 8)
 
 
 @dataclass(frozen=True)
@@ -151,6 +143,17 @@ def check_range(low: float, high: float, *, least: float, most: float) -> None:
     """Raises ValueError unless [low, high] is a range of finite numbers that lies within [least, most]."""
     if not (np.isfinite(high) and least <= low < high <= most):
         raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
+
+
+def with_bins_beyond(inner: Float[np.ndarray, "inner"], beyond: int) -> Float[np.ndarray, "edges"]:
+    """Edges ``inner`` of a range, and of ``beyond`` bins of the outermost width on each side, for leaks.
+
+    The first and the last edge are infinite, so that no value is lost.
+    """
+    steps = np.arange(1, beyond + 1)
+    below = inner[0] - steps[::-1] * (inner[1] - inner[0])
+    above = inner[-1] + steps * (inner[-1] - inner[-2])
+    return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
 
 
 def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
