@@ -1,8 +1,4 @@
-"""Three ways against drift: change the data, the interface of the model, or its coordinates.
-
-Each is a `Treatment` of an experiment, which is trained and sampled accordingly; what comes out are
-trajectories of the task in each case.
-"""
+"""Three ways against drift: change the data, the interface of the model, or its coordinates."""
 
 from __future__ import annotations
 
@@ -73,10 +69,7 @@ class Conditioned(Treatment):
 
 @dataclass(frozen=True)
 class InCoordinates(Treatment):
-    """An unconditional model that sees y = phi(x) and whose samples are mapped back.
-
-    Models that are given some steps are refused: a step of y need not belong to the same step of x.
-    """
+    """An unconditional model that sees y = phi(x) and whose samples are mapped back."""
 
     name: ClassVar[str] = "in coordinates"
     coordinates: Coordinates
@@ -92,10 +85,7 @@ class InCoordinates(Treatment):
 
 
 def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
-    """Weights p / q of bins, the naive recipe; 0 where the prior ``p`` has no mass, and with mean 1 under it.
-
-    Raises ValueError where a bin with mass in ``p`` has none in ``q``: no finite weight would do.
-    """
+    """Weights p / q of bins, the naive recipe; 0 where ``p`` has no mass, and with mean 1 under it."""
     p, q = distributions(p, q)
     inside = p > SMALLEST
     if (empty := inside & (q <= SMALLEST)).any():
@@ -105,15 +95,11 @@ def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
 
 
 class Source(NamedTuple):
-    """A distribution of the data that a transition takes near the prior.
-
-    law : of the data, over bins.    weights : law / p, 0 where the prior has no mass.
-    residual : total variation of what comes out from the prior.
-    """
+    """A distribution of the data that a transition takes near the prior."""
 
     law: Shares
-    weights: Shares
-    residual: float
+    weights: Shares  # law / p, 0 where the prior has no mass
+    residual: float  # total variation of what comes out from the prior
 
 
 def closest_source(p: Shares, transition: Matrix) -> Source:
@@ -143,8 +129,8 @@ def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
     """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
 
     pi <- pi * (T (p / (pi T))), which keeps pi a distribution and never makes the Kullback-Leibler divergence
-    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). Few steps
-    give even weights. The total variation may be larger than with `closest_source`, or than that of p T.
+    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). The total
+    variation may grow.
     """
     p, transition = check_transition(p, transition)
     law = p.copy()
@@ -152,8 +138,6 @@ def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
         image = law @ transition
         # Where nothing arrives from any bin, nothing can be requested.
         ratio = np.divide(p, image, out=np.zeros_like(p), where=(p > SMALLEST) & (image > 0))
-        if not ratio.any():
-            break
         law = law * (transition @ ratio)
         law /= law.sum()
     return _source(law, p, transition)

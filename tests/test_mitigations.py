@@ -17,7 +17,6 @@ from physmis.mitigations import (
     InCoordinates,
     Reweighted,
     closest_source,
-    effective_size,
     inverse_drift_weights,
     unfolded_source,
 )
@@ -61,9 +60,6 @@ def test_inverse_drift_weights_are_a_ratio_with_mean_one(p, q):
 def test_inverse_drift_weights_leave_out_what_has_no_data():
     p = np.array([0, 0.5, 0.5])
     np.testing.assert_allclose(inverse_drift_weights(p, np.array([0.2, 0.2, 0.6])), [0, 1.5, 0.5])
-    for bad in ([5.0, 5.0, 0.0], [-0.5, 1.0, 0.5], [0.5, 0.5]):
-        with pytest.raises(ValueError, match="expected two distributions over the same bins"):
-            inverse_drift_weights(p, bad)
     with pytest.raises(ValueError, match="expected mass in all 2 bins of the prior, got none in 1"):
         inverse_drift_weights(p, [0.4, 0.6, 0.0])
 
@@ -73,7 +69,7 @@ def test_inverse_drift_weights_leave_out_what_has_no_data():
 def test_no_distribution_comes_closer_than_the_closest_source(problem, data):
     p, matrix = problem
     best = closest_source(p, matrix)
-    np.testing.assert_allclose(best.recovered, best.law @ matrix)
+    assert best.residual == pytest.approx(0.5 * np.abs(best.law @ matrix - p).sum())
     assert best.law.sum() == pytest.approx(1) and (best.law >= 0).all()
     for other in (data.draw(distributions(len(p))), *np.eye(len(p))):
         assert best.residual <= 0.5 * np.abs(other @ matrix - p).sum() + 1e-7
@@ -93,7 +89,7 @@ def test_a_prior_that_can_be_reached_is(problem):
 def test_unfolding_never_increases_the_divergence(problem):
     p, matrix = problem
     divergence = [
-        np.sum(p * np.log(p / unfolded_source(p, matrix, steps).recovered)) for steps in (0, 1, 2, 5, 20)
+        np.sum(p * np.log(p / (unfolded_source(p, matrix, steps).law @ matrix))) for steps in (0, 1, 2, 5, 20)
     ]
     assert (np.diff(divergence) <= 1e-12).all()
     assert unfolded_source(p, matrix, 20).residual >= closest_source(p, matrix).residual - 1e-7
@@ -109,35 +105,13 @@ def test_a_blur_over_a_hard_edge_cannot_be_undone():
     smooth = np.where(p > 0, np.sin(np.pi * (np.arange(30) - 4.5) / 20) ** 4, 0)
     smooth = smooth / smooth.sum()
     assert closest_source(smooth, matrix).residual < 0.1 * drift.total_variation(smooth, smooth @ matrix)
-    # Unfolding lessens the divergence and not the total variation.
-    few, many = (unfolded_source(p, matrix, steps) for steps in (20, 1000))
-    assert few.residual > plain
-    inside = p > 0
-    divergences = [np.sum(p[inside] * np.log((p / source.recovered)[inside])) for source in (few, many)]
-    assert divergences[1] < divergences[0] < np.sum(p[inside] * np.log((p / (p @ matrix))[inside]))
+    assert unfolded_source(p, matrix, 20).residual > plain  # unfolding lessens another divergence
 
 
 def test_what_cannot_be_reached_is_not_requested():
-    """Bin 2 belongs to the prior, but nothing comes there; and where nothing comes at all, data stay."""
+    """Bin 2 belongs to the prior, but nothing comes there."""
     p, matrix = np.array([0.25, 0.25, 0.5]), np.array([[0.5, 0.5, 0], [0.1, 0.9, 0], [0.5, 0.5, 0]])
     assert unfolded_source(p, matrix, 5).law.sum() == pytest.approx(1)
-    away = np.array([[0, 0, 1.0]] * 3)
-    np.testing.assert_allclose(unfolded_source(np.array([0.5, 0.5, 0]), away, 5).law, [0.5, 0.5, 0])
-    with pytest.raises(ValueError, match="expected 0 steps or more, got -1"):
-        unfolded_source(p, matrix, -1)
-
-
-def test_effective_size_of_simple_weights():
-    assert effective_size(np.full(7, 3.0)) == pytest.approx(1)
-    assert effective_size([0, 0, 0, 2]) == pytest.approx(1 / 4)
-    assert effective_size([1, 1, 0, 0]) == pytest.approx(1 / 2)
-
-
-@pytest.mark.parametrize("bad", [[], [0.0, 0.0], [1.0, -0.1], [1.0, np.nan], [[1.0]]])
-def test_bad_weights_are_refused(bad):
-    for door in (effective_size, Reweighted):
-        with pytest.raises(ValueError, match="expected a vector of finite weights of 0 or more, not all 0"):
-            door(bad)
 
 
 @fixed
@@ -147,7 +121,6 @@ def test_any_input_gives_finite_weights_or_is_refused(p, other):
         lambda: inverse_drift_weights(p, other),
         lambda: closest_source(p, other).weights,
         lambda: unfolded_source(p, other, 3).weights,
-        lambda: effective_size(p),
     ):
         try:
             assert np.isfinite(found()).all()

@@ -1,59 +1,44 @@
 """Coordinates chosen by a kernel: what a model's errors would do to the quantity, before any is trained.
 
-A model that sees y = phi(x) deviates in y. Mapped back and measured, its deviations change the distribution
-of the quantity; the coordinates are balanced where what goes up and what goes down weigh the same.
+They are balanced where deviations of y, mapped back, raise the measured quantity as much as they lower it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
 from physmis import checks
 from physmis.coordinates.maps import INSIDE, Coordinates, Ratios, check_invertible
-from physmis.drift.metrics import histogram, total_variation
-from physmis.kernels.kernels import Kernel, Measurement
+from physmis.drift.metrics import Values, histogram, total_variation
+from physmis.kernels.kernels import Kernel, Measurement, Trajectories
 from physmis.kernels.transition import measured
 from physmis.tasks.base import with_bins_beyond
 
-# Of `learn_ratios`. Windows are short because small changes grow from step to step, and gradients with them.
-WINDOWS, WINDOW, DEVIATION, ITERATIONS = 1024, 8, 0.01, 60
-
-# From transformed data, such as lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1))).
-MakeKernel = Callable[[Float[np.ndarray, "n T C"]], Kernel]
+# Windows are short because small changes grow from step to step, and gradients with them.
+WINDOWS, WINDOW, DEVIATION = 1024, 8, 0.01
+KernelOf = Callable[[Trajectories], Kernel]
 
 
 @dataclass(frozen=True, eq=False)
 class KernelCoordinates:
-    """What a kernel does, in given ``coordinates``, to the quantity of data.
-
-    Attributes
-    ----------
-    z, z_perturbed : the quantity before and after a deviation.
-    x_perturbed : the trajectories after a deviation.
-    """
+    """What a kernel does, in given ``coordinates``, to trajectories (``x_perturbed``) and their quantity."""
 
     coordinates: Coordinates
-    z: Float[np.ndarray, "n"]
-    z_perturbed: Float[np.ndarray, "n"]
-    x_perturbed: Float[np.ndarray, "n T C"]
+    z: Values
+    z_perturbed: Values
+    x_perturbed: Trajectories
 
     @classmethod
     def of(
-        cls,
-        coordinates: Coordinates,
-        x: Float[np.ndarray, "n T C"],
-        measure: Measurement,
-        kernel: MakeKernel,
-        seed: int = 0,
+        cls, coordinates: Coordinates, x: Trajectories, measure: Measurement, kernel: KernelOf, seed: int = 0
     ) -> KernelCoordinates:
-        """From data ``x``, whose quantity ``measure`` must vary; ``kernel`` makes a kernel of transformed data."""
+        """What ``kernel(y)`` does, such as ``lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1)))``."""
         x = checks.trajectories(x)
         y = check_invertible(coordinates, x)
         z = measured(measure, x)
@@ -71,30 +56,14 @@ class KernelCoordinates:
         return float(total_variation(histogram(self.z, edges), histogram(self.z_perturbed, edges)))
 
 
-def rank(
-    candidates: Sequence[Coordinates],
-    x: Float[np.ndarray, "n T C"],
-    measure: Measurement,
-    kernel: MakeKernel,
-    seed: int = 0,
-) -> list[KernelCoordinates]:
-    """`KernelCoordinates.of` each candidate, least forecast drift first."""
-    found = [KernelCoordinates.of(c, x, measure, kernel, seed) for c in candidates]
-    return sorted(found, key=lambda one: one.drift)
-
-
 def learn_ratios(
-    x: Float[np.ndarray, "n T 1"],
-    measure: Callable[[Float[Tensor, "T 1"]], Float[Tensor, ""]],
-    low: float,
-    high: float,
-    seed: int = 0,
+    x: Trajectories, measure: Callable[[Tensor], Tensor], low: float, high: float, seed: int = 0
 ) -> Ratios:
     """The `Ratios` in which small isotropic errors change the quantity least, by gradient descent.
 
-    Windows of ``x`` (values from ``low`` to ``high``) are perturbed in y by 1 % of a standard deviation and
-    mapped back. With d = m(x') - m(x) in 1 % of the spread of the quantity, BFGS makes the mean of
-    log(d^2 + 0.1) small, in which windows that go astray do not rule. ``measure`` is differentiable.
+    Windows of ``x``, whose values are within ``low`` and ``high``, are perturbed in y by 1 % of a standard
+    deviation. With d = m(x') - m(x) in 1 % of the spread of the quantity, BFGS makes the mean of
+    log(d^2 + 0.1) small, where windows that go astray do not rule. ``measure`` is of one trajectory (T, 1).
     """
     x = torch.tensor(checks.trajectories(x, channels=1))
     measure = torch.func.vmap(measure)
@@ -122,6 +91,6 @@ def learn_ratios(
         loss.backward()
         return loss.item(), numbers.grad.numpy()
 
-    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": ITERATIONS})
+    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": 60})
     a, b, c, d = (round(value, 6) for value in found.x.tolist())
     return Ratios((a, b), (c, d), low, high)

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from physmis import checks
-from physmis.coordinates.maps import SMALLEST, Coordinates, Warp
+from physmis.coordinates.maps import SMALLEST, Warp
 from physmis.tasks.base import path_length
 from physmis.tasks.pendulum import Pendulum
 
-GROWTH, ENLARGEMENTS = 1.1, 100  # factor by which a motion is enlarged in search of its energy, and how often
-HALVINGS = 45
+# Factor by which a motion is enlarged in search of its energy, and how often; then how often it is bisected.
+GROWTH, ENLARGEMENTS, HALVINGS = 1.1, 100, 45
 
 
 @dataclass(frozen=True)
-class Scaled(Coordinates):
-    """What these coordinates share: rho takes ``knots`` of the quantity to ``values`` of the size, 0 to 0."""
-
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-
-    @classmethod
-    def between(cls, prior: Any, target: Any, **others: Any) -> Scaled:
-        """Sizes follow ``target`` where the quantity follows ``prior``, two `scipy.stats` distributions."""
-        warp = Warp.between(prior, target)
-        return cls(warp.knots, warp.values, **others)
+class Scaled(Warp):
+    """A warp of the size alone: rho takes ``knots`` of the quantity to ``values`` of the size, and 0 to 0."""
 
     @property
     def curve(self) -> Warp:
@@ -45,11 +36,11 @@ class Scaled(Coordinates):
 
     def _map(self, x):
         size = np.maximum(self._size(x), SMALLEST)
-        return _times(x, self.curve._map(size) / size)
+        return x * (self.curve._map(size) / size)[:, None, None]
 
     def _unmap(self, y):
         size = np.maximum(self._size(y), SMALLEST)
-        return _times(y, self.curve._unmap(size) / size)
+        return y * (self.curve._unmap(size) / size)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -76,31 +67,25 @@ class LengthWarp(Scaled):
 class EnergyWarp(Scaled):
     """Angles and angular velocities of a double pendulum, enlarged so that their size gives the energy.
 
-    The size is the root of what the energy would be if it were quadratic, as it is for small swings. The
-    enlargement at which a motion has the energy that its size gives is found by bisection. For this the
-    energy must grow with a motion: so angles, and the angle between the rods, count as half a turn where they
-    are beyond. Then potential energy never falls, and kinetic energy, (A + B cos(u)) u^2 in the enlarged
-    angle u between the rods, grows for m2 < 0.7 m1: |B| / A is at most the root of m2 / (m1 + m2), and
-    2 cos(u) - u sin(u) above -3.11.
+    The size is the root of what the energy would be if it were quadratic, as it is for small swings.
+    Bisection finds the enlargement with the right energy. For this the energy must grow with a motion: so
+    angles, and that between the rods, count as half a turn where they are beyond. Then potential energy never
+    falls, and kinetic energy, (A + B cos(u)) u^2 in the enlarged angle u between the rods, grows for
+    m2 < 0.7 m1, as |B| / A is at most the root of m2 / (m1 + m2), and 2 cos(u) - u sin(u) above -3.11.
     """
 
     name: ClassVar[str] = "energy warp"
     pendulum: Pendulum
 
     def __post_init__(self):
+        super().__post_init__()
         if self.pendulum.m2 >= 0.7 * self.pendulum.m1:
-            raise ValueError(
-                f"expected m2 below 0.7 m1, got {self.pendulum.m2:g} and {self.pendulum.m1:g} kg"
-            )
+            raise ValueError(f"expected a pendulum with m2 below 0.7 m1, got {self.pendulum}")
 
     @classmethod
-    def between(cls, prior: Any, target: Any, **others: Any) -> EnergyWarp:
-        """As `Scaled.between`, with one more knot far beyond the prior.
-
-        Motions over the top may count as more energetic than they are; beyond the prior the curve rises
-        little, lest they become outliers.
-        """
-        curve = Warp.between(prior, target)
+    def between(cls, source: Any, target: Any, **others: Any) -> Self:
+        """As `Warp.between`, and rising little beyond, lest motions over the top become outliers."""
+        curve = Warp.between(source, target)
         return cls((*curve.knots, 3 * curve.knots[-1]), (*curve.values, 1.2 * curve.values[-1]), **others)
 
     def config(self):
@@ -117,31 +102,27 @@ class EnergyWarp(Scaled):
         states = self.pendulum.decode(x)
         states[..., :2] -= 2 * np.pi * np.round(states[..., :2].mean(axis=1, keepdims=True) / (2 * np.pi))
         size = np.maximum(self._size(states), SMALLEST)
-        return _times(states, self.curve._map(self._energy(states)) / size)
+        return states * (self.curve._map(self._energy(states)) / size)[:, None, None]
 
     def _unmap(self, y):
         y = checks.trajectories(y, channels=4)
         size = np.maximum(self._size(y), SMALLEST)
         energy = np.maximum(self.curve._unmap(size), SMALLEST)
-        direction = _times(y, 1 / size)
+        direction = y * (1 / size)[:, None, None]
         low, high = np.zeros(len(y)), np.sqrt(energy)
         for _ in range(ENLARGEMENTS):  # enough but for motions without velocity, which have a largest energy
-            short = self._energy(_times(direction, high)) < energy
+            short = self._energy(direction * high[:, None, None]) < energy
             low[short], high[short] = high[short], GROWTH * high[short]
             if not short.any():
                 break
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            above = self._energy(_times(direction, middle)) > energy
+            above = self._energy(direction * middle[:, None, None]) > energy
             low, high = np.where(above, low, middle), np.where(above, middle, high)
-        return self.pendulum.encode(_times(direction, high))
+        return self.pendulum.encode(direction * high[:, None, None])
 
     def _energy(self, states):
         """Mean mechanical energy in J, of angles that count as half a turn where they are beyond, (n,)."""
         a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
         between, a1, a2 = (np.cos(np.clip(a, -np.pi, np.pi)) for a in (a1 - a2, a1, a2))
         return (self.pendulum.kinetic(between, w1, w2) + self.pendulum.potential(a1, a2)).mean(axis=1)
-
-
-def _times(x, factors):
-    return x * factors[:, None, None]

@@ -40,7 +40,7 @@ class Quantity:
         return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of histogram bins, from the prior alone: ``n`` of equal prior mass, and those beyond."""
+        """Edges of histogram bins: ``n`` of equal prior mass, ``n // 8`` beyond each end of it, for leaks."""
         return with_bins_beyond(self.prior.ppf(np.linspace(0, 1, n + 1)), n // 8)
 
 
@@ -146,10 +146,7 @@ def check_range(low: float, high: float, *, least: float, most: float) -> None:
 
 
 def with_bins_beyond(inner: Float[np.ndarray, "inner"], beyond: int) -> Float[np.ndarray, "edges"]:
-    """Edges ``inner`` of a range, and of ``beyond`` bins of the outermost width on each side, for leaks.
-
-    The first and the last edge are infinite, so that no value is lost.
-    """
+    """Edges ``inner``, of ``beyond`` more bins of the outermost width on each side, and infinite ends."""
     steps = np.arange(1, beyond + 1)
     below = inner[0] - steps[::-1] * (inner[1] - inner[0])
     above = inner[-1] + steps * (inner[-1] - inner[-2])
