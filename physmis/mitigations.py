@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,7 @@ from physmis.tasks import Batch, Task
 SMALLEST = 1e-9  # share of the mass below which a bin counts as empty
 
 
-class Treatment:
+class Treatment(ABC):
     """How an experiment departs from plain training and sampling. Subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
@@ -27,9 +28,9 @@ class Treatment:
         """Name and parameters: what identifies the treatment in the store."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
+    @abstractmethod
     def fitting(self, task: Task, batch: Batch) -> dict[str, np.ndarray]:
         """Trajectories ``x`` and further arguments of `physmis.models.GenerativeModel.fit`."""
-        return {"x": batch.x}
 
     def requests(self, task: Task, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n"] | None:
         """Requested values of the quantity, one for each sample; None for unconditional models."""

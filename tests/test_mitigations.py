@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 from physmis import drift
 from physmis.coordinates import Identity, Increments
-from physmis.experiments.experiment import Experiment, run
+from physmis.experiments.experiment import Experiment, samples
+from physmis.experiments.parallel import cached
 from physmis.experiments.store import key
 from physmis.mitigations import (
     Conditioned,
@@ -26,6 +26,10 @@ from physmis.tasks import load
 fixed = settings(deadline=None, derandomize=True, max_examples=30)
 CONE = load("cone", steps=8)
 PLAIN = Experiment(CONE, build("unet", width=8, steps=4, batch=16, sampler_steps=2), 200, 40, 0)
+
+
+def run(store, treatment=None):
+    return cached(samples(dataclasses.replace(PLAIN, treatment=treatment)), store)
 
 
 def distributions(n):
@@ -46,19 +50,10 @@ def blur(n, outside, width=1.0):
     return p, matrix / matrix.sum(axis=1, keepdims=True)
 
 
-# weights
-
-
-@fixed
-@given(distributions(5), distributions(5))
-def test_inverse_drift_weights_are_a_ratio_with_mean_one(p, q):
-    weights = inverse_drift_weights(p, q)
-    assert p @ weights == pytest.approx(1)
-    np.testing.assert_allclose(weights * q / p, (weights * q / p)[0])
-
-
-def test_inverse_drift_weights_leave_out_what_has_no_data():
+def test_inverse_drift_weights_have_mean_one_and_leave_out_what_has_no_data():
     p = np.array([0, 0.5, 0.5])
+    with pytest.raises((TypeError, ValueError), match="expected"):
+        inverse_drift_weights(p, [0.0, 0.5, -0.5])
     np.testing.assert_allclose(inverse_drift_weights(p, np.array([0.2, 0.2, 0.6])), [0, 1.5, 0.5])
     with pytest.raises(ValueError, match="expected mass in all 2 bins of the prior, got none in 1"):
         inverse_drift_weights(p, [0.4, 0.6, 0.0])
@@ -114,23 +109,6 @@ def test_what_cannot_be_reached_is_not_requested():
     assert unfolded_source(p, matrix, 5).law.sum() == pytest.approx(1)
 
 
-@fixed
-@given(*[arrays(float, array_shapes(max_dims=2, min_side=0, max_side=3)) | st.just("shares")] * 2)
-def test_any_input_gives_finite_weights_or_is_refused(p, other):
-    for found in (
-        lambda: inverse_drift_weights(p, other),
-        lambda: closest_source(p, other).weights,
-        lambda: unfolded_source(p, other, 3).weights,
-    ):
-        try:
-            assert np.isfinite(found()).all()
-        except (TypeError, ValueError) as error:
-            assert str(error)
-
-
-# treatments
-
-
 def test_weights_follow_the_quantity_of_each_trajectory():
     bins = len(CONE.quantity.bins()) - 1
     weights = np.arange(1.0, bins + 1)
@@ -138,39 +116,28 @@ def test_weights_follow_the_quantity_of_each_trajectory():
     fitting = Reweighted(tuple(weights)).fitting(CONE, batch)
     assert fitting["x"] is batch.x
     np.testing.assert_array_equal(fitting["weights"], weights[drift.bin_of(batch.z, CONE.quantity.bins())])
-    with pytest.raises(ValueError, match=f"expected one weight for each of the {bins} bins, got 3"):
+    with pytest.raises(ValueError, match=f"expected a weight for each of {bins} bins, got 3"):
         Reweighted((1.0, 2.0, 3.0)).fitting(CONE, batch)
 
 
-def test_training_with_weights_meets_what_they_ask_for():
-    """Weights on the lower half alone: a model of such data makes amplitudes there."""
-    weights = Reweighted(tuple((CONE.quantity.bins()[1:] <= 0.5).astype(float)))
-    batch, shares = CONE.sample(500, np.random.default_rng(0)), []
-    for fitting in ({"x": batch.x}, weights.fitting(CONE, batch)):
-        model = build("unet", width=8, steps=60, batch=32, sampler_steps=4)
-        model.fit(**fitting, rng=np.random.default_rng(0))
-        shares.append(np.mean(CONE.measure(model.sample(200, np.random.default_rng(1))) < 0.55))
-    assert shares[1] > shares[0] + 0.2
-
-
 def test_a_conditioned_experiment_asks_for_the_prior(store):
-    result = run(dataclasses.replace(PLAIN, treatment=Conditioned()))
-    assert result.samples.arrays["requested"].shape == result.z.shape
+    result = run(store, Conditioned())
+    assert result.arrays["requested"].shape == result.z.shape
     requested = Conditioned().requests(CONE, 2000, np.random.default_rng(0))
     found = drift.assess([requested], CONE.quantity.prior, CONE.quantity.bins(), 20_000)
     assert found.tv.value < 1.5 * found.tv_floor.high
-    assert "requested" not in run(PLAIN).samples.arrays
+    assert "requested" not in run(store).arrays
 
 
 def test_a_model_in_other_coordinates_makes_trajectories_of_the_task(store):
-    same = run(dataclasses.replace(PLAIN, treatment=InCoordinates(Identity())))
+    same = run(store, InCoordinates(Identity()))
     assert same.x.dtype == np.float32
-    np.testing.assert_allclose(same.x, run(PLAIN).x, atol=1e-6)
+    np.testing.assert_allclose(same.x, run(store).x, atol=1e-6)
     doubled, batch = InCoordinates(Increments(2.0)), CONE.sample(50, np.random.default_rng(0))
     y = doubled.fitting(CONE, batch)["x"]
     np.testing.assert_array_equal(y, Increments(2.0).transform(batch.x))
     np.testing.assert_allclose(doubled.restore(y), batch.x, atol=1e-6)
-    with pytest.raises(ValueError, match="'planner' is given some steps"):
+    with pytest.raises(ValueError, match="given no steps.*got 'planner'"):
         dataclasses.replace(PLAIN, model=build("planner"), treatment=doubled)
 
 

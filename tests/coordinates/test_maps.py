@@ -103,7 +103,7 @@ def test_any_input_is_transformed_and_left_as_it_was_or_refused(coordinates, x):
         np.testing.assert_array_equal(x, before)
 
 
-def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
+def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves_and_vary_like_first_steps():
     batch = load("logistic").sample(2000, np.random.default_rng(0))
     coordinates = Innovations.of(batch.x)
     x, y = batch.x.astype(float)[..., 0], coordinates.transform(batch.x)[..., 0]
@@ -111,16 +111,9 @@ def test_innovations_of_the_logistic_map_are_what_a_parabola_leaves():
     np.testing.assert_allclose(np.ravel(coordinates.coefficients)[::-1], parabola, atol=1e-8)
     left = x[:, 1:] - np.polyval(parabola, x[:, :-1])
     np.testing.assert_allclose(y[:, 1:] / coordinates.gain, left, atol=1e-9)
-
-
-@fixed
-@given(st.integers(1, 3), seeds)
-def test_innovations_vary_like_first_steps_and_come_back(channels, seed):
-    x = 0.5 * np.random.default_rng(seed).normal(size=(300, 12, channels)) + np.arange(channels)
-    coordinates = Innovations.of(x)
-    y = coordinates.transform(x)
-    np.testing.assert_allclose(coordinates.inverse(y), x, atol=1e-5)
-    np.testing.assert_allclose(y[:, 1:].std(axis=(0, 1)) / y[:, :1].std(axis=(0, 1)), 1, atol=0.25)
+    assert y[:, 1:].std() == pytest.approx(y[:, 0].std(), rel=0.01)
+    check_invertible(coordinates, batch.x)
+    check_invertible(INNOVATIONS, np.random.default_rng(1).normal(size=(30, 12, 2)) / 2)
 
 
 def test_ratios_are_growth_rates_where_the_curve_is_that_of_the_logistic_map():
@@ -130,7 +123,6 @@ def test_ratios_are_growth_rates_where_the_curve_is_that_of_the_logistic_map():
     y = Ratios((1.0, 1.0)).transform(x)
     np.testing.assert_allclose(y[inside, 1:, 0], np.repeat(batch.z[inside, None], 31, axis=1), atol=1e-3)
     np.testing.assert_array_equal(y[:, 0], x[:, 0])
-    np.testing.assert_allclose(Ratios().transform(x), x)
     doubled = Ratios((0.7, 1.2), low=0.0, high=2.0)
     np.testing.assert_allclose(doubled.transform(2 * x)[:, 1:], 2 * Ratios((0.7, 1.2)).transform(x)[:, 1:])
     curve = np.exp(0.3 * x[:, :-1] - 0.8 * x[:, :-1] ** 2)
@@ -208,11 +200,9 @@ def test_only_what_comes_back_is_invertible():
     "make, words",
     [
         (lambda: NormPower(0.0), "power"),
-        (lambda: Increments(-1.0), "scale"),
         (lambda: Innovations.of(np.ones((5, 4, 1))), "expected first steps and innovations that vary"),
         (lambda: Innovations.of(np.ones((5, 1, 1))), "at least 2 steps"),
         (lambda: Polar().transform(np.ones((2, 4, 1))), r"expected finite trajectories of shape \(n, T, 2\)"),
-        (lambda: Warp((0, 1), (0, 1, 2)), "expected finite knots and as many values"),
         (lambda: Warp((0, 1, 2), (0, 2, 1)), "both ascending"),
     ],
 )
