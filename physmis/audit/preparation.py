@@ -19,35 +19,27 @@ def prepare(
     """Trajectories (an array (n, T, C), or n arrays (T, C)) without gaps, and how many of them had gaps.
 
     Steps with NaN in some channel are imputed, each channel linearly between the steps around them; at either
-    end they are cut off. Of trajectories with fewer than 2 steps left nothing is kept. ``name`` is what
-    errors call the trajectories.
+    end they are cut off. Of trajectories with fewer than 2 steps left nothing is kept.
     """
-    if isinstance(given, np.ndarray) and given.ndim != 3:
-        hint = "; with one channel, that is x[..., None]" if given.ndim == 2 else ""
-        raise ValueError(f"{name}: expected shape (n, T, C), got {given.shape}{hint}")
     if not np.iterable(given):
         raise TypeError(f"{name}: expected an array (n, T, C) or arrays (T, C), got {type(given).__name__}")
     found, imputed = [], 0
-    for x in map(np.asanyarray, given):
-        _check(x, name)
-        if not np.isfinite(x).all():
+    for one in given:
+        x = checks.real(one, name)
+        if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
+            hint = "; with one channel, that is x[..., None]" if x.ndim == 1 else ""
+            raise ValueError(f"{name}: expected shape (T, C) of each, T of 2 or more, got {x.shape}{hint}")
+        if np.isinf(x).any():
+            raise ValueError(
+                f"{name}: expected finite values (NaN where a step is missing), got infinite ones"
+            )
+        if np.isnan(x).any():
             x, imputed = _imputed(x), imputed + 1
         found.append(x)
     if len(channels := {x.shape[1] for x in found}) != 1:
         got = f"trajectories of {sorted(channels)}" if found else "none"
         raise ValueError(f"{name}: expected trajectories with equally many channels, got {got}")
     return found, imputed
-
-
-def _check(x, name):
-    if x.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected real numbers, got {x.dtype}")
-    if np.ma.is_masked(x):
-        raise TypeError(f"{name}: expected NaN where a step is missing, got a mask; that is x.filled(np.nan)")
-    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
-        raise ValueError(f"{name}: expected shape (T, C) of each, T of 2 or more, got {x.shape}")
-    if np.isinf(x).any():
-        raise ValueError(f"{name}: expected finite values (NaN where a step is missing), got infinite ones")
 
 
 def _imputed(x):
@@ -60,8 +52,7 @@ def _imputed(x):
 
 
 def measured(
-    trajectories: Sequence[Float[np.ndarray, "T C"]],
-    measure: Measurement,
+    trajectories: Sequence[Float[np.ndarray, "T C"]], measure: Measurement
 ) -> Float[np.ndarray, "n"]:
     """The quantity of each of the trajectories, which may differ in length; NaN where it is not finite.
 
@@ -69,14 +60,13 @@ def measured(
     """
     z, by_length = np.full(len(trajectories), np.nan), {}
     for row, x in enumerate(trajectories):
-        if len(x):
-            by_length.setdefault(len(x), []).append(row)
+        by_length.setdefault(len(x), []).append(row)
+    by_length.pop(0, None)
     for steps, rows in by_length.items():
         size = max(1, STEPS_AT_ONCE // steps)
         for part in (rows[i : i + size] for i in range(0, len(rows), size)):
-            found = checks.real(
-                measure(np.stack([trajectories[row] for row in part]).astype(float)), "values"
-            )
+            x = np.stack([trajectories[row] for row in part]).astype(float)
+            found = checks.real(measure(x), "values")
             if found.shape != (len(part),):
                 raise ValueError(f"expected a measurement of shape ({len(part)},), got {found.shape}")
             z[part] = np.where(np.isfinite(found), found, np.nan)
