@@ -1,19 +1,18 @@
 """An audit of one's own trajectories: will a model keep the distribution of a quantity, and has it?
 
 Before training, a data deviation kernel forecasts which values a model will make too often or too rarely.
-After training, generated trajectories are compared with the demonstrations, or with the prior that was
-curated, by a test that is exact at any sample size.
+After it, an exact test compares generated trajectories with the demonstrations, or with the curated prior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from physmis.audit.measurements import Measurement, Trajectories, measurement
+from physmis.audit.measurements import Measurement, Ragged, Trajectories, measurement
 from physmis.audit.preparation import measured, prepare, resample
 from physmis.audit.report import Forecast, Report, Side
 from physmis.coordinates.maps import Filter, Identity, Increments
@@ -28,7 +27,6 @@ MIN_TRAJECTORIES = 20  # on either side
 KERNEL_TRAJECTORIES = 4096  # most that a kernel sees
 KERNEL_STEPS = 64  # most time steps of each
 TOTAL_STEPS = 2**20  # most time steps of all of them, at their full length
-SCALE = 0.0125  # isotropic errors, in standard deviations: as matched to U-Nets on the sine, notebook 05
 UNMEASURABLE = float(np.finfo(float).max)  # for a quantity that is not finite, which kernels refuse
 CANDIDATES = {"filtered, Filter(0.5)": Filter(0.5), "increments, Increments()": Increments()}
 
@@ -36,10 +34,11 @@ CANDIDATES = {"filtered, Filter(0.5)": Filter(0.5), "increments, Increments()": 
 class Errors(Kernel):
     """The errors that an audit expects of a model: along the data, and then a little in all directions.
 
-    ``y`` are the training trajectories; ``scale`` is in standard deviations of each channel.
+    ``y`` are training trajectories. Isotropic errors have a ``scale`` in standard deviations of each channel,
+    by default as matched to U-Nets on the sine in notebook 05.
     """
 
-    def __init__(self, y: Trajectories, scale: float = SCALE):
+    def __init__(self, y: Trajectories, scale: float = 0.0125):
         spread = np.std(y, axis=(0, 1))
         self.tangent = TangentKernel(y, reach=0.1)
         self.isotropic = IsotropicKernel(scale, np.maximum(spread, 1e-9 * spread.max()))
@@ -49,10 +48,10 @@ class Errors(Kernel):
 
 
 def audit(
-    trajectories: Sequence[Float[np.ndarray, "T C"]],
+    trajectories: Ragged,
     measure: str | Measurement,
     kernel: Callable[[Trajectories], Kernel] | None = Errors,
-    generated: Sequence[Float[np.ndarray, "T C"]] | None = None,
+    generated: Ragged | None = None,
     prior: Any = None,
     dt: float = 1.0,
     seed: int = 0,
@@ -72,14 +71,14 @@ def audit(
     dt : time between steps, for measurements by name.
     """
     name = measure if isinstance(measure, str) else getattr(measure, "__name__", "<lambda>")
-    measure = measurement(measure, dt)
+    quantity, measure = name.replace("<lambda>", "quantity").replace("_", " "), measurement(measure, dt)
     x, ours = _measured(trajectories, "demonstrations", measure)
     sides, z, z_generated = [ours], ours.values, None
     if generated is not None:
-        x_generated, theirs = _measured(generated, "generated trajectories", measure)
+        (y, *_), theirs = _measured(generated, "generated trajectories", measure)
         sides, z_generated = [ours, theirs], theirs.values
-        if (channels := x_generated[0].shape[1]) != x[0].shape[1]:
-            raise ValueError(f"expected {x[0].shape[1]} channels of generated trajectories, got {channels}")
+        if y.shape[1] != x[0].shape[1]:
+            raise ValueError(f"expected {x[0].shape[1]} channels of generated trajectories, got {y.shape[1]}")
     if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding
         raise ValueError(f"expected a quantity that varies, got {z[0]:g} for all demonstrations")
     # A stream for each, so that the one does not depend on whether the other is asked for.
@@ -87,13 +86,12 @@ def audit(
     edges = bin_edges(z, z_generated, prior)
     # Of two tests either may raise a false alarm: each gets half of the level (Bonferroni).
     level = LEVEL if prior is None or generated is None else LEVEL / 2
-    curation = comparison = forecast = None
+    curation, comparison, forecast, no_forecast = None, None, None, ""
     if prior is not None:
         curation = shift_test(z, None, prior, edges, for_curation, level)
     if generated is not None:
         comparison = shift_test(z, z_generated, prior, edges, for_comparison, level)
     before, own_edges = histogram(z, edges) if prior is None else curation.p, bin_edges(z, None, prior)
-    no_forecast = ""
     try:
         if kernel is not None:
             forecast = _forecast(x, measure, kernel, own_edges, edges, before, for_forecast)
@@ -101,7 +99,6 @@ def audit(
         if comparison is None and curation is None:
             raise
         no_forecast = " ".join(str(error).split())  # a test that was asked for does not need it
-    quantity = "quantity" if name == "<lambda>" else name.replace("_", " ")
     return Report(quantity, edges, before, sides, forecast, curation, comparison, no_forecast)
 
 
@@ -135,18 +132,17 @@ def _forecast(trajectories, measure, kernel, own_edges, edges, before, rng) -> F
         found = KernelCoordinates.of(coordinates, x, measure_perturbed, kernel, seed=noise)
         kept = (found.z != UNMEASURABLE) & (found.z_perturbed != UNMEASURABLE)
         if kept.sum() < MIN_TRAJECTORIES:
-            got = f"{kept.sum()}; kernel=None leaves the forecast out"
-            raise ValueError(f"expected {MIN_TRAJECTORIES} measurable after the kernel's errors, got {got}")
+            raise ValueError(
+                f"expected {MIN_TRAJECTORIES} measurable after a kernel's errors, got {kept.sum()}"
+            )
         return found.z[kept], found.z_perturbed[kept]
 
     own = values_in(Identity())
     tv, floor = _tv_and_floor(*own, own_edges, rng)
     coordinates = {"as they are": tv}
     for name, candidate in CANDIDATES.items():
-        try:
+        with suppress(ValueError):  # other coordinates need not fit the data
             coordinates[name] = _tv_and_floor(*values_in(candidate), own_edges, rng)[0]
-        except ValueError:  # other coordinates need not fit the data
-            continue
     moves = transition(*own, edges)
     return Forecast(before @ moves.matrix, tv, floor, moves.bias, coordinates)
 

@@ -35,8 +35,7 @@ def _parser():
     audit = parser.add_subparsers(required=True, metavar="command").add_parser(
         "audit",
         help="will a model keep, or has it kept, the distribution of a quantity?",
-        description="Forecast which values of a quantity a model will make too often or too rarely; with "
-        "--generated, test whether it has. "
+        description="Forecast which values a model will make too often; with --generated, test if it has. "
         "Exit code 0: no shift detected, or nothing to compare; 1: shift detected; 2: bad input.",
     )
     audit._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 for an option
@@ -44,8 +43,9 @@ def _parser():
     named = f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run"
     audit.add_argument("--measure", required=True, metavar="NAME", help=named)
     audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
-    prior = "the curated distribution: uniform LOW HIGH, or normal MEAN SD"
-    audit.add_argument("--prior", nargs=3, metavar=("NAME", "A", "B"), help=prior)
+    audit.add_argument(
+        "--prior", nargs=3, metavar=("NAME", "A", "B"), help="uniform LOW HIGH, normal MEAN SD"
+    )
     audit.add_argument("--dt", type=float, default=1.0, help="time between steps (1)")
     audit.add_argument("--array", metavar="NAME", help="which array of the files, if not the usual one")
     audit.add_argument("--channels", type=int, nargs="+", metavar="K", help="channels, counted from 0 (all)")
@@ -95,9 +95,6 @@ def _measure(name):
     # What the user's file imports may lie beside it, as for any Python program; a module, in this folder.
     sys.path.insert(0, str(path.parent if path else Path.cwd()))
     try:
-        found = (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
+        return (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise ValueError(f"--measure {name}: expected a function, got {found!r}")
-    return found

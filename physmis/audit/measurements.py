@@ -6,7 +6,7 @@ quantity is NaN where values are not finite, or their squares overflow or underf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from physmis import checks
 
 # As in `physmis.kernels`, which imports torch: the command line lists the names below, and must be quick.
 Trajectories = Float[np.ndarray, "n T C"]
+Ragged = Sequence[Float[np.ndarray, "T C"]]
 Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
 
 
@@ -44,10 +45,9 @@ def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
 def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
     """Frequency of the largest power, summed over channels, in cycles a unit of time.
 
-    The spectrum is that of deviations from the mean under a Hann window. Between the frequencies of the
-    discrete transform the peak is that of the parabola through the logarithms of three powers (Smith and
-    Serra 1987). Fewer than two periods in a trajectory are resolved to half a period only, and the highest
-    period below the Nyquist frequency to a whole one. NaN for constant trajectories and below 5 steps.
+    Of deviations from the mean under a Hann window. Between frequencies of the discrete transform the peak is
+    that of the parabola through the logarithms of three powers (Smith and Serra 1987). Fewer than two periods
+    are resolved to half a period only. NaN for constant trajectories and below 5 steps.
     """
     x = _checked(x)
     if x.shape[1] < 5:

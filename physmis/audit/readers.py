@@ -8,12 +8,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-LARGEST = 8 * 2**30  # bytes of a file
-
-
-class UnreadableError(ValueError):
-    """A file holds no trajectories that can be read; the message names it and what was expected."""
-
 
 def read(
     path: str | Path, array: str | None = None, channels: Sequence[int] | None = None
@@ -27,14 +21,12 @@ def read(
       (steps,), of which a true one ends a trajectory. What follows the last end is left out.
     - Minari: the folder of a data set, or its `main_data.hdf5`: "observations" of each episode.
 
-    ``array`` names another array, such as "infos/qpos"; ``channels`` are those to take, all if None.
+    ``array`` names another array, such as "infos/qpos"; ``channels`` are those to take.
     """
     path = Path(path)
     try:
         if path.is_dir():
             path = path / "data" / "main_data.hdf5"  # Minari
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"expected at most {LARGEST:,} bytes, got {path.stat().st_size:,}")
         if path.suffix not in READERS:
             raise ValueError(f"expected {', '.join(READERS)} or the folder of a Minari data set")
         found = READERS[path.suffix](path, array)
@@ -47,7 +39,7 @@ def read(
             raise ValueError(f"expected channels from 0 to {count - 1}, got {channels}")
         return [x[..., channels] for x in found]
     except Exception as error:  # damaged files raise whatever the libraries that parse them come across
-        raise UnreadableError(f"{path}: cannot be read ({error or type(error).__name__})") from error
+        raise ValueError(f"{path}: cannot be read ({error or type(error).__name__})") from error
 
 
 def _numpy(path, array):
@@ -94,8 +86,7 @@ def _hdf5(path, array):
         return x
     if not ends or {len(end) for end in ends} != {len(x)}:
         raise ValueError(f"expected 'terminals' or 'timeouts' for the {len(x)} steps of '{name}'")
-    after = np.flatnonzero(np.any(ends, axis=0)) + 1
-    # Steps after the last end are a trajectory that was cut short.
+    after = np.flatnonzero(np.any(ends, axis=0)) + 1  # beyond the last, a trajectory was cut short
     return [part for part in (np.split(x, after)[:-1] or [x]) if len(part) > 1]
 
 

@@ -8,24 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import matplotlib
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 
 import physmis
 from physmis.drift.intervals import Interval
 from physmis.drift.shift_test import ShiftTest
 
-UNMEASURABLE_LEVEL = 0.01  # of the test of how many trajectories cannot be measured
-LESS_DRIFT = 0.8  # share of the forecast drift that other coordinates may leave to be recommended
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=jinja2.select_autoescape(),  # in .html only
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
+FOLDER = FileSystemLoader(
+    Path(__file__).parent
+)  # of report.txt and, in which values are escaped, report.html
+JINJA = Environment(
+    loader=FOLDER, autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
 )
 
 
@@ -43,7 +41,7 @@ class Forecast(NamedTuple):
         """The coordinates with the least forecast drift, if that is surely less than in the data's own."""
         best = min(self.coordinates, key=self.coordinates.get)
         left, noise = self.coordinates[best], self.floor.high - self.floor.value
-        sure = self.tv > self.floor.high and left < LESS_DRIFT * self.tv and self.tv - left > noise
+        sure = self.tv > self.floor.high and left < 0.8 * self.tv and self.tv - left > noise
         return best if sure else None
 
 
@@ -78,7 +76,7 @@ class Report:
     def unmeasurable_shift(self) -> bool:
         """Whether more generated trajectories than demonstrations are unmeasurable (Fisher's test, 1 %)."""
         table = [[side.unmeasurable, len(side.values)] for side in (self.sides[-1], self.sides[0])]
-        return scipy.stats.fisher_exact(table, alternative="greater").pvalue <= UNMEASURABLE_LEVEL
+        return scipy.stats.fisher_exact(table, alternative="greater").pvalue <= 0.01
 
     @property
     def model_shift(self) -> bool:
@@ -110,19 +108,19 @@ def html(report: Report) -> str:
     png = io.BytesIO()
     figure(report).savefig(png, format="png", dpi=180, metadata={"Software": None})
     given = {"image": base64.b64encode(png.getvalue()).decode(), "version": physmis.__version__}
-    return TEMPLATES.get_template("report.html").render(report=report, **given, **parts(report))
+    return JINJA.get_template("report.html").render(report=report, **given, **parts(report))
 
 
 def figure(report: Report) -> Figure:
     """The distribution before, what came or is forecast, and the change by value with its interval."""
     from physmis.paper import plotting  # with seaborn and IPython, which a report in a terminal does not need
 
+    reference = "the prior" if report.curation else "the demonstrations"
     edges, f, c = _finite_edges(report), report.forecast, report.comparison or report.curation
     width, colour = np.diff(edges), plotting.COLOURS["unet"]
     with matplotlib.style.context(plotting.STYLE):
         fig = Figure(figsize=(7, 5.6))
         upper, lower = fig.subplots(2, 1, sharex=True, height_ratios=(1.2, 1))
-        reference = "the prior" if report.curation else "the demonstrations"
         upper.stairs(report.before / width, edges, fill=True, color="0.85", label=reference)
         if c is not None:
             who, low, high = report.sides[-1].name.removesuffix(" trajectories"), c.low * 100, c.high * 100
@@ -154,7 +152,7 @@ def _finite_edges(report):
 def parts(report: Report) -> dict[str, list[list[str]]]:
     """What report.txt says: lines of the verdict, the advice, the numbers and the values by bin, in cells."""
     given = {"report": report, "changes": _changes, "interval": _interval}
-    said = TEMPLATES.get_template("report.txt").make_module(given)
+    said = JINJA.get_template("report.txt").make_module(given)
     return {
         name: [line.strip().split("\t") for line in getattr(said, name)().splitlines() if line.strip()]
         for name in ("verdict", "advice", "numbers", "values")

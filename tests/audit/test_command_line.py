@@ -128,7 +128,7 @@ def test_measurements_come_from_a_file_or_a_module(capsys, place):
         ("absent.py:last", "absent.py"),
         ("absent_module:last", "No module named 'absent_module'"),
         ("own.py:absent", "KeyError: 'absent'"),
-        ("own.py:number", "expected a function, got 3"),
+        ("own.py:number", "or a callable, got 3"),
         ("wrong.py:f", "SyntaxError"),
         (":f", "Empty module name"),
         ("own.py:flat", "expected a measurement of shape (120,), got (120, 12, 2)"),
@@ -152,7 +152,7 @@ def test_a_measurement_that_fails_is_bad_input_and_shows_where(capsys, measure):
     [
         ("absent.npy", "absent.npy"),
         ("damaged.npz", "damaged.npz: cannot be read"),
-        ("flat.npy", "expected shape (n, T, C), got (100, 12)"),
+        ("flat.npy", "expected shape (T, C) of each, T of 2 or more, got (12,)"),
         ("own.py", "own.py: cannot be read (expected .npz, .npy"),
         ("demos.npy --channels 2", "expected channels from 0 to 1, got [2]"),
         ("named.npz", "got demos, other"),
@@ -165,6 +165,18 @@ def test_bad_input_has_its_own_exit_code_and_one_line_that_says_why(capsys, line
     assert run(f"{line} --measure mean_speed") == BAD_INPUT
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.startswith("physmis audit: ") and err.count("\n") == 1
+
+
+def test_a_page_is_written_over_a_page_only(capsys, monkeypatch):
+    np.save("kept.npy", walks(30, 0))
+    given = Path("kept.npy").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("physmis.audit.audit.audit", pytest.fail)  # nothing is computed
+        assert run("demos.npy --measure path_length --html kept.npy") == BAD_INPUT
+    expected = "physmis audit: --html: expected a new file or a page of an audit, got kept.npy\n"
+    assert capsys.readouterr().err == expected and Path("kept.npy").read_bytes() == given
+    for _ in range(2):
+        assert run("demos.npy --measure path_length --html page.html") == NO_SHIFT
 
 
 def test_channels_and_arrays_are_chosen(capsys):

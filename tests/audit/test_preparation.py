@@ -110,20 +110,16 @@ GOOD = np.zeros((4, 2))
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (
-            np.zeros((3, 4)),
-            ValueError,
-            r"expected shape \(n, T, C\), got \(3, 4\); with one channel, that is x",
-        ),
+        (np.zeros((3, 4)), ValueError, r"expected shape \(T, C\) of each, T of 2 or more, got \(4,\)"),
         ([GOOD, np.zeros(4)], ValueError, r"expected shape \(T, C\) of each, T of 2 or more, got \(4,\)"),
         ([], ValueError, "got none"),
-        ([GOOD, GOOD[:, :1]], ValueError, r"equally many channels, got trajectories of \[1, 2\]"),
+        ([GOOD, GOOD[:, :1]], ValueError, r"equally many channels in all, got \[1, 2\]"),
         (np.zeros((3, 4, 0)), ValueError, r"got \(4, 0\)"),
-        ([GOOD, GOOD + np.inf], ValueError, "expected finite values .* got infinite ones"),
-        (np.full((3, 4, 2), None), TypeError, "expected real numbers, got object"),
-        (np.zeros((3, 4, 2), complex), TypeError, "expected real numbers, got complex128"),
-        (np.ma.masked_equal(np.zeros((3, 4, 2)), 0), TypeError, "got a mask"),
-        ([[[1, 2], [3]]], ValueError, "inhomogeneous"),
+        ([GOOD, GOOD + np.inf], ValueError, "expected finite values, .* got infinite"),
+        (np.full((3, 4, 2), None), TypeError, "expected real numbers as demonstrations, got object"),
+        (np.zeros((3, 4, 2), complex), TypeError, "expected real numbers as demonstrations, got complex128"),
+        (np.ma.masked_equal(np.zeros((3, 4, 2)), 0), TypeError, "got masked ones"),
+        ([[[1, 2], [3]]], ValueError, "rows that do not fit"),
         (None, TypeError, "expected an array .*, got NoneType"),
     ],
 )
