@@ -34,8 +34,7 @@ CANDIDATES = {"filtered, Filter(0.5)": Filter(0.5), "increments, Increments()": 
 class Errors(Kernel):
     """The errors that an audit expects of a model: along the data, and then a little in all directions.
 
-    ``y`` are training trajectories. Isotropic errors have a ``scale`` in standard deviations of each channel,
-    by default as matched to U-Nets on the sine in notebook 05.
+    ``scale``, in standard deviations of each channel, is matched to U-Nets on the sine (notebook 05).
     """
 
     def __init__(self, y: Trajectories, scale: float = 0.0125):

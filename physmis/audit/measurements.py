@@ -81,8 +81,7 @@ def _known(z, x, least):
     return np.where(np.isfinite(z) & ((z >= least) | constant), z, np.nan)
 
 
-_BUILT_IN = (path_length, mean_speed, kinetic_energy, spectral_peak)
-MEASUREMENTS: dict[str, Callable[..., Float[np.ndarray, "n"]]] = {one.__name__: one for one in _BUILT_IN}
+MEASUREMENTS = {one.__name__: one for one in (path_length, mean_speed, kinetic_energy, spectral_peak)}
 
 
 def measurement(given: str | Measurement, dt: float = 1.0) -> Measurement:

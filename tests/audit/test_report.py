@@ -90,8 +90,6 @@ def test_the_verdict_names_the_values_that_there_are_too_many_of(reports):
     many, few = re.search(r"too many (.*), too few (.*)\.", said).groups()
     assert "and above (+" in many and "below" in few and "(-" in few
     c = reports["shifted"].comparison
-    for points in re.findall(r"\(([+-][\d.]+) points\)", said):
-        assert abs(float(points)) / 100 <= c.tv + 5e-4
     assert f"{c.tv:.3f}" in said and f"{c.floor.value:.3f}" in said
 
 
@@ -131,11 +129,6 @@ def test_better_coordinates_are_recommended_where_they_leave_less_drift(reports)
     assert found.forecast.coordinates["increments, Increments()"] == 0
     assert "other coordinates: increments, Increments()" in said and "drift of 0.000 instead of 0." in said
     assert "other coordinates" not in " ".join(advice(reports["quiet forecast"]))
-
-
-def test_a_prior_does_not_silence_the_forecast():
-    found = verdict(report(2.0, prior=scipy.stats.norm()))
-    assert "no difference is found" in found and "forecast to make too many" in found
 
 
 def test_a_bounded_prior_does_not_flatten_the_figure():
