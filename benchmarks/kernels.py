@@ -3,7 +3,6 @@
 import multiprocessing
 import re
 import statistics
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +58,13 @@ def measure(name: str) -> tuple[list[float], float]:
 
 
 def peak_memory() -> float:
-    """Most memory that this process has held so far, in GiB; NaN on systems that do not tell."""
+    """Most memory that this process has held so far, in GiB; NaN on systems other than Linux."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where getrusage also counts what the parent held when this process began
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**20
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return (
+        int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**20
+        if status.exists()
+        else float("nan")
+    )
 
 
 if __name__ == "__main__":

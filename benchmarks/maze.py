@@ -9,11 +9,12 @@ from diffusers import DDPMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, alone, compare
 from benchmarks.unet import peer_network
-from physmis.tasks.maze_plans import execute
-from physmis.models import CHUNK, build
+from physmis.models import build
+from physmis.models.base import CHUNK
 from physmis.models.diffusion import LEVELS
 from physmis.paper.profiles import resolve
 from physmis.tasks import load
+from physmis.tasks.maze_plans import execute
 
 PLANS, EXECUTIONS, REPEATS = 512, 10, 5
 

@@ -43,9 +43,9 @@ def run() -> tuple[list[Row], list[str]]:
             rows.append(
                 Row(f"class {name}: {what}", f"{short(statistics.median(rates))} {unit}/s", "-", "-", spread)
             )
-    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in whole.items())
+    times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in whole.items())
     return rows, [
-        f"Training at the standard profile's sizes: {told}; slowest over fastest "
+        f"Training at the standard profile's sizes: {times}; slowest over fastest "
         f"{max(whole.values()) / min(whole.values()):.2f}."
     ]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet1DModel
 
 from benchmarks.timing import Row, compare, interleaved
-from physmis.models import CHUNK
+from physmis.models.base import CHUNK
 from physmis.models.diffusion import LEVELS
 from physmis.models.unet import UNet, UNetDiffusion
 from physmis.paper.profiles import resolve

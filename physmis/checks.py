@@ -1,11 +1,8 @@
-"""What arguments must be: arrays of usable numbers, or an error that says what was given and what was wanted.
-
-Nothing is imported from the package.
-"""
+"""Checks of arguments at public doors: TypeError where numbers are not real, ValueError for other faults."""
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,131 +13,77 @@ SINGLE = 1e30  # means and standard deviations of what is smaller are still numb
 
 
 def real(given: Any, what: str) -> np.ndarray:
-    """``given`` as an array of float64; or of float32, if that is what it is.
-
-    Raises
-    ------
-    TypeError : it holds other things than real numbers, or some of them are masked.
-    ValueError : its rows differ in length, or a number is too large.
-    """
+    """``given`` as an array of float64; or of float32, if that is what it is."""
     try:
         array = np.asarray(given)
     except ValueError as error:
-        raise ValueError(
-            f"{what}: an array of real numbers wanted, got rows that do not fit ({error})"
-        ) from error
-    if np.ma.is_masked(given):
-        raise TypeError(f"{what}: real numbers wanted, got some that are masked")
+        raise ValueError(f"expected {what} as an array of real numbers, got rows that do not fit") from error
+    if np.ma.is_masked(given) or array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers as {what}, none masked, got {array.dtype}")
     if min(array.strides, default=0) < 0:
         array = array.copy()  # torch takes no array that runs backwards
-    if array.dtype in (np.float64, np.float32):
-        return array
-    if array.dtype.kind not in "biufO":
-        raise TypeError(f"{what}: real numbers wanted, got {array.dtype}")
-    if array.dtype.kind == "O":
-        others = {type(one).__name__ for one in array.flat if not _is_real(one)}
-        if others:
-            raise TypeError(f"{what}: real numbers wanted, got others, too: {', '.join(sorted(others))}")
-    try:
-        return array.astype(float)
-    except OverflowError as error:
-        raise ValueError(f"{what}: numbers that fit in 64 bits wanted ({error})") from error
-
-
-def _is_real(one: Any) -> bool:
-    return isinstance(one, Real) or (np.ndim(one) == 0 and np.asarray(one).dtype.kind in "biuf")
+    return array if array.dtype in (np.float64, np.float32) else array.astype(float)
 
 
 def sized(x: np.ndarray, what: str, least: float = 0.0, largest: float = LARGEST) -> np.ndarray:
-    """``x`` itself, if it is finite, and the largest absolute value is 0 or within ``least`` and ``largest``.
-
-    Raises ValueError otherwise.
-    """
+    """``x`` itself, if it is finite, and its largest absolute value 0 or within ``least`` and ``largest``."""
     size = max(float(x.max(initial=0)), -float(x.min(initial=0)))
     if not np.isfinite(size):
-        bad = ~np.isfinite(x)
-        raise ValueError(
-            f"finite {what} wanted, got shape {x.shape} with {bad.sum()} of {x.size} numbers NaN or "
-            f"infinite, the first at index {tuple(np.argwhere(bad)[0].tolist())}"
-        )
+        bad = np.argwhere(~np.isfinite(x)).tolist()
+        raise ValueError(f"expected finite {what}, got {len(bad)} of {x.size} not, from index {(*bad[0],)}")
     if size != 0 and not least <= size <= largest:
-        raise ValueError(
-            f"{what} in another unit wanted: {least:g} to {largest:g} can be calculated with, and the "
-            f"largest absolute value is {size:g}"
-        )
+        raise ValueError(f"expected {what} of a size of 0 or {least:g} to {largest:g}, got {size:g}")
     return x
 
 
-def trajectories(
-    given: Any, what: str = "trajectories", channels: int | None = None
-) -> Float[np.ndarray, "n T C"]:
-    """Trajectories in float64, of which there may be none; of so many ``channels``, if that is given.
-
-    Raises
-    ------
-    TypeError, ValueError : the shape is not (n, T, C) with T and C of 1 or more; or what `real` and `sized`
-        refuse.
-    """
+def trajectories(given: Any, channels: int = 0, steps: int = 0, what: str = "trajectories") -> np.ndarray:
+    """Trajectories (n, T, C) in float64, n of 0 or more; of so many channels and steps, if given."""
     x = real(given, what)
-    if x.ndim != 3 or 0 in x.shape[1:] or channels not in (None, x.shape[2]):
-        wanted = "C" if channels is None else channels
-        raise ValueError(f"finite {what} of shape (n, T, {wanted}) wanted, got shape {x.shape}")
+    if x.ndim != 3 or 0 in x.shape[1:] or x.shape[1:] != (steps or x.shape[1], channels or x.shape[2]):
+        raise ValueError(f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got {x.shape}")
     return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
 
 
 def values(given: Any, what: str = "values") -> Float[np.ndarray, "n"]:
-    """A vector of numbers in float64, one at least.
-
-    Raises
-    ------
-    TypeError, ValueError : it is empty, or no vector; or what `real` and `sized` refuse.
-    """
+    """A vector of numbers in float64, one at least."""
     z = real(given, what)
     if z.ndim != 1 or z.size == 0:
-        raise ValueError(f"a vector of {what} wanted, with at least one of them; got shape {z.shape}")
+        raise ValueError(f"expected a vector of {what}, one at least, got shape {z.shape}")
     return np.asarray(sized(z, what, largest=np.inf), dtype=np.float64)
 
 
 def edges(given: Any) -> Float[np.ndarray, "edges"]:
-    """Bin edges in float64; the outermost may be infinite.
-
-    Raises
-    ------
-    TypeError, ValueError : they do not ascend, or are fewer than two; or what `real` refuses.
-    """
+    """Bin edges in float64, two at least, that ascend strictly; the outermost may be infinite."""
     ends = np.asarray(real(given, "bin edges"), dtype=np.float64)
     if ends.ndim != 1 or ends.size < 2 or not (ends[1:] > ends[:-1]).all():
-        raise ValueError("bin edges must ascend strictly, and there must be two at least")
+        raise ValueError(f"expected two bin edges or more that ascend strictly, got {given!r}")
     return ends
 
 
 def positive(**given: Any) -> None:
-    """Raises ValueError unless every number is finite and positive, and TypeError if it is no number."""
+    """Raises ValueError unless every number is finite and positive."""
     for name, value in given.items():
         numbers = real(value, name)
-        if numbers.size == 0 or not (np.isfinite(numbers).all() and (numbers > 0).all()):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+        if numbers.size == 0 or not ((numbers > 0) & (numbers < np.inf)).all():
+            raise ValueError(f"expected a positive and finite {name}, got {value!r}")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int. Raises ValueError unless it is a whole number of ``least`` or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"expected {name} to be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def check_generator(rng: Any) -> None:
+    """Raises TypeError unless ``rng`` is a `numpy.random.Generator`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"expected a numpy Generator, such as np.random.default_rng(0), got {rng!r}")
 
 
 def enough_spread(x: Float[np.ndarray, "n T C"]) -> None:
     """Raises ValueError where a channel varies, but too little for single precision."""
-    x = np.asarray(x, dtype=np.float64)
-    size, varies = np.abs(x.mean(axis=(0, 1))), x.std(axis=(0, 1))
+    size, varies = np.abs(x.mean((0, 1), np.float64)), x.std((0, 1), np.float64)
     for channel in np.flatnonzero((varies > 1e-12 * size) & (varies < np.maximum(1e-5 * size, 1e-6))):
-        raise ValueError(
-            f"channel {channel} varies by {varies[channel]:g} about {size[channel]:g}, too little for single "
-            "precision: take off its mean first, or take a smaller unit"
-        )
-
-
-def enough_channels(name: str, x: Float[np.ndarray, "... C"], least: int) -> None:
-    """Raises ValueError unless trajectories have ``least`` channels, which the coordinates ``name`` want."""
-    if x.shape[-1] < least:
-        raise ValueError(f"coordinates '{name}' are for {least} channels or more, got {x.shape[-1]}")
-
-
-def varying(what: str, size: float, largest: float) -> float:
-    """``size``, how much something varies. Raises ValueError if beside the ``largest`` value it is none."""
-    if not size > 1e-12 * largest:
-        raise ValueError(f"{what} that vary wanted; these are constant")
-    return size
+        got = f"{varies[channel]:g} about {size[channel]:g} in channel {channel}"
+        raise ValueError(f"expected more variation, got {got}: take off its mean, or take a smaller unit")

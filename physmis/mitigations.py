@@ -1,7 +1,7 @@
 """Three ways against drift: change the data, the interface of the model, or its coordinates.
 
-Each is a `Treatment` of a `physmis.experiments.experiment.Experiment`, which is trained and sampled
-accordingly; what comes out are trajectories as ever.
+Each is a `Treatment` of an experiment, which is trained and sampled accordingly; what comes out are
+trajectories of the task in each case.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from scipy.optimize import linprog
 from physmis import checks
 from physmis.coordinates.maps import Coordinates, check_invertible
 from physmis.drift.metrics import bin_of, total_variation
-from physmis.kernels.kernels import check_transition
+from physmis.kernels.transition import check_transition
 from physmis.tasks import Batch, Task
 
-SMALLEST = 1e-9  # of a law: what counts as no mass
+SMALLEST = 1e-9  # share of the mass below which a bin counts as empty
 
 
 class Treatment:
@@ -37,7 +37,7 @@ class Treatment:
         return {"x": batch.x}
 
     def requests(self, task: Task, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n"] | None:
-        """What the model is asked for in sampling; None for models that are told nothing."""
+        """Requested values of the quantity, one for each sample; None for unconditional models."""
         return None
 
     def restore(self, y: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
@@ -47,7 +47,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Reweighted(Treatment):
-    """Training that meets trajectories as often as ``weights`` say, one for each bin of the quantity."""
+    """Training that meets trajectories in proportion to ``weights``, one for each bin of the quantity."""
 
     name: ClassVar[str] = "reweighted"
     weights: tuple[float, ...]
@@ -59,14 +59,14 @@ class Reweighted(Treatment):
         edges = task.quantity.bins()
         if len(self.weights) != len(edges) - 1:
             raise ValueError(
-                f"one weight for each of the {len(edges) - 1} bins wanted, got {len(self.weights)}"
+                f"expected one weight for each of the {len(edges) - 1} bins, got {len(self.weights)}"
             )
         return {"x": batch.x, "weights": np.asarray(self.weights)[bin_of(batch.z, edges)]}
 
 
 @dataclass(frozen=True)
 class Conditioned(Treatment):
-    """A model that is told the quantity of each trajectory, and is asked for values drawn from the prior."""
+    """A model conditioned on the quantity of each trajectory; requested values are drawn from the prior."""
 
     name: ClassVar[str] = "conditioned"
 
@@ -79,10 +79,9 @@ class Conditioned(Treatment):
 
 @dataclass(frozen=True)
 class InCoordinates(Treatment):
-    """A model that sees y = phi(x) and whose samples are mapped back.
+    """An unconditional model that sees y = phi(x) and whose samples are mapped back.
 
-    It is not told the quantity. Models that are given some steps are refused: a step of y need not belong to
-    the same step of x.
+    Models that are given some steps are refused: a step of y need not belong to the same step of x.
     """
 
     name: ClassVar[str] = "in coordinates"
@@ -95,8 +94,7 @@ class InCoordinates(Treatment):
         return {"x": check_invertible(self.coordinates, batch.x)}
 
     def restore(self, y):
-        x = self.coordinates.inverse(y)
-        return checks.sized(x, "trajectories", largest=checks.SINGLE).astype(np.float32)
+        return self.coordinates.inverse(y).astype(np.float32)
 
 
 def inverse_drift_weights(
@@ -108,25 +106,23 @@ def inverse_drift_weights(
 
     Raises
     ------
-    ValueError : ``p`` and ``q`` are not two laws over the same bins; or a bin with mass in ``p`` has none in
-        ``q``: no finite weight would do.
+    ValueError : a bin with mass in ``p`` has none in ``q``: no finite weight would do.
     """
-    total_variation(p, q)  # for its check of both laws
     p, q = checks.values(p, "shares"), checks.values(q, "shares")
+    if p.shape != q.shape or not all((r >= 0).all() and np.isclose(r.sum(), 1) for r in (p, q)):
+        raise ValueError(f"expected two distributions over the same bins, got {p} and {q}")
     inside = p > SMALLEST
-    if (lost := inside & (q <= SMALLEST)).any():
-        raise ValueError(
-            f"{lost.sum()} of {inside.sum()} bins were not met at all: no finite weight would bring them back"
-        )
+    if (empty := inside & (q <= SMALLEST)).any():
+        raise ValueError(f"expected mass in all {inside.sum()} bins of the prior, got none in {empty.sum()}")
     weights = np.where(inside, p / np.maximum(q, SMALLEST), 0.0)
     return weights / (p @ weights)
 
 
 class Source(NamedTuple):
-    """A law of the data that a transition takes near the prior.
+    """A distribution of the data that a transition takes near the prior.
 
     law : of the data, over bins.    weights : law / p, 0 where the prior has no mass.
-    recovered : the law that comes out.    residual : its total variation from the prior.
+    recovered : what comes out.    residual : its total variation from the prior.
     """
 
     law: Float[np.ndarray, "bins"]
@@ -136,15 +132,11 @@ class Source(NamedTuple):
 
 
 def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"]) -> Source:
-    """The best that reweighting could do: the law of data whose image is closest to ``p``.
+    """The best that reweighting could do: the distribution of data whose image is closest to ``p``.
 
-    Minimises the total variation of pi T from p over laws pi with mass where ``p`` has mass (elsewhere are no
+    Minimises the total variation of pi T from p over all pi with mass where ``p`` has mass (elsewhere are no
     data to weight), a linear program. If T is known and does not change with the weights, no weights do
     better. The solution may sit on few bins.
-
-    Raises
-    ------
-    ValueError : ``p`` is no law, or ``transition`` is not square of its size.
     """
     p, transition = check_transition(p, transition)
     inside = np.flatnonzero(p > SMALLEST)
@@ -168,23 +160,18 @@ def unfolded_source(
 ) -> Source:
     """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
 
-    pi <- pi * (T (p / (pi T))), which keeps pi a law without negative mass and never makes the Kullback-
-    Leibler divergence of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini
-    1995). Few steps give even weights, many approach the law of least divergence. In total variation what
-    comes out may be farther from p than with `closest_source`, and where p cannot be reached even farther
-    than p T.
-
-    Raises
-    ------
-    ValueError : as `closest_source`, or ``steps`` is negative.
+    pi <- pi * (T (p / (pi T))), which keeps pi a distribution and never makes the Kullback-Leibler divergence
+    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). Few steps
+    give even weights, many approach the least divergence. In total variation what comes out may be farther
+    from p than with `closest_source`, and where p cannot be reached even farther than p T.
     """
     p, transition = check_transition(p, transition)
     if steps < 0:
-        raise ValueError(f"0 steps or more wanted, got {steps}")
+        raise ValueError(f"expected 0 steps or more, got {steps}")
     law = p.copy()
     for _ in range(steps):
         image = law @ transition
-        # Where nothing arrives from any law, nothing can be asked for.
+        # Where nothing arrives from any bin, nothing can be requested.
         ratio = np.divide(p, image, out=np.zeros_like(p), where=(p > SMALLEST) & (image > 0))
         if not ratio.any():
             break
@@ -193,26 +180,20 @@ def unfolded_source(
     return _source(law, p, transition)
 
 
-def effective_size(weights: Float[np.ndarray, "n"]) -> float:
-    """(sum w)^2 / sum w^2 of ``n`` trajectories, as a share of n (Kish 1965): 1 for equal weights.
-
-    Raises
-    ------
-    ValueError : a weight is negative or not finite, or all are 0.
-    """
-    weights = _check_weights(weights)
-    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
-
-
 def _source(law, p, transition):
     recovered = law @ transition
     weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
     return Source(law, weights, recovered, float(total_variation(p, recovered)))
 
 
+def effective_size(weights: Float[np.ndarray, "n"]) -> float:
+    """(sum w)^2 / sum w^2 of ``n`` trajectories, as a share of n (Kish 1965): 1 for equal weights."""
+    weights = _check_weights(weights)
+    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
+
+
 def _check_weights(given):
     weights = np.asarray(checks.real(given, "weights"), dtype=float)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        told = f"{weights.min():g} to {weights.max():g}" if weights.size else "none"
-        raise ValueError(f"weights of 0 or more, finite and not all 0, wanted; got {told}")
+        raise ValueError(f"expected a vector of finite weights of 0 or more, not all 0; got {given!r}")
     return checks.sized(weights, "weights", least=1 / checks.LARGEST)

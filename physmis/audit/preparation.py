@@ -1,171 +1,93 @@
-"""Trajectories as users have them: of various lengths, with steps missing. Made ready to be measured."""
+"""Trajectories as users have them, of various lengths and with missing steps, made ready and measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from physmis import checks
-from physmis.kernels.kernels import Measurement, Trajectories
+from physmis.audit.measurements import Measurement
 
-PART = 2**18  # time steps measured at once: keeps memory flat
+STEPS_AT_ONCE = 2**18  # time steps, over all trajectories, that are measured at once: keeps memory flat
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Trajectories in blocks of equal length.
+def prepare(
+    given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories"
+) -> tuple[list[Float[np.ndarray, "T C"]], int]:
+    """Trajectories (an array (n, T, C), or n arrays (T, C)) without gaps, and how many of them had gaps.
 
-    blocks : arrays (n, T, C), one for each length.    mended : how many had steps missing.
+    Steps with NaN in some channel are imputed, each channel linearly between the steps around them; at either
+    end they are cut off. Of trajectories with fewer than 2 steps left nothing is kept. ``name`` is what
+    errors call the trajectories.
     """
-
-    blocks: list[Trajectories]
-    mended: int
-
-    @property
-    def count(self) -> int:
-        """Trajectories in all."""
-        return sum(map(len, self.blocks))
-
-    @property
-    def channels(self) -> int:
-        """Channels of each."""
-        return self.blocks[0].shape[2]
-
-    @property
-    def lengths(self) -> Int[np.ndarray, "n"]:
-        """Steps of each trajectory, block after block."""
-        return np.concatenate([np.full(len(block), block.shape[1]) for block in self.blocks])
-
-    def taken(self, rows: Int[np.ndarray, "k"]) -> list[Trajectories]:
-        """The trajectories of ascending ``rows``, block after block, as float64."""
-        starts = np.cumsum([0] + [len(block) for block in self.blocks])
-        parts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
-        found = [
-            block[part - i].astype(float) for block, part, i in zip(self.blocks, parts, starts, strict=False)
-        ]
-        return [block for block in found if len(block)]
-
-    def measured(
-        self, measure: Measurement, progress: Callable[[int], None] | None = None
-    ) -> Float[np.ndarray, "n"]:
-        """The quantity of each, block after block; NaN where ``measure`` gives no finite number.
-
-        Trajectories of NaN are not shown to ``measure``.
-
-        Raises
-        ------
-        ValueError : ``measure`` returns another shape than (n,).
-        """
-        found, done = [], 0
-        for block in self.blocks:
-            rows = max(1, PART // block.shape[1])
-            for i in range(0, len(block), rows):
-                x = block[i : i + rows].astype(float)
-                there = ~np.isnan(x[:, 0, 0])
-                z = np.full(len(x), np.nan)
-                if there.any():
-                    z[there] = _checked(measure(x if there.all() else x[there]), there.sum())
-                found.append(np.where(np.isfinite(z), z, np.nan))
-                done += len(x)
-                if progress is not None:
-                    progress(done)
-        return np.concatenate(found)
-
-
-def _checked(z, n):
-    z = np.asarray(checks.real(z, "the measurement"), dtype=float)
-    if z.shape != (n,):
-        raise ValueError(f"the measurement must return shape ({n},) for {n} trajectories, got {z.shape}")
-    return z
-
-
-def prepare(given: Sequence[Float[np.ndarray, "T C"]], name: str = "trajectories") -> Prepared:
-    """Trajectories (an array (n, T, C), or n arrays (T, C)) in blocks of equal length, without gaps.
-
-    Steps with NaN in some channel are filled in, each channel linearly between the steps around them; at
-    either end they are cut off. Trajectories with fewer than 2 steps left have nothing that could be
-    measured: they become two steps of NaN.
-
-    Raises
-    ------
-    ValueError : no trajectories, another number of dimensions, infinite values, fewer than 2 steps, or
-        numbers of channels that differ.    TypeError : values that are not real numbers.
-    """
-    if not (hasattr(given, "__len__") and hasattr(given, "__iter__")):
-        raise TypeError(f"{name}: an array (n, T, C) or a list of them wanted, got {type(given).__name__}")
     if isinstance(given, np.ndarray) and given.ndim != 3:
         hint = "; with one channel, that is x[..., None]" if given.ndim == 2 else ""
-        raise ValueError(f"{name}: shape (n, T, C) wanted, got {given.shape}{hint}")
-    if len(given) == 0:
-        raise ValueError(f"{name}: one or more wanted, got none")
-    if isinstance(given, np.ndarray):
-        _check_numbers(given, name)
-        whole = np.isfinite(given).all(axis=(1, 2))
-        blocks, rest = ([given[whole]] if whole.any() else []), given[~whole]
-        if whole.all():
-            blocks = [given]
-    else:
-        try:
-            given = [np.asanyarray(x) for x in given]
-        except ValueError as error:
-            raise ValueError(f"{name}: rows of numbers of equal length wanted in each; {error}") from error
-        for i, x in enumerate(given):
-            if x.ndim != 2:
-                raise ValueError(f"{name}: shape (T, C) wanted of each, got {x.shape} in number {i}")
-            _check_numbers(x, name)
-        blocks, rest = [], given
-    if len({x.shape[1] for x in [*rest, *(block[0] for block in blocks)]}) > 1:
-        raise ValueError(f"{name}: as many channels wanted in each, got {sorted({x.shape[1] for x in rest})}")
-    if short := [x.shape[0] for x in [*rest, *(block[0] for block in blocks)] if x.shape[0] < 2]:
-        raise ValueError(f"{name}: 2 steps or more wanted in each, got {short[0]}")
-    by_length: dict[int, list] = {}
-    mended = 0
-    for x in rest:
+        raise ValueError(f"{name}: expected shape (n, T, C), got {given.shape}{hint}")
+    if not np.iterable(given):
+        raise TypeError(f"{name}: expected an array (n, T, C) or arrays (T, C), got {type(given).__name__}")
+    found, imputed = [], 0
+    for x in map(np.asanyarray, given):
+        _check(x, name)
         if not np.isfinite(x).all():
-            x, mended = _filled(x), mended + 1
-        by_length.setdefault(len(x), []).append(x)
-    blocks += [np.stack(group) for _, group in sorted(by_length.items())]
-    return Prepared(blocks, mended)
+            x, imputed = _imputed(x), imputed + 1
+        found.append(x)
+    if len(channels := {x.shape[1] for x in found}) != 1:
+        got = f"trajectories of {sorted(channels)}" if found else "none"
+        raise ValueError(f"{name}: expected trajectories with equally many channels, got {got}")
+    return found, imputed
 
 
-def _check_numbers(x, name):
-    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
-        raise TypeError(f"{name}: real numbers wanted, got {x.dtype}")
+def _check(x, name):
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got {x.dtype}")
     if np.ma.is_masked(x):
-        raise TypeError(f"{name}: NaN where a step is missing wanted, got a mask; that is x.filled(np.nan)")
-    if x.shape[-1] == 0:
-        raise ValueError(f"{name}: one channel or more wanted, got shape {x.shape}")
+        raise TypeError(f"{name}: expected NaN where a step is missing, got a mask; that is x.filled(np.nan)")
+    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
+        raise ValueError(f"{name}: expected shape (T, C) of each, T of 2 or more, got {x.shape}")
     if np.isinf(x).any():
-        raise ValueError(f"{name}: finite values wanted (NaN where a step is missing), got infinite ones")
+        raise ValueError(f"{name}: expected finite values (NaN where a step is missing), got infinite ones")
 
 
-def _filled(x):
-    """One trajectory with its missing steps filled in; two steps of NaN if fewer than two are there."""
+def _imputed(x):
+    """One trajectory with its missing steps filled in; without any step if fewer than two are there."""
     there = np.flatnonzero(np.isfinite(x).all(axis=1))
     if len(there) < 2:
-        return np.full((2, x.shape[1]), np.nan)
+        return x[:0]
     at = np.arange(there[0], there[-1] + 1)
     return np.stack([np.interp(at, there, channel[there]) for channel in x.T], axis=1)
 
 
-def stretch(x: Trajectories, steps: int) -> Trajectories:
-    """Trajectories at ``steps`` moments, evenly spaced from the first step to the last, linear in between.
+def measured(
+    trajectories: Sequence[Float[np.ndarray, "T C"]],
+    measure: Measurement,
+) -> Float[np.ndarray, "n"]:
+    """The quantity of each of the trajectories, which may differ in length; NaN where it is not finite.
 
-    Raises
-    ------
-    ValueError : ``x`` is not of shape (n, T, C) or not finite, or has one step where more are wanted.
+    ``measure`` is called with trajectories of equal length, (n, T, C), and never with those without steps.
     """
-    x = checks.sized(checks.real(x, "trajectories"), "trajectories")
-    if x.ndim != 3 or 0 in x.shape[1:]:
-        raise ValueError(f"trajectories of shape (n, T, C) wanted, got shape {x.shape}")
-    if x.shape[1] == steps:
+    z, by_length = np.full(len(trajectories), np.nan), {}
+    for row, x in enumerate(trajectories):
+        if len(x):
+            by_length.setdefault(len(x), []).append(row)
+    for steps, rows in by_length.items():
+        size = max(1, STEPS_AT_ONCE // steps)
+        for part in (rows[i : i + size] for i in range(0, len(rows), size)):
+            found = checks.real(
+                measure(np.stack([trajectories[row] for row in part]).astype(float)), "values"
+            )
+            if found.shape != (len(part),):
+                raise ValueError(f"expected a measurement of shape ({len(part)},), got {found.shape}")
+            z[part] = np.where(np.isfinite(found), found, np.nan)
+    return z
+
+
+def resample(x: Float[np.ndarray, "T C"], steps: int) -> Float[np.ndarray, "steps C"]:
+    """A trajectory at ``steps`` moments, evenly spaced from the first step to the last, linear in between."""
+    if len(x) == steps:
         return x
-    if x.shape[1] < 2:
-        raise ValueError(f"2 steps or more wanted, to be stretched to {steps}, got shape {x.shape}")
-    at = np.linspace(0, x.shape[1] - 1, steps)
-    left = np.minimum(at.astype(int), x.shape[1] - 2)
+    at = np.linspace(0, len(x) - 1, steps)
+    left = np.minimum(at.astype(int), len(x) - 2)
     share = (at - left)[:, None]
-    return x[:, left] * (1 - share) + x[:, left + 1] * share
+    return x[left] * (1 - share) + x[left + 1] * share

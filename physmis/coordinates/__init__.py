@@ -1,11 +1,6 @@
 """Coordinates in which a model may see trajectories."""
 
 from physmis.coordinates.maps import (
-    EXACT,
-    INSIDE,
-    RUNAWAY,
-    SHARES,
-    SMALLEST,
     Chain,
     Coordinates,
     Filter,
@@ -18,26 +13,19 @@ from physmis.coordinates.maps import (
     Ratios,
     Warp,
     check_invertible,
-    spread,
 )
 
 __all__ = [
     "Chain",
     "Coordinates",
-    "EXACT",
     "Filter",
     "FirstAndRest",
-    "INSIDE",
     "Identity",
     "Increments",
     "Innovations",
     "NormPower",
     "Polar",
-    "RUNAWAY",
     "Ratios",
-    "SHARES",
-    "SMALLEST",
     "Warp",
     "check_invertible",
-    "spread",
 ]

@@ -1,7 +1,6 @@
 """Invertible changes of coordinates y = phi(x) for trajectories.
 
-A model trained on y and mapped back makes other errors in x than one trained on x. Those with numbers to
-choose are in `physmis.coordinates.families`.
+A model trained on y and mapped back makes other errors in x than one trained on x.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from physmis import checks
 
 EXACT = 1e-5  # of the range of a channel: how well phi must be undone
 RUNAWAY = 1e6  # where a recursion that diverges is stopped
-# Where a `Warp` between two laws is exact: evenly, and closer to the ends.
+# Shares of probability at which a `Warp` between two distributions is exact: evenly, and closer to the ends.
 SHARES = np.array([0.002, 0.01, 0.03, *np.arange(1, 17) / 17, 0.97, 0.99, 0.998])
 INSIDE = 1e-4  # how near to the ends of its range a curve is still followed
-SMALLEST = 1e-12  # norm or step below which a direction means nothing
+SMALLEST = 1e-12  # size below which a trajectory counts as constant
 
 
 class Coordinates(ABC):
@@ -31,21 +30,11 @@ class Coordinates(ABC):
 
     @abstractmethod
     def transform(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """y = phi(x), in float64.
-
-        Raises
-        ------
-        ValueError, TypeError : ``x`` is not finite, of shape (n, T, C), and of channels that will do.
-        """
+        """y = phi(x), in float64."""
 
     @abstractmethod
     def inverse(self, y: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """x with phi(x) = y, in float64; for a finite y that no trajectory has, some finite x.
-
-        Raises
-        ------
-        ValueError, TypeError : as `transform`, of ``y``.
-        """
+        """x with phi(x) = y, in float64; for a finite y that no trajectory has, some finite x."""
 
     def config(self) -> dict[str, Any]:
         """Name and parameters."""
@@ -53,25 +42,18 @@ class Coordinates(ABC):
 
 
 def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-    """y = phi(x), if ``coordinates`` undo themselves on ``x``.
-
-    Raises
-    ------
-    ValueError : ``x`` is not of shape (n, T, C) or not finite; or some channel does not come back within 1e-5
-        of its range.
-    """
+    """y = phi(x); a ValueError if some channel does not come back from it within 1e-5 of its range."""
     x = checks.trajectories(x)
     if len(x) == 0:
-        raise ValueError(f"finite trajectories of shape (n, T, C), one at least, wanted, got shape {x.shape}")
+        raise ValueError(f"expected at least one trajectory, got shape {x.shape}")
     y = coordinates.transform(x)
-    back = coordinates.inverse(y) if np.isfinite(y).all() else np.full_like(x, np.inf)
-    off = np.abs(back - x).max(axis=(0, 1))
+    off = np.abs(coordinates.inverse(y) - x).max(axis=(0, 1))
     allowed = EXACT * np.maximum(np.ptp(x, axis=(0, 1)), SMALLEST)
     if not (off <= allowed).all():
-        worst = int(np.argmax(np.nan_to_num(off / allowed, nan=np.inf)))
+        worst = int(np.argmax(off / allowed))
         raise ValueError(
-            f"coordinates '{coordinates.name}' are not invertible on these data: channel {worst} is off by "
-            f"{off[worst]:g}, and {allowed[worst]:g} is allowed"
+            f"coordinates '{coordinates.name}' are not invertible on these data: expected channel {worst} "
+            f"back within {allowed[worst]:g}, got {off[worst]:g}"
         )
     return y
 
@@ -113,27 +95,27 @@ def _to_power(x, power):
 
 @dataclass(frozen=True)
 class Filter(Coordinates):
-    """Each frequency k of each channel over time, times (1 + k)^slope: above 0 it stresses what is quick."""
+    """Each frequency k of each channel over time, times (1 + k)^slope: above 0 it raises the high ones."""
 
     name: ClassVar[str] = "filter"
     slope: float = 0.5
 
     def __post_init__(self):
         if not np.isfinite(self.slope):
-            raise ValueError(f"a finite slope wanted, got {self.slope!r}")
+            raise ValueError(f"expected a finite slope, got {self.slope!r}")
 
     def transform(self, x):
-        return self._scaled(x, self.slope)
+        return _filtered(x, self.slope)
 
     def inverse(self, y):
-        return self._scaled(y, -self.slope)
+        return _filtered(y, -self.slope)
 
-    @staticmethod
-    def _scaled(x, slope):
-        x = checks.trajectories(x)
-        spectrum = np.fft.rfft(x, axis=1)
-        gain = (1.0 + np.arange(spectrum.shape[1])) ** slope
-        return np.fft.irfft(spectrum * gain[:, None], n=x.shape[1], axis=1)
+
+def _filtered(x, slope):
+    x = checks.trajectories(x)
+    spectrum = np.fft.rfft(x, axis=1)
+    gain = (1.0 + np.arange(spectrum.shape[1])) ** slope
+    return np.fft.irfft(spectrum * gain[:, None], n=x.shape[1], axis=1)
 
 
 @dataclass(frozen=True)
@@ -159,9 +141,9 @@ class Increments(Coordinates):
 class Warp(Coordinates):
     """Each value through one monotone curve: a rational-quadratic spline through ``values`` at ``knots``.
 
-    Gregory and Delbourgo (1982), with the slopes of the harmonic means of the chords at inner knots and those
-    of the outer chords at the ends, beyond which it goes on as a straight line. It is smooth once. Being for
-    values, it takes arrays of any shape.
+    Gregory and Delbourgo (1982), with harmonic means of the chords as slopes at inner knots and those of the
+    outer chords at the ends, beyond which it goes on as a straight line. It is smooth once. Being for values,
+    it takes arrays of any shape.
     """
 
     name: ClassVar[str] = "warp"
@@ -169,22 +151,12 @@ class Warp(Coordinates):
     values: tuple[float, ...]
 
     def __post_init__(self):
-        knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
-        if knots.shape != values.shape or knots.ndim != 1 or len(knots) < 2:
-            raise ValueError(
-                f"as many values as knots wanted, two at least; got {values.shape} and {knots.shape}"
-            )
-        for what, numbers in (("knots", knots), ("values", values)):
-            if not (np.isfinite(numbers).all() and (np.diff(numbers) > 0).all()):
-                raise ValueError(f"{what} must ascend, or the warp has no inverse; got {tuple(numbers)}")
+        check_curve(self.knots, self.values)
 
     @classmethod
-    def between(cls, law: Any, other: Any) -> Warp:
-        """The warp that takes quantiles of one frozen `scipy.stats` distribution to those of another.
-
-        Knots are at the shares `SHARES` of probability.
-        """
-        return cls(tuple(law.ppf(SHARES).tolist()), tuple(other.ppf(SHARES).tolist()))
+    def between(cls, source: Any, target: Any) -> Warp:
+        """The warp that takes quantiles of one frozen `scipy.stats` distribution to those of another."""
+        return cls(tuple(source.ppf(SHARES).tolist()), tuple(target.ppf(SHARES).tolist()))
 
     def _pieces(self):
         knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
@@ -193,7 +165,7 @@ class Warp(Coordinates):
         return knots, values, chords, np.concatenate([chords[:1], inner, chords[-1:]])
 
     def transform(self, x):
-        x = np.asarray(checks.sized(checks.real(x, "values"), "values"), dtype=float)
+        x = _any_shape(x)
         knots, values, chords, slopes = self._pieces()
         k = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(chords) - 1)
         t = np.clip((x - knots[k]) / (knots[k + 1] - knots[k]), 0, 1)
@@ -204,7 +176,7 @@ class Warp(Coordinates):
         return np.where(x > knots[-1], values[-1] + slopes[-1] * (x - knots[-1]), y)
 
     def inverse(self, y):
-        y = np.asarray(checks.sized(checks.real(y, "values"), "values"), dtype=float)
+        y = _any_shape(y)
         knots, values, chords, slopes = self._pieces()
         k = np.clip(np.searchsorted(values, y, side="right") - 1, 0, len(chords) - 1)
         s, d, e = chords[k], slopes[k], slopes[k + 1]
@@ -216,6 +188,20 @@ class Warp(Coordinates):
         x = knots[k] + t * (knots[k + 1] - knots[k])
         x = np.where(y < values[0], knots[0] + (y - values[0]) / slopes[0], x)
         return np.where(y > values[-1], knots[-1] + (y - values[-1]) / slopes[-1], x)
+
+
+def check_curve(knots: tuple[float, ...], values: tuple[float, ...]) -> None:
+    """Raises ValueError unless a monotone curve goes through ``values`` at ``knots``."""
+    pair = np.asarray(knots, dtype=float), np.asarray(values, dtype=float)
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1 or len(pair[0]) < 2:
+        raise ValueError(f"expected as many values as knots, two at least; got {values} and {knots}")
+    for what, numbers in zip(("knots", "values"), pair, strict=True):
+        if not (np.isfinite(numbers).all() and (np.diff(numbers) > 0).all()):
+            raise ValueError(f"expected {what} that ascend and are finite, got {numbers.tolist()}")
+
+
+def _any_shape(x):
+    return np.asarray(checks.sized(checks.real(x, "values"), "values"), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -272,19 +258,7 @@ class Ratios(Coordinates):
 
     def __post_init__(self):
         if not (np.isfinite([*self.powers, *self.bend, self.low, self.high]).all() and self.low < self.high):
-            raise ValueError(
-                f"finite numbers and low < high wanted, got powers {self.powers}, bend {self.bend}, "
-                f"low {self.low}, high {self.high}"
-            )
-
-    def curve(self, x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        """s(x).
-
-        Raises
-        ------
-        ValueError, TypeError : ``x`` does not hold finite numbers.
-        """
-        return self._curve(checks.sized(checks.real(x, "values"), "values"))
+            raise ValueError(f"expected finite numbers and low < high, got {self}")
 
     def _curve(self, x):
         u = np.clip((x - self.low) / (self.high - self.low), INSIDE, 1 - INSIDE)
@@ -316,61 +290,54 @@ class Innovations(Coordinates):
 
     def __post_init__(self):
         checks.positive(gain=self.gain)
-        table = np.asarray(self.coefficients, dtype=float)
-        if not np.isfinite(table).all():
-            raise ValueError("finite coefficients wanted")
-        channels = table.shape[-1]
-        if table.ndim != 2 or len(table) != 1 + channels + channels * (channels + 1) // 2:
-            raise ValueError(
-                f"a row for 1, each channel and each product, a column a channel wanted; got {table.shape}"
-            )
-
-    @staticmethod
-    def _features(x: Float[np.ndarray, "... C"]) -> Float[np.ndarray, "... F"]:
-        """1, the channels, and their products in pairs."""
-        first, second = np.triu_indices(x.shape[-1])
-        return np.concatenate([np.ones_like(x[..., :1]), x, x[..., first] * x[..., second]], axis=-1)
 
     @classmethod
     def of(cls, x: Float[np.ndarray, "n T C"], gain: float | None = None) -> Innovations:
-        """By least squares on data ``x``; with the default gain they vary as much as the first step.
-
-        Raises
-        ------
-        ValueError : ``x`` is not finite, or not of shape (n, T, C) with n of 1 and T of 2 or more; or,
-            without a gain, first steps are constant, or all steps are as predicted.
-        """
+        """By least squares on data ``x``; with the default gain they vary as much as the first step."""
         x = checks.trajectories(x)
         if len(x) == 0 or x.shape[1] < 2:
-            raise ValueError(f"one trajectory or more, of 2 steps or more, wanted, got shape {x.shape}")
-        before, after = (np.concatenate(part) for part in (cls._features(x[:, :-1]), x[:, 1:]))
+            raise ValueError(f"expected at least one trajectory of at least 2 steps, got shape {x.shape}")
+        before, after = (np.concatenate(part) for part in (_features(x[:, :-1]), x[:, 1:]))
         coefficients = np.linalg.lstsq(before, after, rcond=None)[0]
         if gain is None:
-            rest = checks.varying("innovations", spread(after - before @ coefficients), np.abs(x).max())
-            gain = checks.varying("first steps", spread(x[:, 0]), np.abs(x).max()) / rest
+            first, rest = _spread(x[:, 0]), _spread(after - before @ coefficients)
+            if min(first, rest) <= 1e-12 * np.abs(x).max():
+                raise ValueError("expected first steps and innovations that vary, got constant ones")
+            gain = first / rest
         return cls(tuple(map(tuple, coefficients.tolist())), gain)
 
     def transform(self, x):
         coefficients = np.asarray(self.coefficients)
         x = checks.trajectories(x, channels=coefficients.shape[1])
-        rest = x[:, 1:] - self._features(x[:, :-1]) @ coefficients
+        rest = x[:, 1:] - _features(x[:, :-1]) @ coefficients
         return np.concatenate([x[:, :1], self.gain * rest], axis=1)
 
     def inverse(self, y):
         coefficients = np.asarray(self.coefficients)
         x = checks.trajectories(y, channels=coefficients.shape[1]).copy()
         for t in range(1, x.shape[1]):
-            x[:, t] = x[:, t] / self.gain + self._features(x[:, t - 1]) @ coefficients
-            np.clip(x[:, t], -RUNAWAY, RUNAWAY, out=x[:, t])  # what runs away stays a number
+            x[:, t] = x[:, t] / self.gain + _features(x[:, t - 1]) @ coefficients
+            np.clip(x[:, t], -RUNAWAY, RUNAWAY, out=x[:, t])
         return x
+
+
+def _features(x):
+    """1, the channels, and their products in pairs, (..., features)."""
+    first, second = np.triu_indices(x.shape[-1])
+    return np.concatenate([np.ones_like(x[..., :1]), x, x[..., first] * x[..., second]], axis=-1)
+
+
+def _spread(x):
+    """Standard deviation about the mean of each channel, over all channels."""
+    return float(np.sqrt(x.var(axis=tuple(range(x.ndim - 1))).mean()))
 
 
 @dataclass(frozen=True)
 class Polar(Coordinates):
     """Paths in the plane as first position, then the logarithm of each step's length and its heading.
 
-    Of channels beyond the first two nothing is changed. ``least`` is added to lengths, so that a rest has a
-    finite logarithm; headings go on from step to step without jumps of a whole turn, in radians.
+    Channels beyond the first two stay as they are. ``least`` is added to lengths, so that a rest has a
+    finite logarithm; headings, in radians, go on from step to step without jumps of a whole turn.
     """
 
     name: ClassVar[str] = "polar"
@@ -380,8 +347,7 @@ class Polar(Coordinates):
         checks.positive(least=self.least)
 
     def transform(self, x):
-        x = checks.trajectories(x).copy()
-        checks.enough_channels(self.name, x, 2)
+        x = _in_the_plane(x)
         step = np.diff(x[..., :2], axis=1)
         length = np.linalg.norm(step, axis=-1)
         heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
@@ -389,8 +355,7 @@ class Polar(Coordinates):
         return x
 
     def inverse(self, y):
-        y = checks.trajectories(y).copy()
-        checks.enough_channels(self.name, y, 2)
+        y = _in_the_plane(y)
         # A generated logarithm below that of a rest stands for a rest.
         length = np.maximum(np.exp(np.minimum(y[:, 1:, 0], np.log(RUNAWAY))) - self.least, 0)
         heading = y[:, 1:, 1]
@@ -399,6 +364,8 @@ class Polar(Coordinates):
         return y
 
 
-def spread(x: Float[np.ndarray, "... C"]) -> float:
-    """Standard deviation about the mean of each channel, over all channels."""
-    return float(np.sqrt(x.var(axis=tuple(range(x.ndim - 1))).mean()))
+def _in_the_plane(x):
+    x = checks.trajectories(x).copy()
+    if x.shape[2] < 2:
+        raise ValueError(f"expected at least 2 channels for polar coordinates, got {x.shape[2]}")
+    return x

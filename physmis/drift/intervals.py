@@ -21,66 +21,37 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    def shifted(self, by: float) -> Interval:
-        """The same interval with a constant added."""
-        return Interval(*(float(end + by) for end in self))
 
-
-def resample_rows(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many rows of ``group``, drawn with replacement."""
-    return group[rng.integers(len(group), size=len(group))]
-
-
-def bootstrap(
-    statistic: Callable[[Any], Any],
-    groups: Sequence[Any],
-    repeats: int = REPEATS,
-) -> Any:
+def bootstrap(statistic: Callable[[Any], Any], groups: Sequence[Any], repeats: int = REPEATS) -> Any:
     """Mean of ``statistic`` over ``groups`` (one array a seed), with its bootstrap 95 % interval.
 
-    An `Interval`, or a list of them where the statistic is a vector.
-
-    Seeds are resampled, and rows within each seed. The interval is the estimate plus the central 95 % of the
-    resamples' deviations, after two corrections.
-    Resampling rows adds noise, which makes every distance larger: that shift is taken off (distances are read
-    against `sampling_floor` instead). Resampling S seeds, with S small, understates how much seeds differ:
-    their deviations are widened by t / 1.96 * sqrt(S / (S - 1)), t the 97.5 % point of Student's law with
-    S - 1 degrees of freedom, which for means gives the width of the t interval.
-
-    Raises
-    ------
-    ValueError : no groups, or an empty one.    TypeError : a group is no sequence of rows.
+    An `Interval`, or a list of them where the statistic is a vector. Seeds are resampled, and rows in each.
     """
-    check_groups(groups)
-    if len(groups) == 0 or any(len(group) == 0 for group in groups):
-        raise ValueError("at least one group wanted, and at least one row in each")
     groups = [np.asarray(group) for group in groups]
+    if not groups or any(group.ndim == 0 or len(group) == 0 for group in groups):
+        shapes = [group.shape for group in groups]
+        raise ValueError(f"expected at least one group, and at least one row in each, got shapes {shapes}")
     rng = np.random.default_rng(0)
-    each = np.array([statistic(group) for group in groups], dtype=float)
     chosen, drawn = [], []
     for _ in range(repeats):
         chosen.append(rng.integers(len(groups), size=len(groups)))
-        drawn.append([statistic(resample_rows(groups[k], rng)) for k in chosen[-1]])
+        rows = [groups[k][rng.integers(len(groups[k]), size=len(groups[k]))] for k in chosen[-1]]
+        drawn.append([statistic(group) for group in rows])
+    each = np.array([statistic(group) for group in groups], dtype=float)
     return interval(each, np.array(chosen), np.array(drawn, dtype=float))
 
 
 def interval(each: np.ndarray, chosen: np.ndarray, drawn: np.ndarray) -> Any:
-    """The interval of `bootstrap`, from what the statistic gives.
+    """The interval of `bootstrap`: the estimate plus the central 95 % of the resamples' deviations.
 
-    ``each`` (seeds, ...) of the seeds themselves; ``drawn`` (repeats, seeds, ...) of rows resampled from the
-    seeds ``chosen`` (repeats, seeds).
+    ``each`` (seeds, ...) of seeds; ``drawn`` (repeats, seeds, ...) from seeds ``chosen`` (repeats, seeds).
     """
     seeds, value = len(each), each.mean(axis=0)
     between = each[chosen].mean(axis=1) - value
     within = drawn.mean(axis=1) - each[chosen].mean(axis=1)
-    if seeds > 1:
+    if seeds > 1:  # few resampled seeds differ too little: as wide as the t interval of their mean
         between *= scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))
+    # Resampling rows adds noise, which makes every distance larger: that shift of the mean is taken off.
     low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
     ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)
     return Interval(*ends.tolist()) if ends.ndim == 1 else [Interval(*row) for row in ends.tolist()]
-
-
-def check_groups(groups: Sequence[Any]) -> None:
-    """Raises TypeError unless the groups are sequences of rows."""
-    if not np.iterable(groups) or not all(map(np.iterable, groups)):
-        raise TypeError(f"a list of groups of rows wanted, one a seed, got {groups!r}")

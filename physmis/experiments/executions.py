@@ -38,7 +38,7 @@ def _execute(experiment, plans, demonstrations, store: Store, device: str) -> di
     if not demonstrations:
         return execute(experiment.task, generated.x[:plans])
     data = training_set(experiment, store).x
-    return execute(experiment.task, data[generated.arrays["row"][:plans]])
+    return execute(experiment.task, data[generated.row[:plans]])
 
 
 def compatibility(experiment: Experiment, rows: Sequence[int], values: Sequence[float], seed: int) -> Job:

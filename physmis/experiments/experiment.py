@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from physmis.experiments.parallel import Job, cached
 from physmis.experiments.progress import reporter
@@ -76,27 +76,20 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Samples:
-    """Trajectories ``x`` that an experiment's model has generated, their quantity ``z`` and ``validity``.
+    """Trajectories that an experiment's model has generated.
 
-    ``arrays`` holds these, and ``row`` (the training trajectory that given steps come from) or ``requested``
-    (the quantity that a conditioned model was asked for); ``key`` is the address in the store.
+    key : address in the store.    x : trajectories.    z, validity : their quantity and residual.
+    row : the training trajectory that given steps come from.    requested : the quantity that a conditioned
+    model was given.
     """
 
     experiment: Experiment
     key: str
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def x(self) -> Float[np.ndarray, "n T C"]:
-        return self.arrays["x"]
-
-    @property
-    def z(self) -> Float[np.ndarray, "n"]:
-        return self.arrays["z"]
-
-    @property
-    def validity(self) -> Float[np.ndarray, "n"]:
-        return self.arrays["validity"]
+    x: Float[np.ndarray, "n T C"]
+    z: Float[np.ndarray, "n"]
+    validity: Float[np.ndarray, "n"]
+    row: Int[np.ndarray, "n"] | None = None
+    requested: Float[np.ndarray, "n"] | None = None
 
     @property
     def valid(self) -> np.ndarray:
@@ -105,12 +98,7 @@ class Samples:
 
 
 def demonstrations(task: Task, chunk: int) -> Job:
-    """Collect chunk number ``chunk`` of a task's demonstrations.
-
-    Raises
-    ------
-    ValueError : the task generates its trajectories.
-    """
+    """Collect chunk number ``chunk`` of a task's demonstrations."""
     if not task.chunk:
         raise ValueError(f"expected a task that collects demonstrations, got '{task.name}'")
     config = {"kind": "demonstrations", "task": task.recording, "chunk": chunk}
@@ -151,12 +139,8 @@ def _generated(task: Task, n: int, seed: int, stream: int) -> Batch:
 
 def training(experiment: Experiment) -> Job:
     """Train an experiment's model: its weights, and the "losses"."""
-    return Job(
-        experiment.training_config,
-        partial(_train, experiment),
-        needed_demonstrations(experiment),
-        cost=experiment.model.cost,
-    )
+    needs, cost = needed_demonstrations(experiment), experiment.model.cost
+    return Job(experiment.training_config, partial(_train, experiment), needs, cost=cost)
 
 
 def _train(experiment: Experiment, store: Store, device: str) -> dict[str, np.ndarray]:
@@ -189,17 +173,12 @@ def training_seconds(experiment: Experiment, store: Store) -> float:
 
 def samples(experiment: Experiment) -> Job:
     """Draw an experiment's `Samples`."""
-    return Job(
-        experiment.config,
-        partial(_sample, experiment),
-        (training(experiment),),
-        partial(_samples, experiment),
-        experiment.model.cost,
-    )
+    needs, read = (training(experiment),), partial(_samples, experiment)
+    return Job(experiment.config, partial(_sample, experiment), needs, read, experiment.model.cost)
 
 
 def _samples(experiment: Experiment, entry: Entry) -> Samples:
-    return Samples(experiment, entry.key, entry.arrays)
+    return Samples(experiment, entry.key, **entry.arrays)
 
 
 def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.ndarray]:

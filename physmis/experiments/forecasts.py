@@ -1,13 +1,13 @@
-"""From results in the store to drift, to the numbers of kernels, and to forecasts.
+"""From stored results to drift, to the parameters of kernels, and to forecasts.
 
 Seeds come as lists, one `Samples` or `KernelDraws` a seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -20,10 +20,49 @@ from physmis.experiments.kernel_draws import KernelDraws, kernel_draws
 from physmis.experiments.parallel import Job
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
-from physmis.tasks import Quantity
+from physmis.models import build
+from physmis.tasks import Quantity, Task
 
-PILOT_DRAWS = 2048  # kernel draws of a pilot, fewer than of the others: its forecast should be cheap
-FEWEST = 100  # valid trajectories of a seed from which a distribution can be told at all
+PILOT_DRAWS = 2048  # fewer than of the other kernels: a forecast by a pilot should be cheap
+FEWEST = 100  # valid trajectories of a seed, below which their drift is not assessed
+
+
+def experiment(profile: Any, task: Task, seed: int, model: str = "unet", **changes: Any) -> Experiment:
+    """A profile's model on a task of generated trajectories; ``changes`` override its hyperparameters."""
+    network = build(model, **{**profile.models[model], **changes})
+    return Experiment(task, network, profile.data, profile.samples, seed)
+
+
+def seeds_of(results: Mapping[tuple, Any], *name: Any) -> list[Any]:
+    """The results under (*name, seed), in the order of the mapping."""
+    return [result for key, result in results.items() if key[:-1] == name]
+
+
+def over_seeds(statistic: Callable[[Any], Any], results: Sequence[Any]) -> intervals.Interval:
+    """Mean over seeds of a statistic of single trajectories, with its interval."""
+    return intervals.bootstrap(np.mean, [np.asarray(statistic(r), dtype=float) for r in results])
+
+
+def valid_share(results: Sequence[Samples]) -> intervals.Interval:
+    """Share of valid trajectories, with its interval."""
+    return over_seeds(lambda result: result.valid, results)
+
+
+def validity_gain(before: Sequence[Samples], after: Sequence[Samples]) -> intervals.Interval:
+    """Share of valid trajectories after, less that before, seed by seed."""
+    pairs = [np.stack([a.valid, b.valid], axis=1).astype(float) for a, b in zip(before, after, strict=True)]
+    return intervals.bootstrap(lambda rows: rows[:, 1].mean() - rows[:, 0].mean(), pairs)
+
+
+def halved(before: drift.Drift, after: drift.Drift) -> intervals.Interval:
+    """Half of the excess drift before, less the excess after: above 0 if at least half is gone."""
+    law, floor = before.p, before.tv_floor.value
+
+    def gain(rows):
+        was, remains = (np.bincount(bins, minlength=len(law)) / len(bins) for bins in rows.T)
+        return (drift.total_variation(law, was) - floor) / 2 - (drift.total_variation(law, remains) - floor)
+
+    return intervals.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
 
 
 def assess(results: Sequence[Samples]) -> drift.Drift:
@@ -34,10 +73,7 @@ def assess(results: Sequence[Samples]) -> drift.Drift:
 
 
 def excess_of_valid(results: Sequence[Samples]) -> intervals.Interval:
-    """Excess drift of the valid trajectories alone, equally many from each seed.
-
-    With fewer than 100 from some seed it is the interval from -1 to 1: nothing is known.
-    """
+    """Excess drift of the valid trajectories alone, equally many a seed; -1 to 1 where these are too few."""
     n = min(result.valid.sum() for result in results)
     if n < FEWEST:
         return intervals.Interval(0.0, -1.0, 1.0)
@@ -55,15 +91,14 @@ def residual(results: Sequence[Samples]) -> float:
 def matched_scale(experiment: Experiment, target: float, store: Store) -> float:
     """Scale of the isotropic kernel after which training data have the median residual ``target``.
 
-    In standard deviations of each channel; 10 where even that leaves a smaller residual, 1e-5 where even that
-    leaves a larger one.
+    In standard deviations of each channel, and between 1e-5 and 10.
     """
     data = training_set(experiment, store).x[:2000]
 
     def excess(scale):
         kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
-        moved = kernel.deviate(data, np.random.default_rng(0))
-        return np.median(experiment.task.validity(moved)) - target
+        perturbed = kernel.deviate(data, np.random.default_rng(0))
+        return np.median(experiment.task.validity(perturbed)) - target
 
     if excess(10) <= 0:
         return 10.0
@@ -71,10 +106,10 @@ def matched_scale(experiment: Experiment, target: float, store: Store) -> float:
 
 
 class Calibration(NamedTuple):
-    """Numbers of a model class that are set on one task and carried over to others.
+    """Parameters of kernels that are set on one task and used on others.
 
-    scale : of the isotropic kernel, and of the deviation after the neighbour's.
-    share : of the pilot's deviations that is kept.
+    scale : of the isotropic kernel, and of the isotropic error after the neighbour kernel.
+    share : of the pilot's errors that is kept.
     """
 
     scale: float
@@ -82,7 +117,7 @@ class Calibration(NamedTuple):
 
 
 def calibrate(results: Sequence[Samples], pilot: Samples, store: Store) -> Calibration:
-    """By the residuals of trained models and of a pilot of one task, and by no histogram of the quantity."""
+    """From the residuals of trained models and of a pilot on one task, not from histograms of it."""
     target = residual(results)
     scale = matched_scale(results[0].experiment, target, store)
     return Calibration(scale, min(target / residual([pilot]), 1.0))
@@ -98,25 +133,19 @@ def pilot_of(experiment: Experiment) -> Experiment:
 
 
 def longest_reach(draws: Mapping[float, KernelDraws], most: float = 0.2) -> float:
-    """The largest reach of the tangent kernel, up to ``most``, whose typical draw is valid.
+    """The largest reach of the tangent kernel, up to ``most``, with a median residual within the tolerance.
 
-    ``draws`` maps reaches to kernel draws; the smallest is given where none is valid.
+    ``draws`` maps reaches to kernel draws; the smallest reach is returned where none is valid.
     """
-    fits = [
-        reach
-        for reach, draw in draws.items()
-        if reach <= most and np.median(draw.validity) <= draw.experiment.task.tolerance
-    ]
+    tolerance = next(iter(draws.values())).experiment.task.tolerance
+    fits = [r for r, found in draws.items() if r <= most and np.median(found.validity) <= tolerance]
     return max(fits, default=min(draws))
 
 
 def kernel_jobs(
     experiment: Experiment, numbers: Calibration, reach: float, strength: float, pilot: Experiment
 ) -> dict[str, Job]:
-    """Draws of each kernel for the training data of an experiment. Only "round trip" asks its own model.
-
-    The pilot, which is asked at the same ``strength``, draws 2,048 at most.
-    """
+    """Draws of each kernel from an experiment's training data. Only "round trip" uses its own model."""
     few = replace(experiment, samples=min(experiment.samples, PILOT_DRAWS))
     return {
         "isotropic": kernel_draws(experiment, "isotropic", {"scale": numbers.scale}),
@@ -128,7 +157,7 @@ def kernel_jobs(
 
 
 def forecast_from_draws(draws: Sequence[KernelDraws], steps: int = 1) -> Float[np.ndarray, "seeds bins"]:
-    """The distribution that each seed's kernel forecasts, its transition applied ``steps`` times."""
+    """What each seed's kernel forecasts from the prior, its transition applied ``steps`` times."""
     quantity = draws[0].experiment.task.quantity
     p = drift.prior_mass(quantity.prior, quantity.bins())
     return np.stack([kernels.forecast(p, draw.transition.matrix, steps) for draw in draws])
@@ -142,7 +171,7 @@ def blurred_prior(quantity: Quantity, width: float) -> Float[np.ndarray, "bins"]
 
 
 def matched_blur(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
-    """the `blurred_prior`, as wide as it must be for its total variation from the prior to be ``size``.
+    """The `blurred_prior` whose total variation from the prior is ``size``.
 
     At most as wide as the range itself, and at least a thousandth of it.
     """
@@ -151,26 +180,56 @@ def matched_blur(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
     def excess(width):
         return drift.total_variation(p, blurred_prior(quantity, width)) - size
 
-    ends = (1e-3, 1.0)
-    if excess(ends[0]) >= 0 or excess(ends[1]) <= 0:
-        return blurred_prior(quantity, ends[0] if excess(ends[0]) >= 0 else ends[1])
-    return blurred_prior(quantity, brentq(excess, *ends, rtol=1e-3))
+    least, most = 1e-3, 1.0
+    if excess(least) >= 0:
+        return blurred_prior(quantity, least)
+    return blurred_prior(quantity, most if excess(most) <= 0 else brentq(excess, least, most, rtol=1e-3))
+
+
+def score_kernels(
+    draws: Mapping[str, Sequence[KernelDraws]], observed: drift.Drift
+) -> tuple[dict[str, np.ndarray], dict[str, drift.Score]]:
+    """What each kernel forecasts, and its score against the observed drift; both are printed as a table.
+
+    A "plain blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
+    """
+    task = next(iter(draws.values()))[0].experiment.task
+    forecasts = {kernel: forecast_from_draws(group) for kernel, group in draws.items()}
+    forecasts["plain blur"] = matched_blur(task.quantity, observed.excess.value)
+    scores = {kernel: drift.score(forecast, observed) for kernel, forecast in forecasts.items()}
+    print(f"correlation of z and z', drift correlation (noise ceiling {observed.ceiling:.2f}), skill")
+    for kernel, score in scores.items():
+        kept = (
+            f"{np.mean([value_correlation(draw) for draw in draws[kernel]]):.2f}" if kernel in draws else ""
+        )
+        print(f"  {kernel:18s} {kept:>5s}  {score.correlation!s:24s} {score.skill}")
+    return forecasts, scores
 
 
 def bias_and_spread(draws: Sequence[KernelDraws], n: int) -> Float[np.ndarray, "seeds 2 n"]:
     """Bias and spread of m(x') - m(x) in ``n`` bins of equal prior mass, in units of the quantity.
 
-    NaN in a bin where nothing begins.
+    NaN in an empty bin.
     """
     prior = draws[0].experiment.task.quantity.prior
+    return _bias_and_spread(prior, [(draw.z, draw.z_perturbed) for draw in draws], n)
+
+
+def request_errors(results: Sequence[Samples], n: int) -> Float[np.ndarray, "seeds 2 n"]:
+    """`bias_and_spread` of the recovered less the requested quantity of conditioned models."""
+    prior = results[0].experiment.task.quantity.prior
+    return _bias_and_spread(prior, [(r.requested, r.z) for r in results], n)
+
+
+def _bias_and_spread(prior, pairs, n):
     found = []
-    for draw in draws:
-        at = np.minimum((prior.cdf(draw.z) * n).astype(int), n - 1)
-        moved = [(draw.z_perturbed - draw.z)[at == k] for k in range(n)]
-        found.append([[f(part) if len(part) else np.nan for part in moved] for f in (np.mean, np.std)])
+    for before, after in pairs:
+        at = np.minimum((prior.cdf(before) * n).astype(int), n - 1)
+        changes = [(after - before)[at == k] for k in range(n)]
+        found.append([[f(part) if len(part) else np.nan for part in changes] for f in (np.mean, np.std)])
     return np.array(found)
 
 
-def value_correlation(draws: KernelDraws) -> float:
-    """Correlation of m(x') with m(x): 1 if the kernel keeps the quantity, 0 if nothing of it is left."""
-    return float(np.corrcoef(draws.z, draws.z_perturbed)[0, 1])
+def value_correlation(draw: KernelDraws) -> float:
+    """Correlation of m(x') with m(x): 1 if a perturbation keeps the quantity, 0 if nothing of it is left."""
+    return float(np.corrcoef(draw.z, draw.z_perturbed)[0, 1])

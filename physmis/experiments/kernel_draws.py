@@ -11,15 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from physmis import kernels
-from physmis.experiments.experiment import (
-    KERNEL,
-    Experiment,
-    fresh_set,
-    needed_demonstrations,
-    trained,
-    training,
-    training_set,
-)
+from physmis.experiments import experiment as experiments
+from physmis.experiments.experiment import KERNEL, Experiment
 from physmis.experiments.parallel import Job
 from physmis.experiments.store import Entry, Store
 
@@ -64,16 +57,9 @@ def kernel_draws(
 ) -> Job:
     """`KernelDraws` for trajectories of an experiment's training set, as many as it draws samples.
 
-    Taken are the first of the training set; where it is collected, some at random.
-
-    Parameters
-    ----------
-    kernel : a name in `KERNELS`.    parameters : of the kernel, beside data and model.
-    model : the experiment whose trained model the kernel asks.
-
-    Raises
-    ------
-    ValueError : unknown kernel, other parameters than it has, or a model where it asks none.
+    Taken are the first of the training set; where it is collected, some at random. ``kernel`` is a name in
+    `KERNELS`, ``model`` the experiment whose trained model it asks. Raises ValueError for other parameters
+    than the kernel has, and for a model where it asks none.
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {kernel!r}")
@@ -82,9 +68,7 @@ def kernel_draws(
         raise ValueError(f"kernel {kernel!r}: expected the parameters {expected}, got {sorted(parameters)}")
     if (model is not None) != (kernel in OF_A_MODEL):
         raise ValueError(f"kernel {kernel!r}: expected {'a' if model is None else 'no'} model, got {model}")
-    asked = None
-    if model is not None:
-        asked = {"of": model.training_config, "sampling": model.config["sampling"]}
+    asked = model and {"of": model.training_config, "sampling": model.config["sampling"]}
     config = {
         "kind": "deviation",
         "task": experiment.task.config(),
@@ -96,23 +80,19 @@ def kernel_draws(
         "model": asked,
         **({"given": list(experiment.model.given)} if experiment.model.given else {}),
     }
-    needs = needed_demonstrations(experiment)
+    needs = experiments.needed_demonstrations(experiment)
     if kernel == "exchange":
-        needs += needed_demonstrations(experiment, fresh=True)
+        needs += experiments.needed_demonstrations(experiment, fresh=True)
     if model is not None:
-        needs += (training(model),)
-    return Job(
-        config,
-        partial(_draw, experiment, kernel, parameters, model),
-        needs,
-        partial(_kernel_draws, experiment, model),
-    )
+        needs += (experiments.training(model),)
+    compute = partial(_draw, experiment, kernel, parameters, model)
+    return Job(config, compute, needs, partial(_kernel_draws, experiment, model))
 
 
 def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
-    data, task = training_set(experiment, store).x, experiment.task
-    asked = None if model is None else trained(model, store, device)
-    made = KERNELS[kernel](data, lambda: fresh_set(experiment, store).x, asked, **parameters)
+    data, task = experiments.training_set(experiment, store).x, experiment.task
+    asked = None if model is None else experiments.trained(model, store, device)
+    made = KERNELS[kernel](data, lambda: experiments.fresh_set(experiment, store).x, asked, **parameters)
     if experiment.model.given:
         made = kernels.HeldEnds(made)
     rows = slice(experiment.samples)

@@ -32,8 +32,8 @@ def reporter(label: str) -> Callable[[int, int], None]:
 
 
 @contextlib.contextmanager
-def follow(name: str, path: Path, idle: Callable[[], str]) -> Iterator[None]:
-    """Print what is appended to ``path``: all that ends, every `PERIOD` what is under way, or ``idle()``."""
+def follow(name: str, path: Path) -> Iterator[None]:
+    """Print what is appended to ``path``: all that ends, and every `PERIOD` what is under way."""
     path.write_bytes(b"")
     begun, ended = time.monotonic(), threading.Event()
 
@@ -57,8 +57,8 @@ def follow(name: str, path: Path, idle: Callable[[], str]) -> Iterator[None]:
                             tell(f"{steps} in {duration(event['seconds'])}")
                         elif event["left"] is not None:
                             under_way[event["label"]] += f", {duration(event['left'])} left"
-                if time.monotonic() - told >= PERIOD:
-                    tell("; ".join(under_way.values()) or idle())
+                if under_way and time.monotonic() - told >= PERIOD:
+                    tell("; ".join(under_way.values()))
                     told = time.monotonic()
 
     thread = threading.Thread(target=run, daemon=True)

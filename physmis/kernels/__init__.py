@@ -1,45 +1,16 @@
 """Data deviation kernels, the transitions that they induce, and the expansion for small errors."""
+# ruff: noqa: F401
 
+from physmis.kernels.expansion import bias_and_blur, expand
 from physmis.kernels.kernels import (
-    CHUNK,
     ExchangeKernel,
     HeldEnds,
     IsotropicKernel,
     Kernel,
-    Measurement,
     NeighbourKernel,
-    Perturbs,
     PilotKernel,
     References,
     RoundTripKernel,
     TangentKernel,
-    Trajectories,
-    Transition,
-    check_transition,
-    forecast,
-    induced_transition,
-    measured,
-    transition,
 )
-
-__all__ = [
-    "CHUNK",
-    "ExchangeKernel",
-    "HeldEnds",
-    "IsotropicKernel",
-    "Kernel",
-    "Measurement",
-    "NeighbourKernel",
-    "Perturbs",
-    "PilotKernel",
-    "References",
-    "RoundTripKernel",
-    "TangentKernel",
-    "Trajectories",
-    "Transition",
-    "check_transition",
-    "forecast",
-    "induced_transition",
-    "measured",
-    "transition",
-]
+from physmis.kernels.transition import Transition, forecast, induced_transition, transition

@@ -1,24 +1,14 @@
-"""How small local errors move the law of a measured quantity, to second order.
+"""How small local errors move the distribution of a measured quantity, to second order.
 
-A local error moves a trajectory x to x' = x + d, where d has mean 0 and covariance S (over the flattened
-T C values). A Taylor expansion of the measurement z = m(x) gives, to second order, the mean and the variance
-of its change:
+A local error moves a trajectory x to x' = x + d, where d has mean 0 and covariance S. By a Taylor expansion,
+the measurement z = m(x) changes by b on average (0 where m is harmonic and d isotropic), with variance D:
 
     bias  b(x) = E[m(x') - m(x)] = tr(S Hess m(x)) / 2
     blur  D(x) = Var[m(x')] = grad m(x)' S grad m(x)
 
-For any smooth test function f, E f(m(x')) = E[f(z) + b f'(z) + D f''(z) / 2]. Integrated by parts, with b(z)
-and D(z) the means among trajectories that share z, this moves the law of z from p to
-
-    q = p - (b p)' + (D p)'' / 2,
-
-a Fokker-Planck step. For symmetric d the next terms are of fourth order in its size. Where p jumps, as it
-does at the ends of a uniform prior, the derivatives are delta functions, and q is read in integrated form:
-each z spreads into a Gaussian of mean z + b and variance D, so that
-Q(a) = E[Phi((a - z - b) / sqrt(D))] is the cumulative of q.
-
-A linear m has no bias. More generally, isotropic deviations of any size leave m unbiased exactly where m is
-harmonic (the mean-value property): tr(Hess m) = 0 at x alone does so only to second order.
+With means b(z), D(z) among trajectories that share z, the distribution of z goes from p to
+q = p - (b p)' + (D p)'' / 2, a Fokker-Planck step. Where p jumps, these are delta functions: q is read in
+integrated form, Q(a) = E[Phi((a - z - b) / sqrt(D))].
 """
 
 from __future__ import annotations
@@ -33,9 +23,9 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from physmis import checks
+from physmis.drift.metrics import Edges, Shares, Values
 
 CHUNK = 2**18  # numbers in flight: keeps memory flat however many trajectories are given
-ROUNDING = 1e-6  # of the largest entry: what a covariance computed in float32 may lack in symmetry or sign
 ELSE = "the Monte Carlo route, physmis.kernels.induced_transition, needs no derivatives"
 
 
@@ -43,55 +33,34 @@ def bias_and_blur(
     measure: Callable[[Float[Tensor, "T C"]], Float[Tensor, ""]],
     x: Float[np.ndarray, "n T C"],
     covariance: float | Float[np.ndarray, "TC TC"],
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+) -> tuple[Values, Values]:
     """Bias b, in the unit of the quantity, and blur D, in its square, at each trajectory (see the module).
 
-    Second derivatives are taken along the columns of a square root of S alone, in float64.
-
-    Parameters
-    ----------
-    measure : a torch function of one trajectory, such as `Task.differentiable`, twice differentiable and
-        free of branches on values (`torch.func.vmap` runs it).
-    x : trajectories.
-    covariance : of the deviations d: the matrix S, or a number s > 0 that stands for S = s^2 times identity.
-
-    Raises
-    ------
-    TypeError : ``measure`` fails on tensors, or what it returns carries no gradient.
-    ValueError : it returns no scalar, or its derivatives are not finite; ``x`` or ``covariance`` is unusable.
+    ``measure`` is a torch function of one trajectory without branches on values, as `Task.differentiable`;
+    ``covariance`` the matrix S, or a number s > 0 that stands for S = s^2 times identity.
     """
     x = checks.trajectories(x)
     if len(x) == 0:
-        raise ValueError(f"finite trajectories of shape (n, T, C), one at least, wanted, got shape {x.shape}")
+        raise ValueError(f"expected one trajectory or more, got shape {x.shape}")
     rows = torch.from_numpy(x)
     root = torch.from_numpy(_root(covariance, x[0].size)).reshape(-1, *x.shape[1:])
 
     def both(row):
         slope, bend = vjp(grad(measure), row)  # the Hessian is symmetric: reverse mode serves, and is faster
         second = vmap(lambda direction: (direction * bend(direction)[0]).sum())(root)
-        first = (root * slope).sum(dim=(1, 2))
-        return second.sum() / 2, (first**2).sum()
+        return second.sum() / 2, ((root * slope).sum(dim=(1, 2)) ** 2).sum()
 
     try:
         value = measure(rows[0].clone().requires_grad_())
-        if isinstance(value, Tensor) and value.requires_grad and value.shape == ():
-            b, D = vmap(both, chunk_size=max(1, CHUNK // root.numel()))(rows)
+        if value.shape != () or not value.requires_grad:  # a detached one would pass for a constant
+            raise TypeError(f"shape {tuple(value.shape)}, with gradient: {value.requires_grad}")
+        b, D = vmap(both, chunk_size=max(1, CHUNK // root.numel()))(rows)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise TypeError(f"the measure cannot be differentiated by torch.func ({error}); {ELSE}") from error
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        what = "a tensor without a gradient" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"the measure returns {what}; a torch tensor that carries one wanted; {ELSE}")
-    if value.shape != ():
-        raise ValueError(
-            f"the measure returns shape {tuple(value.shape)} for one trajectory of shape {x.shape[1:]}; "
-            "a scalar, shape (), wanted"
-        )
-    bad = ~(torch.isfinite(b) & torch.isfinite(D)).numpy()
-    if bad.any():
-        raise ValueError(
-            f"the measure has NaN or infinite derivatives at {bad.sum()} of {len(x)} trajectories "
-            f"(the first is number {int(np.argmax(bad))}); finite ones wanted; {ELSE}"
-        )
+        raise TypeError(f"expected a differentiable scalar measure, got: {error}; {ELSE}") from error
+    bad = np.flatnonzero(~torch.isfinite(b + D).numpy())
+    if len(bad):
+        got = f"others at {len(bad)} of {len(x)} trajectories (the first is number {bad[0]}); {ELSE}"
+        raise ValueError(f"expected finite derivatives of the measure, got {got}")
     return b.numpy(), D.numpy()
 
 
@@ -99,62 +68,32 @@ def _root(covariance, size):
     """Rows r_k, one for each eigenvalue of S above 0, for which S is the sum of r_k r_k'."""
     S = np.asarray(checks.real(covariance, "covariance"), dtype=np.float64)
     if S.ndim == 0:
-        if not (np.isfinite(S) and S > 0):
-            raise ValueError(f"the scale of the deviations is {S}; a finite number above 0 wanted")
+        checks.positive(covariance=S)
         return S * np.eye(size)
-    if S.shape != (size, size) or not np.isfinite(S).all():
-        raise ValueError(f"a finite covariance of shape ({size}, {size}) = (T C, T C) wanted, got {S.shape}")
-    checks.sized(S, "covariance", least=1 / checks.LARGEST)
-    slack = ROUNDING * np.abs(S).max()
-    if np.abs(S - S.T).max() > slack:
-        raise ValueError(
-            f"the covariance is not symmetric: entries differ by up to {np.abs(S - S.T).max():.3g}"
-        )
+    slack = 1e-6 * np.abs(S).max()  # what a covariance computed in float32 may lack in symmetry or sign
+    if S.shape != (size, size) or not np.isfinite(S).all() or np.abs(S - S.T).max() > slack:
+        raise ValueError(f"expected a finite, symmetric covariance of shape ({size}, {size}), got {S}")
     values, vectors = np.linalg.eigh((S + S.T) / 2)
     if values[0] < -slack:
-        raise ValueError(
-            f"a positive semidefinite covariance wanted; its least eigenvalue is {values[0]:.3g}"
-        )
+        raise ValueError(f"expected a positive semidefinite covariance, got eigenvalue {values[0]:.3g}")
     kept = slice(min(np.sum(values <= 0), len(values) - 1), None)  # they ascend; one stays, even if it is 0
     return (vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0))).T
 
 
-def expand(
-    z: Float[np.ndarray, "n"],
-    bias: Float[np.ndarray, "n"],
-    blur: Float[np.ndarray, "n"],
-    edges: Float[np.ndarray, "edges"],
-) -> Float[np.ndarray, "bins"]:
-    """Share of q in each bin: the mean over data of the bin masses of a normal law, N(z + bias, blur).
-
-    Where ``blur`` is 0, the law is a point, counted as in `physmis.drift.histogram`. The shares sum to 1 if
-    the first and the last edge are infinite; mass beyond finite ones is left out.
-
-    Raises
-    ------
-    ValueError : the three are not finite vectors of one size, a blur is negative, or edges do not ascend.
-    """
-    z, bias, blur = (
-        np.asarray(checks.sized(checks.real(given, "values"), "values"), dtype=float)
-        for given in (z, bias, blur)
-    )
+def expand(z: Values, bias: Values, blur: Values, edges: Edges) -> Shares:
+    """Share of q in each bin: the mean over data of masses of N(z + bias, blur), a point where blur is 0."""
+    z, bias, blur = (checks.values(given) for given in (z, bias, blur))
     edges = checks.edges(edges)
-    if z.ndim != 1 or z.size == 0 or not z.shape == bias.shape == blur.shape:
-        raise ValueError(
-            "non-empty vectors z, bias and blur of one size wanted, "
-            f"got shapes {z.shape}, {bias.shape} and {blur.shape}"
-        )
-    if not (blur >= 0).all():
-        raise ValueError(f"no negative blur wanted, got {blur.min():g}")
-    with np.errstate(over="ignore"):
-        edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
+    if not z.shape == bias.shape == blur.shape or blur.min() < 0:
+        got = f"sizes {len(z)}, {len(bias)} and {len(blur)}, and blur from {blur.min():g}"
+        raise ValueError(f"expected z, bias and blur >= 0 of one size, got {got}")
+    edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
     total, step = np.zeros(edges.size), max(1, CHUNK // edges.size)
     for i in range(0, z.size, step):
         part = slice(i, i + step)
         gap = edges - (z[part] + bias[part])[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             u = gap / np.sqrt(blur[part])[:, None]
-        total += ndtr(np.where(np.isnan(u), -np.inf, u)).sum(
-            axis=0
-        )  # 0 / 0: a point on an edge lies above it
+        u = np.where(np.isnan(u), -np.inf, u)  # 0 / 0: a point on an edge lies above it
+        total += ndtr(u).sum(axis=0)
     return np.diff(total) / z.size

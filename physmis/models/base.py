@@ -1,13 +1,12 @@
-"""What is trained. Every model learns trajectories alone, unless it is given a condition to go with them."""
+"""What all models share: trajectories in, trajectories out; scale, device and randomness are handled here."""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,31 +15,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis import checks
-from physmis.models.arguments import check_count, check_generator, check_numbers, check_trajectories
-from physmis.models.training import Progress, Supply, full_precision, train
+from physmis.models.training import optimise
 
-CHUNK = 256  # trajectories whose noise is drawn together when sampling
-AT_ONCE = {"cpu": CHUNK, "cuda": 64 * CHUNK}  # pass through a network: what fits a core's cache, or a card
-BEYOND = 0.01  # of the range of conditions: how far outside of it none is warned of
-Held = Mapping[int, Tensor]  # time step -> standardised values (n, C) held there
-_INITIALISING = threading.Lock()  # initial weights come from a generator that all threads share
+CHUNK = 256  # trajectories that are sampled at once: what fits a core's cache
+SLACK = 0.01  # how far beyond the conditions of training no warning is given, in units of their range
+
+# What networks work with: standardised tensors on the model's device.
+Trajectories = Float[Tensor, "n T C"]
+Condition = Float[Tensor, "n 1"] | None
+Held = Mapping[int, Float[Tensor, "n C"]]  # values held at time steps, which are counted from 0 on
 
 
 @dataclasses.dataclass
 class GenerativeModel(ABC):
-    """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters.
-
-    Arrays go in and come out; scale and device stay inside. Every random draw is made by a CPU generator and
-    then moved, so that the noise is the same on every device.
-
-    Parameters
-    ----------
-    steps, batch, rate : training steps, trajectories in each, peak of the one-cycle learning rate.
-    """
+    """Base of all models. Subclasses are dataclasses; their fields are the model's hyperparameters: here the
+    training ``steps``, the trajectories of a ``batch``, and the peak of the one-cycle learning ``rate``."""
 
     name: ClassVar[str]
+    speed: ClassVar[float]  # training steps in the time of one of a U-Net of the same batch and width
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # what hyperparameters that are words may be
     sampling: ClassVar[tuple[str, ...]] = ()  # hyperparameters that training does not depend on
-    given: ClassVar[tuple[int, ...]] = ()  # time steps that it is told in training, and wants in ``clamp``
+    given: ClassVar[tuple[int, ...]] = ()  # time steps given in training and needed in ``clamp``
     steps: int = 2000
     batch: int = 128
     rate: float = 1e-3
@@ -48,63 +43,37 @@ class GenerativeModel(ABC):
     def __post_init__(self):
         self.device = "cpu"
         self.network: nn.Module | None = None
-        self.losses: Float[np.ndarray, "steps"] | None = None
-        self.told: Tensor | None = (
-            None  # mean, scale, least and largest of the condition, if trained with one
-        )
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            name, value = field.name, getattr(self, field.name)
             if isinstance(field.default, int):
-                setattr(self, field.name, check_count(field.name, value))
-            if isinstance(field.default, float) and not (
-                isinstance(value, Real) and 0 < value < float("inf")
-            ):
-                raise ValueError(f"{field.name} must be positive and finite, got {value!r}")
-
-    @property
-    @abstractmethod
-    def cost(self) -> float:
-        """Relative cost of training, to start the longest first."""
+                setattr(self, name, checks.check_count(name, value))
+            elif isinstance(field.default, float):
+                checks.positive(**{name: value})
+            elif value not in self.choices[name]:
+                raise ValueError(f"expected {name} in {', '.join(self.choices[name])}; got {value!r}")
 
     @abstractmethod
     def make_network(self, steps: int, channels: int, conditional: bool) -> nn.Module:
-        """A fresh network for trajectories (steps, channels); ``conditional`` if it is told a scalar, too."""
+        """A fresh network for trajectories (steps, channels), and a scalar condition if ``conditional``."""
+
+    def training_noise(self, n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The random numbers that `loss` needs for a batch of ``n``: tensors (n, ...) on the CPU."""
+        return ()
 
     @abstractmethod
-    def draws(self, n: int, draw: torch.Generator) -> tuple[Tensor, ...]:
-        """The random numbers that `loss` asks for with a batch of ``n``: tensors (n, ...) on the CPU."""
+    def loss(self, x: Trajectories, condition: Condition, *noise: Tensor) -> Tensor:
+        """What training minimises: the mean over a batch."""
+
+    def after_training(self, x: Trajectories, condition: Condition) -> None:  # noqa: B027
+        """What is left to do after training, with all of the data."""
 
     @abstractmethod
-    def loss(
-        self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None, *draws: Tensor
-    ) -> Tensor:
-        """What training makes small, for a batch of standardised trajectories."""
-
-    def settle(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None) -> None:  # noqa: B027
-        """What is left to do after training, with all of the standardised data."""
+    def generate(self, n: int, generator: torch.Generator, held: Held, condition: Condition) -> Trajectories:
+        """``n`` new trajectories."""
 
     @abstractmethod
-    def noise(self, n: int, draw: torch.Generator, strength: float | None = None) -> tuple[Tensor, ...]:
-        """The random numbers that `generate` asks for, or `round_trip` with a ``strength``.
-
-        Tensors (n, ...) on the CPU.
-        """
-
-    @abstractmethod
-    def generate(
-        self, n: int, noise: Sequence[Tensor], held: Held, condition: Float[Tensor, "n 1"] | None
-    ) -> Float[Tensor, "n T C"]:
-        """``n`` new standardised trajectories."""
-
-    @abstractmethod
-    def round_trip(
-        self,
-        x: Float[Tensor, "n T C"],
-        strength: float,
-        noise: Sequence[Tensor],
-        condition: Float[Tensor, "n 1"] | None,
-    ) -> Float[Tensor, "n T C"]:
-        """`perturb` for standardised trajectories."""
+    def round_trip(self, x: Trajectories, strength: float, generator, condition) -> Trajectories:
+        """See `perturb`."""
 
     def fit(
         self,
@@ -113,66 +82,52 @@ class GenerativeModel(ABC):
         *,
         condition: Float[np.ndarray, "n"] | None = None,
         weights: Float[np.ndarray, "n"] | None = None,
-        progress: Progress | None = None,
-    ):
-        """Train on trajectories ``x``; returns the model itself.
+        progress: Callable[[int, int], None] | None = None,
+    ) -> GenerativeModel:
+        """Train on trajectories ``x``, each with a scalar ``condition`` or none; returns the model itself.
 
-        A call that is refused or interrupted leaves the model as it was.
-
-        Parameters
-        ----------
-        condition : a scalar for each trajectory that the model is told, in training and then in sampling.
-        weights : how often each trajectory is met in training, in proportion; all alike if not given. (They
-            do not enter the mean and scale by which data are standardised.)
-        progress : called before each step and at the end with steps done and steps in all.
-
-        Raises
-        ------
-        ValueError : ``x`` has the wrong shape, a single value in a channel, NaN or infinite values, or a
-            channel that varies too little, or too little about its mean, for single precision; ``condition``
-            or ``weights`` are not one finite number for each trajectory; conditions differ, but by less than
-            can be told apart; weights are negative or all 0; the horizon does not suit the network.
-        TypeError : ``rng`` is no `numpy.random.Generator`, or an array holds no real numbers.
-        FloatingPointError : training diverged.
+        Batches hold trajectories in proportion to their ``weights``, which do not enter the mean and scale by
+        which data are standardised. ``progress`` is called after each step with steps done and steps in all.
+        Raises FloatingPointError when training diverges.
         """
-        given = {"x": x, "rng": rng, "condition": condition, "weights": weights}
-        train([self], [given], progress)
-        return self
-
-    def prepare(self, x, rng, condition=None, weights=None) -> Supply:
-        """Take up the scale of the data and a fresh network; gives what training draws batches from."""
-        check_generator(rng)
-        x, given = check_trajectories(x), x
-        if x[..., 0].numel() < 2:
-            raise ValueError(f"two values or more in each channel wanted, got shape {tuple(x.shape)}")
-        checks.enough_spread(checks.real(given, "trajectories"))
+        checks.check_generator(rng)
+        x = _trajectories(x)
+        checks.enough_spread(x)
+        x = torch.as_tensor(x, dtype=torch.float32)
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
-        x = (x - self.mean) / self.scale
+        x = ((x - self.mean) / self.scale).contiguous()
         # Twice the largest standardised value: only estimates from almost pure noise ever lie beyond.
         self.limit = 2 * float(x.abs().max())
-        self.told = None
+        self.condition_stats = None
         if condition is not None:
-            numbers = check_numbers("condition", condition, len(x))
+            numbers = _numbers("condition", condition, len(x))
             spread = numbers.std(correction=0).clamp(min=1e-12)
-            if spread == 1e-12 and numbers.min() < numbers.max():
-                told = f"{numbers.min():g} to {numbers.max():g}"
-                raise ValueError(f"conditions that vary by 1e-12 or more wanted, got {told}")
-            self.told = torch.stack([numbers.mean(), spread, numbers.min(), numbers.max()])
+            self.condition_stats = torch.stack([numbers.mean(), spread, numbers.min(), numbers.max()])
         if weights is not None:
-            weights = check_numbers("weights", weights, len(x))
-            checks.sized(weights.numpy(), "weights", least=1 / checks.LARGEST)
-            if (weights < 0).any() or not weights.any():
-                given = f"values from {weights.min():g} to {weights.max():g}"
-                raise ValueError(f"weights of 0 or more, not all 0, wanted; got {given}")
-        with _INITIALISING, torch.random.fork_rng(devices=[]):
+            weights = _numbers("weights", weights, len(x))
+            if weights.min() < 0 or not weights.any():
+                raise ValueError(f"expected weights of 0 or more, not all 0, got {weights.min():g} and more")
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            self.network = self.make_network(*self.shape, self.told is not None).to(self.device)
-        told = self._standardised_condition(condition, len(x))
-        return Supply(x.to(self.device), told, weights, generator(rng))
+            self.network = self.make_network(*self.shape, condition is not None).to(self.device)
+        condition = self._standardised_condition(condition, len(x))
+        x, generator = x.to(self.device), torch_generator(rng)
+
+        def batch_loss():
+            if weights is None:
+                rows = torch.randint(len(x), (self.batch,), generator=generator)
+            else:
+                rows = torch.multinomial(weights, self.batch, replacement=True, generator=generator)
+            draws = rows, *self.training_noise(self.batch, generator)
+            rows, *noise = (draw.to(x.device) for draw in draws)
+            return self.loss(x[rows], None if condition is None else condition[rows], *noise)
+
+        self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
+        self.after_training(x, condition)
+        return self
 
     @torch.inference_mode()
-    @full_precision()
     def sample(
         self,
         n: int,
@@ -180,88 +135,31 @@ class GenerativeModel(ABC):
         clamp: Mapping[int, Float[np.ndarray, "n C"]] | None = None,
         condition: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n T C"]:
-        """``n`` new trajectories.
+        """``n`` new trajectories, with the requested ``condition`` each if the model was trained with one.
 
-        Parameters
-        ----------
-        clamp : maps time steps (0 the first, -1 the last) to values held there. Steps that the model is
-            `given` in training must be among them. With others it was not trained, so the rest of the
-            trajectory follows those in part only.
-        condition : what each trajectory should be like, for a model that was trained with a condition; warns
-            of values outside of the range of training.
-
-        Raises
-        ------
-        ValueError : ``n`` is below 1; ``clamp`` names a step beyond the horizon, or one twice, or its values
-            have another shape or are not finite, or the model cannot hold steps; ``condition`` is missing,
-            or given to a model trained without one, or is not one finite number for each trajectory; or what
-            is asked for is so far from what was learned that the model makes no numbers of it.
-        RuntimeError : the model is not trained.
+        ``clamp`` maps time steps (0 the first, -1 the last) to values held there. Those that the model is
+        `given` in training are needed; the rest of the trajectory follows others in part only.
         """
         self._check_trained()
-        n = check_count("n", n)
-        held = {}
+        n, generator = checks.check_count("n", n), torch_generator(rng)
+        held, (steps, channels) = {}, self.shape
         for step, value in (clamp or {}).items():
-            value = self._standardised_step(step, value, n)
-            if (place := int(step) % self.shape[0]) in held:
-                raise ValueError(f"clamp names step {place} twice, the second time as {step}")
-            held[place] = value
-        c = self._standardised_condition(condition, n)
-        parts = [
-            self.generate(
-                len(noise[0]),
-                noise,
-                {step: value[rows] for step, value in held.items()},
-                None if c is None else c[rows],
-            ).cpu()
-            for rows, noise in self._portions(n, generator(rng))
-        ]
-        return self._in_units(parts)
+            value = checks.sized(checks.real(value, "clamp"), "values in clamp", largest=checks.SINGLE)
+            if step not in range(-steps, steps) or value.shape != (n, channels):
+                expected = f"steps from {-steps} to {steps - 1} and values ({n}, {channels})"
+                raise ValueError(f"clamp: expected {expected}, got {value.shape} for step {step!r}")
+            value = torch.as_tensor(value, dtype=torch.float32)
+            held[int(step) % steps] = ((value - self.mean) / self.scale).to(self.device)
+        if not {step % steps for step in self.given} <= held.keys():
+            raise ValueError(f"model '{self.name}': expected steps {self.given} in clamp, got {[*held]}")
 
-    def _portions(
-        self, n: int, draw: torch.Generator, strength: float | None = None
-    ) -> Iterator[tuple[slice, list[Tensor]]]:
-        """Rows that pass through the network together, and their noise on the model's device.
+        def make(rows, condition):
+            here = {step: value[rows] for step, value in held.items()}
+            return self.generate(rows.stop - rows.start, generator, here, condition)
 
-        It is drawn `CHUNK` rows at a time on every device, so that each trajectory has the same everywhere.
-        """
-        for i in range(0, n, AT_ONCE[self.device]):
-            stop = min(i + AT_ONCE[self.device], n)
-            parts = [self.noise(min(CHUNK, stop - j), draw, strength) for j in range(i, stop, CHUNK)]
-            yield slice(i, stop), [torch.cat(part).to(self.device) for part in zip(*parts, strict=True)]
-
-    def _standardised_step(self, step: int, value: Float[np.ndarray, "n C"], n: int) -> Tensor:
-        value = checks.real(value, "clamp")
-        if not isinstance(step, Integral) or step not in range(-self.shape[0], self.shape[0]):
-            raise ValueError(f"clamp wants steps from {-self.shape[0]} to {self.shape[0] - 1}, got {step!r}")
-        if value.shape != (n, self.shape[1]):
-            raise ValueError(
-                f"clamp wants values of shape ({n}, {self.shape[1]}) for each step; "
-                f"got shape {value.shape} for step {step}"
-            )
-        value = checks.sized(value, f"values in clamp for step {step}", largest=checks.SINGLE)
-        value = value.astype(np.float32)
-        return ((torch.from_numpy(value) - self.mean) / self.scale).to(self.device)
-
-    def _standardised_condition(self, condition: Any, n: int) -> Float[Tensor, "n 1"] | None:
-        if (condition is None) != (self.told is None):
-            trained, given = ("with", "none was") if condition is None else ("without", "one was")
-            raise ValueError(f"model '{self.name}' was trained {trained} a condition, and {given} given")
-        if condition is None:
-            return None
-        mean, scale, low, high = self.told
-        numbers = check_numbers("condition", condition, n)
-        slack = BEYOND * (high - low)
-        if beyond := int(((numbers < low - slack) | (numbers > high + slack)).sum()):
-            warnings.warn(
-                f"{beyond} of {n} conditions lie outside of what model '{self.name}' was trained with, "
-                f"{low:g} to {high:g}: what it makes there is a guess",
-                stacklevel=5,  # of whoever calls `sample`, which is wrapped twice
-            )
-        return ((numbers - mean) / scale).float()[:, None].to(self.device)
+        return self._in_chunks(make, n, condition)
 
     @torch.inference_mode()
-    @full_precision()
     def perturb(
         self,
         x: Float[np.ndarray, "n T C"],
@@ -269,101 +167,97 @@ class GenerativeModel(ABC):
         rng: np.random.Generator,
         condition: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n T C"]:
-        """Round trip: where the model lands when it starts from ``x`` and forgets a share of it.
+        """Round trip: a perturbed trajectory x' for each of ``x``, from which the model starts.
 
-        Parameters
-        ----------
-        strength : how much is forgotten, in (0, 1]; at 1 it is a new sample. What it counts depends on the
-            class (noise levels, time steps, the way of a code toward a fresh one): see each `round_trip`. So
-            strengths of two classes cannot be compared.
-        condition : one for each trajectory, for a model that was trained with a condition.
-
-        Raises
-        ------
-        ValueError : ``strength`` is not in (0, 1], or ``x`` does not have the shape that was trained on, or
-            ``condition`` is refused as by `sample`; or what is given is so far from what was learned that the
-            model makes no numbers of it.
-        RuntimeError : the model is not trained.
+        ``strength``, in (0, 1], says how much of ``x`` is forgotten; at 1 the result is a new sample. Each
+        class counts it in its own way, see `round_trip`: strengths of two classes cannot be compared.
         """
         self._check_trained()
         if not (isinstance(strength, Real) and 0 < strength <= 1):
-            raise ValueError(f"strength in (0, 1] wanted, got {strength!r}")
-        x = check_trajectories(x)
+            raise ValueError(f"expected a strength in (0, 1], got {strength!r}")
+        x = torch.as_tensor(_trajectories(x), dtype=torch.float32)
         if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(
-                f"trajectories of shape (n, {self.shape[0]}, {self.shape[1]}) wanted, got {tuple(x.shape)}"
-            )
-        c = self._standardised_condition(condition, len(x))
-        parts = []
-        for rows, noise in self._portions(len(x), generator(rng), strength):
-            part = ((x[rows] - self.mean) / self.scale).to(self.device)
-            parts.append(self.round_trip(part, strength, noise, None if c is None else c[rows]).cpu())
-        return self._in_units(parts)
+            raise ValueError(f"expected trajectories of (steps, channels) {self.shape}, got {tuple(x.shape)}")
+        generator = torch_generator(rng)
 
-    def _in_units(self, parts: list[Tensor]) -> Float[np.ndarray, "n T C"]:
+        def make(rows, condition):
+            part = ((x[rows] - self.mean) / self.scale).to(self.device)
+            return self.round_trip(part, strength, generator, condition)
+
+        return self._in_chunks(make, len(x), condition)
+
+    def _in_chunks(self, make: Callable, n: int, condition: Any) -> Float[np.ndarray, "n T C"]:
+        """What ``make(rows, condition)`` gives for a few rows at a time, in the units of the data."""
+        condition = self._standardised_condition(condition, n)
+        parts = []
+        for i in range(0, n, CHUNK):
+            rows = slice(i, min(i + CHUNK, n))
+            parts.append(make(rows, None if condition is None else condition[rows]).cpu())
         x = (torch.cat(parts) * self.scale + self.mean).numpy()
         if bad := int((~np.isfinite(x).all(axis=(1, 2))).sum()):
-            raise ValueError(
-                f"model '{self.name}' makes NaN or infinite values in {bad} of {len(x)} trajectories: "
-                "what it is given is too far from what it was trained with"
-            )
+            raise ValueError(f"expected input like that of training, got NaN in {bad} of {n} trajectories")
         return x
+
+    def _standardised_condition(self, condition: Any, n: int) -> Condition:
+        if (condition is None) != (self.condition_stats is None):
+            expected, got = ("one", "none") if condition is None else ("none", "one")
+            raise ValueError(f"condition of '{self.name}': expected {expected}, as in training, got {got}")
+        if condition is None:
+            return None
+        mean, scale, low, high = self.condition_stats
+        numbers = _numbers("condition", condition, n)
+        slack = SLACK * (high - low)
+        if beyond := int(((numbers < low - slack) | (numbers > high + slack)).sum()):
+            text = f"{beyond} of {n} conditions lie outside of those of training, {low:g} to {high:g}"
+            warnings.warn(text, stacklevel=5)  # of whoever calls `sample`, which is wrapped once
+        return ((numbers - mean) / scale).float()[:, None].to(self.device)
+
+    def normal(self, generator: torch.Generator, *shape: int) -> Tensor:
+        """Standard normal numbers, drawn on the CPU and then moved: the same on every device."""
+        return torch.randn(shape, generator=generator).to(self.device)
 
     def config(self) -> dict[str, Any]:
         """Name and hyperparameters: what identifies the model in the store."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     @property
+    def cost(self) -> float:
+        """Relative cost of training, to start the longest first."""
+        return self.steps * self.batch * self.width**2 / self.speed
+
+    @property
     def size(self) -> int:
         """How many numbers are learned."""
-        self._check_trained()
         return sum(p.numel() for p in self.network.parameters())
 
     def to(self, device: str) -> GenerativeModel:
-        """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself.
-
-        Raises ValueError for another device, or for "cuda" where there is none.
-        """
-        if device not in ("cpu", "cuda"):
-            raise ValueError(f"unknown device {device!r}; accepted: cpu, cuda")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device 'cuda' was asked for, and torch finds none; accepted here: cpu")
+        """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself."""
+        if device == "cuda":  # in single precision: a card would round the factors of convolutions to 10 bits
+            torch.backends.cudnn.conv.fp32_precision = "ieee"
         self.device = device
         if self.network is not None:
             self.network.to(device)
         return self
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, np.ndarray]:
         """All that `from_state` needs beside the hyperparameters: shape and scale of the data, weights."""
         self._check_trained()
-        weights = {f"network.{k}": v.cpu().contiguous() for k, v in self.network.state_dict().items()}
-        return {
-            "shape": torch.tensor(self.shape),
-            "mean": self.mean,
-            "scale": self.scale,
-            "limit": torch.tensor(self.limit),
-            **({} if self.told is None else {"told": self.told}),
-            **weights,
-        }
+        state = {"shape": np.array(self.shape), "mean": self.mean.numpy(), "scale": self.scale.numpy()}
+        state["limit"] = np.array(self.limit, dtype=np.float32)
+        if self.condition_stats is not None:
+            state["told"] = self.condition_stats.numpy()
+        for name, tensor in self.network.state_dict().items():
+            state[f"network.{name}"] = tensor.cpu().contiguous().numpy()
+        return state
 
-    def from_state(self, state: dict[str, Tensor]) -> GenerativeModel:
-        """Take up what `state` of a model with the same `config` gave; returns the model itself.
-
-        Raises ValueError, and leaves the model as it was, where the state does not fit.
-        """
-        try:
-            shape, told = tuple(state["shape"].tolist()), state.get("told")
-            mean, scale, limit = state["mean"], state["scale"], float(state["limit"])
-            network = self.make_network(*shape, told is not None)
-            network.load_state_dict(
-                {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-            )
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(
-                f"this state does not fit the model {self.config()}: it is of another class, of other "
-                "hyperparameters, or not whole"
-            ) from error
-        self.shape, self.told, self.mean, self.scale, self.limit = shape, told, mean, scale, limit
+    def from_state(self, state: Mapping[str, np.ndarray]) -> GenerativeModel:
+        """Take up the `state` of a model with the same `config`; returns the model itself."""
+        tensors = {name.removeprefix("network."): torch.as_tensor(array) for name, array in state.items()}
+        self.shape, self.limit = tuple(tensors.pop("shape").tolist()), float(tensors.pop("limit"))
+        self.mean, self.scale = tensors.pop("mean"), tensors.pop("scale")
+        self.condition_stats = tensors.pop("told", None)
+        network = self.make_network(*self.shape, self.condition_stats is not None)
+        network.load_state_dict(tensors)
         self.network = network.to(self.device).eval()
         return self
 
@@ -372,12 +266,28 @@ class GenerativeModel(ABC):
             raise RuntimeError(f"model '{self.name}' is not trained yet: call fit or from_state first")
 
 
+def _trajectories(x: Any) -> Float[np.ndarray, "n T C"]:
+    """``x`` as a float array, if it holds one trajectory or more that single precision can represent."""
+    x = checks.real(x, "trajectories")
+    if x.ndim != 3 or x.size == 0:
+        raise ValueError(f"expected one or more trajectories of shape (n, T, C), got {x.shape}")
+    return checks.sized(x, "trajectories", largest=checks.SINGLE)
+
+
+def _numbers(name: str, values: Any, n: int) -> Float[Tensor, "n"]:
+    """``values`` as a float64 tensor, if they are ``n`` finite numbers."""
+    values = checks.values(values, name)
+    if len(values) != n:
+        raise ValueError(f"expected {name} of shape ({n},), one number a trajectory, got {values.shape}")
+    return torch.from_numpy(values)
+
+
 def embed_condition(width: int) -> nn.Sequential:
     """A small network from a scalar condition (n, 1) to ``width`` numbers."""
     return nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
 
 
-def generator(rng: np.random.Generator) -> torch.Generator:
+def torch_generator(rng: np.random.Generator) -> torch.Generator:
     """A CPU torch generator seeded from ``rng``."""
-    check_generator(rng)
+    checks.check_generator(rng)
     return torch.Generator().manual_seed(int(rng.integers(2**63)))

@@ -1,16 +1,14 @@
-"""Denoising diffusion over whole trajectories: add noise, learn to take it away, start from noise alone.
+"""Denoising diffusion over whole trajectories.
 
 At level t of the cosine schedule (Nichol and Dhariwal 2021) a trajectory x becomes y = c x + s noise, with
 c = cos(theta_t) and s = sin(theta_t). The network sees y and t and predicts the noise, the clean x, or the
-velocity c noise - s x (Salimans and Ho 2022). Given y, each of the three tells the other two.
+velocity c noise - s x (Salimans and Ho 2022). Given y, each of the three determines the other two.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,16 +16,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from physmis.models import GenerativeModel, Held
+from physmis.models.base import Condition, GenerativeModel, Held, Trajectories
 
 PREDICTIONS = ("noise", "clean", "velocity")
 SAMPLERS = ("multistep", "ddim", "ancestral")
 LEVELS = 100
 
 
-def angles(levels: int = LEVELS) -> Float[np.ndarray, "levels"]:
+def angles() -> Float[np.ndarray, "levels"]:
     """theta_t of the cosine schedule, from nearly 0 (data) to nearly pi / 2 (noise)."""
-    ends = np.cos((np.arange(levels + 1) / levels + 0.008) / 1.008 * np.pi / 2) ** 2
+    ends = np.cos((np.arange(LEVELS + 1) / LEVELS + 0.008) / 1.008 * np.pi / 2) ** 2
     kept = np.cumprod(np.maximum(ends[1:] / ends[:-1], 0.001))  # no step may drop more than 99.9 % of x
     return np.arccos(np.sqrt(kept))
 
@@ -38,113 +36,68 @@ def trailing(start: int, steps: int) -> list[int]:
     return (np.round(np.arange(start, 0, -start / steps))[:steps] - 1).astype(int).tolist()
 
 
-def _start(strength: float | None) -> int:
-    """How many levels a round trip of this strength takes away; all for new trajectories."""
-    return LEVELS if strength is None else max(1, round(strength * LEVELS))
-
-
 @dataclass
 class Diffusion(GenerativeModel):
-    """What all diffusion models share, whatever their denoising network.
+    """What diffusion models share: a network of noisy trajectories, levels (n,) and a condition learns the
+    ``prediction``; a ``sampler`` takes ``sampler_steps`` from noise to data, 100 at most."""
 
-    The network maps noisy trajectories (n, T, C), noise levels (n,) and a condition (n, 1) or None to an
-    array of the shape of the trajectories.
-
-    Parameters
-    ----------
-    prediction : what the network learns: "noise", "clean" or "velocity".
-    sampler : "multistep" or "ddim" (deterministic), or "ancestral" (fresh noise at each step).
-    sampler_steps : denoising steps from noise to data, at most 100.
-    """
-
-    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampler_steps")
+    choices = {"prediction": PREDICTIONS, "sampler": SAMPLERS}
+    sampling = ("sampler", "sampler_steps")
     prediction: str = "velocity"
     sampler: str = "multistep"
     sampler_steps: int = 20
 
-    def __post_init__(self):
-        super().__post_init__()
-        for field, accepted in {"prediction": PREDICTIONS, "sampler": SAMPLERS}.items():
-            if getattr(self, field) not in accepted:
-                raise ValueError(f"unknown {field} {getattr(self, field)!r}; accepted: {', '.join(accepted)}")
-        if self.sampler_steps > LEVELS:
-            raise ValueError(f"sampler_steps must be at most {LEVELS}, got {self.sampler_steps}")
-
-    def draws(self, n, draw):
+    def training_noise(self, n, generator):
         # Levels are spread evenly over the batch: less variance than independent draws.
-        share = (torch.arange(n) + torch.rand(n, generator=draw)) / n
+        share = (torch.arange(n) + torch.rand(n, generator=generator)) / n
         level = (share * LEVELS).long().clamp(max=LEVELS - 1)
-        return level, torch.randn((n, *self.shape), generator=draw)
+        return level, torch.randn((n, *self.shape), generator=generator)
 
     def loss(self, x, condition, level, noise):
         """Mean squared error of the prediction; ``level`` holds whole numbers below LEVELS, shape (n,)."""
         theta = torch.as_tensor(angles(), dtype=x.dtype, device=x.device)[level][:, None, None]
         c, s = theta.cos(), theta.sin()
         target = {"noise": noise, "clean": x, "velocity": c * noise - s * x}[self.prediction]
-        noisy = self.show(c * x + s * noise, {step: x[:, step] for step in self.given})
+        noisy, given = c * x + s * noise, list(self.given)
+        noisy[:, given] = x[:, given]
         out = self.network(noisy, level.to(x.dtype), condition)
-        if self.given:  # nothing is to be learned there
+        if given:  # nothing is to be learned there
             rest = torch.ones(x.shape[1], dtype=torch.bool)
-            rest[list(self.given)] = False
+            rest[given] = False
             out, target = out[:, rest], target[:, rest]
         return F.mse_loss(out, target)
 
-    def show(self, y: Float[Tensor, "n T C"], held: Held) -> Float[Tensor, "n T C"]:
-        """What the network sees of y: the `given` steps as they are held, without noise."""
-        for step in self.given:
-            y[:, step] = held[step]
-        return y
-
-    def predict(
-        self, y: Float[Tensor, "n T C"], level: Tensor, condition: Float[Tensor, "n 1"] | None
-    ) -> Float[Tensor, "n T C"]:
+    def predict(self, y: Trajectories, level: Tensor, condition: Condition) -> Trajectories:
         """What the network predicts in sampling."""
         return self.network(y, level, condition)
 
-    def noise(self, n, draw, strength=None):
-        fresh = len(self.times(_start(strength))) - 1 if self.sampler == "ancestral" else 0
-        return tuple(torch.randn((n, *self.shape), generator=draw) for _ in range(1 + fresh))
+    def generate(self, n, generator, held, condition):
+        return self.denoise(self.normal(generator, n, *self.shape), LEVELS, generator, held, condition)
 
-    def generate(self, n, noise, held, condition):
-        return self.denoise(noise[0], LEVELS, noise[1:], held, condition)
-
-    def round_trip(self, x, strength, noise, condition):
-        start = _start(strength)
+    def round_trip(self, x, strength, generator, condition):
+        """Add noise of the lowest share ``strength`` of all levels, and denoise."""
+        start = max(1, round(strength * LEVELS))
         theta = angles()[start - 1]
-        held = {step: x[:, step] for step in self.given}
-        y = np.cos(theta) * x + np.sin(theta) * noise[0]
-        return self.denoise(y, start, noise[1:], held, condition)
+        held = {step % x.shape[1]: x[:, step] for step in self.given}
+        y = np.cos(theta) * x + np.sin(theta) * self.normal(generator, *x.shape)
+        return self.denoise(y, start, generator, held, condition)
 
-    def times(self, start: int) -> list[int]:
-        """The levels that `denoise` visits, from ``start`` - 1 downwards."""
-        return trailing(start, round(self.sampler_steps * start / LEVELS))
-
-    def denoise(
-        self,
-        y: Float[Tensor, "n T C"],
-        start: int,
-        fresh: Sequence[Float[Tensor, "n T C"]],
-        held: Held,
-        condition: Float[Tensor, "n 1"] | None = None,
-    ) -> Float[Tensor, "n T C"]:
+    def denoise(self, y: Trajectories, start: int, generator, held: Held, condition=None) -> Trajectories:
         """From y at level ``start`` - 1 down to clean data, with clean values held at the steps in ``held``.
 
-        ``fresh`` is the noise that the ancestral sampler adds, once between any two of `times`; others want
-        none. Every sampler moves to the next level's c', s' by the clean estimate x and the noise estimate e:
-        - ddim (Song et al. 2021): y' = c' x + s' e.
-        - ancestral (Ho et al. 2020): y' = c' x + sqrt(s'^2 - v) e + sqrt(v) new noise, v the variance of y'
-          given y and x.
-        - multistep: DDIM solves d(y / s) / d theta = -x / s^2 with x held constant over a step, which shrinks
-          amplitudes when steps are few. Here x goes on linearly in theta from its last two values; it costs
-          nothing (as in Lu et al. 2022, who extrapolate in log(c / s)).
+        With the estimates x of the clean data and e of the noise, the next level's y' is, for the samplers
+        - ddim (Song et al. 2021): c' x + s' e;
+        - ancestral (Ho et al. 2020): c' x + sqrt(s'^2 - v) e + sqrt(v) fresh noise, v = var(y' | y, x);
+        - multistep: DDIM solves d(y / s) / d theta = -x / s^2 with x constant over a step, which shrinks
+          amplitudes. Here x is linear in theta (Lu et al. 2022 extrapolate in log(c / s)).
         """
-        theta = angles()
-        times = self.times(start)
+        theta, times = angles(), trailing(start, round(self.sampler_steps * start / LEVELS))
         last = None
-        for t, then, new in itertools.zip_longest(times, times[1:], fresh):
+        for t, then in itertools.zip_longest(times, times[1:]):
             c, s = float(np.cos(theta[t])), float(np.sin(theta[t]))
-            level = torch.full((len(y),), float(t), device=y.device)
-            out = self.predict(self.show(y, held), level, condition)
+            for step in self.given:  # the network sees these without noise
+                y[:, step] = held[step % y.shape[1]]
+            out = self.predict(y, torch.full((len(y),), float(t), device=y.device), condition)
             x = {"noise": (y - s * out) / c, "clean": out, "velocity": c * y - s * out}[self.prediction]
             x = x.clamp(-self.limit, self.limit)  # at the noisiest levels c is nearly 0
             for step, value in held.items():
@@ -155,7 +108,8 @@ class Diffusion(GenerativeModel):
             c2, s2 = float(np.cos(theta[then])), float(np.sin(theta[then]))
             if self.sampler == "ancestral":
                 variance = (s2 / s) ** 2 * (1 - (c / c2) ** 2)
-                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * new
+                fresh = self.normal(generator, *y.shape)
+                y = c2 * x + max(s2**2 - variance, 0) ** 0.5 * noise + variance**0.5 * fresh
             else:
                 y = c2 * x + s2 * noise
                 if self.sampler == "multistep" and last is not None:

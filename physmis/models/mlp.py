@@ -1,23 +1,18 @@
-"""A residual multilayer perceptron over the flattened trajectory, as the denoiser of a diffusion model.
-
-Objective and samplers are those of `physmis.models.diffusion`; only the architecture differs from the U-Net.
-It knows nothing of the order of time steps: every value of a trajectory is connected to every other.
-"""
+"""A residual perceptron over the flattened trajectory, which knows nothing of the order of time steps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import embed_condition
+from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import LEVELS, Diffusion
 
-RATES = 8  # sines and cosines by which the network is told the noise level
+RATES = 8  # sines and cosines that encode the noise level
 
 
 class ResidualMLP(nn.Module):
@@ -39,21 +34,17 @@ class ResidualMLP(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1)."""
+    """The network of a diffusion model."""
 
     def __init__(self, steps: int, channels: int, width: int, depth: int, conditional: bool):
         super().__init__()
         self.body = ResidualMLP(steps * channels, steps * channels, width, depth)
-        rates = (
-            math.pi / 2 / LEVELS * 2.0 ** torch.arange(RATES)
-        )  # from a quarter turn over all levels upwards
+        rates = math.pi / 2 / LEVELS * 2.0 ** torch.arange(RATES)  # from a quarter turn over all levels on
         self.register_buffer("rates", rates, persistent=False)
         self.embed = nn.Sequential(nn.Linear(2 * RATES, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = embed_condition(width) if conditional else None
 
-    def forward(
-        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
-    ) -> Float[Tensor, "n T C"]:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:
@@ -63,22 +54,14 @@ class Denoiser(nn.Module):
 
 @dataclass
 class MLPDiffusion(Diffusion):
-    """A diffusion model whose denoiser is a residual MLP.
+    """A diffusion model with a residual MLP: ``depth`` blocks of two layers of ``width`` numbers."""
 
-    Parameters
-    ----------
-    width, depth : numbers in each layer, and residual blocks of two layers.
-    """
-
-    name: ClassVar[str] = "mlp"
+    name = "mlp"
+    speed = 625
     steps: int = 12000
     rate: float = 3e-3
     width: int = 128
     depth: int = 4
-
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2 * self.depth / 2500  # as long as a U-Net of equal cost
 
     def make_network(self, steps, channels, conditional):
         return Denoiser(steps, channels, self.width, self.depth, conditional)

@@ -1,27 +1,24 @@
 """A causal Transformer that makes a trajectory step by step.
 
-The law of each step given all before it is a mixture of Gaussians, whose parameters the network gives:
+It is a mixture density network (Bishop 1994) of pre-norm blocks as in GPT-2, and training minimises -log p:
 
     p(x) = prod_t sum_k w_k(x_<t) N(x_t; mean_k(x_<t), diag scale_k(x_<t)^2).
-
-Training makes -log p small (mixture density network, Bishop 1994; pre-norm blocks as in GPT-2).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import GenerativeModel, embed_condition
+from physmis.models.base import Condition, GenerativeModel, Trajectories, embed_condition
 
 FLOOR = 1e-3  # least standard deviation of a component, in units of the data's: densities stay finite
-RESAMPLE = ("rest", "each")
 
 
 class Mixture(NamedTuple):
@@ -36,8 +33,11 @@ class Mixture(NamedTuple):
         each = -0.5 * z**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)
         return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
 
-    def draw(self, level: Float[Tensor, "*n 1"], noise: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
-        """Draws made of uniform numbers, which choose the components, and of standard normal ones."""
+    def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
+        """One draw from each mixture."""
+        shape, device = self.mean.shape[:-2], self.mean.device
+        level = torch.rand((*shape, 1), generator=generator).to(device)
+        noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
         reached = self.logits.softmax(-1).cumsum(-1)
         k = (reached < level * reached[..., -1:]).sum(-1)[..., None, None]
         k = k.expand(*noise.shape[:-1], 1, noise.shape[-1])
@@ -55,7 +55,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Float[Tensor, "n t width"], past: list[Tensor] | None = None) -> Tensor:
-        """All steps at once; or the next one alone, with ``past``: keys and values so far, which grow."""
+        """All steps at once; or the next one alone, with keys and values of the ``past``, which grow."""
         q, k, v = self.qkv(self.before(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = past[:] = [torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True)]
@@ -65,11 +65,11 @@ class Block(nn.Module):
 
 
 class CausalNetwork(nn.Module):
-    """Maps trajectories (n, T, C) to the mixture that each step has given those before it."""
+    """Maps trajectories (n, T, C) to the mixture of each step given those before it."""
 
-    def __init__(self, steps, channels, width, layers, heads, components, conditional):
+    def __init__(self, steps, channels, conditional, width, layers, heads, components):
         super().__init__()
-        self.components, self.heads = components, heads
+        self.components = components
         self.enter = nn.Linear(channels, width)
         self.start = nn.Parameter(torch.zeros(width))  # stands before the first step
         self.place = nn.Parameter(0.02 * torch.randn(steps, width))
@@ -78,28 +78,22 @@ class CausalNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, components * (1 + 2 * channels))
 
-    def forward(self, x: Float[Tensor, "n T C"], condition: Float[Tensor, "n 1"] | None = None) -> Mixture:
+    def forward(self, x: Trajectories, condition: Condition = None) -> Mixture:
         start = self.start.expand(len(x), 1, -1)
-        h = self.placed(torch.cat([start, self.enter(x[:, :-1])], dim=1), self.place, condition)
-        for block in self.blocks:
-            h = block(h)
-        return self.head(h)
+        tokens = torch.cat([start, self.enter(x[:, :-1])], dim=1)
+        return self.mixtures(tokens + self.place, condition, [None] * len(self.blocks))
 
-    def next(self, t: int, last: Tensor | None, past: list[list[Tensor]], n: int, condition) -> Mixture:
-        """The mixture of step ``t`` alone; ``last`` (n, C) is the step before, ``past`` one pair a block."""
+    def next(self, t: int, last: Tensor | None, past: list, n: int, condition: Condition) -> Mixture:
+        """The mixture (n, 1) of step ``t``; ``last`` (n, C) is the step before, ``past`` one pair a block."""
         token = self.start.expand(n, -1) if last is None else self.enter(last)
-        h = self.placed(token[:, None], self.place[t], condition)
+        return self.mixtures(token[:, None] + self.place[t], condition, past)
+
+    def mixtures(self, h: Float[Tensor, "n t width"], condition: Condition, past: list) -> Mixture:
+        """The mixture that follows from each of the tokens ``h`` and those before it."""
+        if self.condition is not None:
+            h = h + self.condition(condition)[:, None]
         for block, kept in zip(self.blocks, past, strict=True):
             h = block(h, kept)
-        return self.head(h[:, 0])
-
-    def placed(self, tokens: Float[Tensor, "n t width"], place: Tensor, condition) -> Tensor:
-        """Tokens that know their place in time and the condition."""
-        tokens = tokens + place
-        return tokens if self.condition is None else tokens + self.condition(condition)[:, None]
-
-    def head(self, h: Float[Tensor, "*n width"]) -> Mixture:
-        """The mixture that each token stands for."""
         out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
         mean, scale = out[..., 1:].chunk(2, dim=-1)
         return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
@@ -107,19 +101,12 @@ class CausalNetwork(nn.Module):
 
 @dataclass
 class Transformer(GenerativeModel):
-    """An autoregressive model of trajectories, sampled at temperature 1.
+    """An autoregressive model: ``layers`` blocks of ``width`` numbers; ``components`` Gaussians a step."""
 
-    Parameters
-    ----------
-    width, layers, heads : size of the network; ``width`` is a multiple of ``heads``.
-    components : Gaussians in the mixture of each step.
-    resample : what `perturb` makes anew. "rest": the last share ``strength`` of the steps, each given those
-        before it as they came out. "each": every step with probability ``strength``, given those before it as
-        they were (teacher forcing), so that errors do not build up.
-    """
-
-    name: ClassVar[str] = "transformer"
-    sampling: ClassVar[tuple[str, ...]] = ("resample",)
+    name = "transformer"
+    speed = 5
+    choices = {"resample": ("rest",)}
+    sampling = ("resample",)
     steps: int = 2400
     batch: int = 32
     rate: float = 4e-3
@@ -127,54 +114,28 @@ class Transformer(GenerativeModel):
     layers: int = 3
     heads: int = 4
     components: int = 8
-    resample: str = "rest"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"unknown resample {self.resample!r}; accepted: {', '.join(RESAMPLE)}")
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2 * self.layers / 14  # as long as a U-Net of equal cost
+    resample: str = "rest"  # the only way; it is a part of the keys of stored results
 
     def make_network(self, steps, channels, conditional):
-        return CausalNetwork(
-            steps, channels, self.width, self.layers, self.heads, self.components, conditional
-        )
-
-    def draws(self, n, draw):
-        return ()
+        if self.width % self.heads:
+            raise ValueError(f"expected width to be a multiple of heads, got {self.width} and {self.heads}")
+        sizes = self.width, self.layers, self.heads, self.components
+        return CausalNetwork(steps, channels, conditional, *sizes)
 
     def loss(self, x, condition):
         return -self.network(x, condition).log_density(x).mean()
 
-    def noise(self, n, draw, strength=None):
-        steps, channels = self.shape
-        if strength is None or self.resample == "rest":
-            return tuple(part for _ in range(steps) for part in _numbers(draw, n, channels))
-        return *_numbers(draw, n, steps, channels), torch.rand((n, steps, 1), generator=draw)
-
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         steps, channels = self.shape
         x = torch.empty((n, steps, channels), device=self.device)
         empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
         past = [[empty, empty] for _ in range(self.layers)]
         for t in range(steps):
             mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
-            x[:, t] = held.get(t, mixture.draw(*noise[2 * t : 2 * t + 2]))
+            x[:, t] = held.get(t, mixture.draw(generator)[:, 0])
         return x
 
-    def round_trip(self, x, strength, noise, condition):
-        if self.resample == "rest":
-            kept = x.shape[1] - max(1, round(strength * x.shape[1]))
-            return self.generate(len(x), noise, {t: x[:, t] for t in range(kept)}, condition)
-        level, normal, chosen = noise
-        return torch.where(chosen < strength, self.network(x, condition).draw(level, normal), x)
-
-
-def _numbers(draw: torch.Generator, *shape: int) -> tuple[Tensor, Tensor]:
-    """What `Mixture.draw` asks for to make an array of this shape."""
-    return torch.rand((*shape[:-1], 1), generator=draw), torch.randn(shape, generator=draw)
+    def round_trip(self, x, strength, generator, condition):
+        """Draw the last share ``strength`` of the steps anew."""
+        kept = x.shape[1] - max(1, round(strength * x.shape[1]))
+        return self.generate(len(x), generator, {t: x[:, t] for t in range(kept)}, condition)

@@ -1,25 +1,24 @@
 """A one-dimensional U-Net over time steps: the architecture of published trajectory planners, kept small.
 
 Same layers as the reinforcement-learning U-Net of `diffusers` (after Janner et al. 2022), with SiLU
-throughout; with equal weights it gives equal outputs. Convolutions are written as two-dimensional ones of
-height 1 in channels-last layout, which is what CPUs do fastest.
+throughout. Convolutions are two-dimensional, of height 1, in channels-last layout: CPUs do those fastest.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import embed_condition
+from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
+UNCONDITIONAL = 0.1  # share of training trajectories that come without their condition
 
 
 def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2d:
@@ -27,11 +26,9 @@ def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2
     return nn.Conv2d(inputs, outputs, (1, width), (1, stride), (0, width // 2))
 
 
-class ConvBlock(nn.Sequential):
+def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     """Convolution, group norm, SiLU."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
+    return nn.Sequential(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
 
 
 class ResidualBlock(nn.Module):
@@ -39,7 +36,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int):
         super().__init__()
-        self.enter, self.leave = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
+        self.enter, self.leave = conv_block(inputs, outputs), conv_block(outputs, outputs)
         self.shift = nn.Linear(embedding, outputs)
         self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
@@ -49,13 +46,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Maps noisy trajectories (n, T, C), noise levels (n,) and, if ``conditional``, scalars (n, 1).
-
-    What comes out has the shape of the trajectories.
-
-    ``width`` channels at full resolution, twice and four times that at a half and a quarter of it. T must be
-    a multiple of 4, ``width`` one of 8.
-    """
+    """The network, with twice and four times ``width`` channels at a half and a quarter of the resolution."""
 
     def __init__(self, channels: int, width: int, conditional: bool = False):
         super().__init__()
@@ -69,19 +60,15 @@ class UNet(nn.Module):
         self.middle = ResidualBlock(c, c, width)
         self.up = nn.ModuleList(ResidualBlock(2 * i, o, width) for i, o in ((c, b), (b, a)))
         self.grow = nn.ModuleList(nn.ConvTranspose2d(size, size, (1, 4), (1, 2), (0, 1)) for size in (b, a))
-        self.leave = nn.Sequential(ConvBlock(a, a), conv(a, channels, 1))
+        self.leave = nn.Sequential(conv_block(a, a), conv(a, channels, 1))
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, x: Float[Tensor, "n T C"], level: Float[Tensor, "n"], condition: Tensor | None = None
-    ) -> Float[Tensor, "n T C"]:
+    def forward(self, x: Trajectories, level: Tensor, condition: Condition = None) -> Trajectories:
         angle = level[:, None] * self.rates
         e = self.embed(torch.cat([angle.cos(), angle.sin()], dim=1))
         if self.condition is not None:
             e = e + self.condition(condition)
         h = x.unsqueeze(1).permute(0, 3, 1, 2)  # (n, C, 1, T), channels last in memory
-        if self.shrink[0].weight.is_contiguous():  # those of several models, stacked, are not channels last
-            h = h.contiguous()
         skips = []
         for block, shrink in zip(self.down, (*self.shrink, nn.Identity()), strict=True):
             skips.append(block(h, e))
@@ -92,29 +79,75 @@ class UNet(nn.Module):
         return self.leave(h).permute(0, 2, 3, 1)[:, 0]
 
 
+class OptionalCondition(nn.Module):
+    """The embedding of a condition, or a learned vector where the condition is NaN."""
+
+    def __init__(self, embed: nn.Module, width: int):
+        super().__init__()
+        self.embed, self.nothing = embed, nn.Parameter(torch.zeros(width))
+
+    def forward(self, condition: Float[Tensor, "n 1"]) -> Float[Tensor, "n width"]:
+        return torch.where(condition.isnan(), self.nothing, self.embed(condition.nan_to_num()))
+
+
 @dataclass
 class UNetDiffusion(Diffusion):
-    """A diffusion model whose denoiser is a small 1-D U-Net.
+    """A diffusion model with a small 1-D U-Net; ``width`` channels at full resolution, a multiple of 8."""
 
-    Parameters
-    ----------
-    width : channels at full resolution, a multiple of 8; the number of weights grows with its square.
-    """
-
-    name: ClassVar[str] = "unet"
+    name = "unet"
+    speed = 1
     rate: float = 5e-3
     width: int = 16
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.width % GROUPS:
-            raise ValueError(f"width must be a multiple of {GROUPS}, got {self.width}")
+    def make_network(self, steps, channels, conditional):
+        if steps % 4 or self.width % GROUPS:
+            expected = f"a multiple of 4 time steps and a width that is a multiple of {GROUPS}"
+            raise ValueError(f"expected {expected}, got {steps} and {self.width}")
+        return UNet(channels, self.width, conditional)
 
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2
+
+@dataclass
+class Guided(UNetDiffusion):
+    """A U-Net conditioned on a quantity, with classifier-free guidance (Ho and Salimans 2022): ``guidance``
+    stretches the difference between its conditional and unconditional predictions; 1 leaves it."""
+
+    name = "guided"
+    sampling = (*UNetDiffusion.sampling, "guidance")
+    guidance: float = 1.0
 
     def make_network(self, steps, channels, conditional):
-        if steps % 4:
-            raise ValueError(f"the U-Net halves the horizon twice: a multiple of 4 steps wanted, got {steps}")
-        return UNet(channels, self.width, conditional)
+        if not conditional:
+            raise ValueError("model 'guided': expected a condition, got none")
+        network = super().make_network(steps, channels, conditional)
+        network.condition = OptionalCondition(network.condition, self.width)
+        return network
+
+    def training_noise(self, n, generator):
+        unconditional = torch.rand((n, 1), generator=generator) < UNCONDITIONAL
+        return unconditional, *super().training_noise(n, generator)
+
+    def loss(self, x, condition, unconditional, level, noise):
+        return super().loss(x, condition.masked_fill(unconditional, torch.nan), level, noise)
+
+    def predict(self, y, level, condition):
+        conditional = super().predict(y, level, condition)
+        if self.guidance == 1:
+            return conditional
+        unconditional = super().predict(y, level, torch.full_like(condition, torch.nan))
+        return unconditional + self.guidance * (conditional - unconditional)
+
+
+@dataclass
+class Planner(UNetDiffusion):
+    """A U-Net that sees the first and the last step of each trajectory without noise (Janner et al. 2022)."""
+
+    name = "planner"
+    given = (0, -1)
+
+
+@dataclass
+class Continuation(UNetDiffusion):
+    """A U-Net given the first step of each trajectory alone: it continues from a state."""
+
+    name = "continuation"
+    given = (0,)

@@ -1,32 +1,26 @@
 """A variational autoencoder over whole trajectories (Kingma and Welling 2014) that learns its own noise.
 
 A code u ~ N(0, I) is decoded into x ~ N(mean(u), diag scale^2), where scale is learned, one number for each
-step and channel (Rybkin et al. 2021). Training makes the negative evidence lower bound small,
+step and channel (Rybkin et al. 2021). Training minimises the negative evidence lower bound,
 
-    -ELBO = E_{u ~ q(u|x)} [-log p(x|u)] + KL(q(u|x) || N(0, I)),
-
-both terms with weight 1: a bound on -log p(x) only so.
+    -ELBO = E_{u ~ q(u|x)} [-log p(x|u)] + KL(q(u|x) || N(0, I)).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physmis.models import GenerativeModel, embed_condition
+from physmis.models.base import Condition, GenerativeModel, Trajectories, embed_condition
 from physmis.models.mlp import ResidualMLP
 
 FLOOR = 1e-3  # least standard deviation of the decoder, in units of the data's: densities stay finite
-# Least variance, over data, of the mean of a code that carries something: ten times the usual 0.01, as pure
-# noise reaches 0.08.
-ACTIVE = 0.1
+ACTIVE = 0.1  # least variance, over data, of the mean of a code that carries something; pure noise has 0.08
 
 
 class Autoencoder(nn.Module):
@@ -41,12 +35,12 @@ class Autoencoder(nn.Module):
         self.condition = embed_condition(width) if conditional else None
         self.register_buffer("activity", torch.zeros(codes))  # variance of each mean code over the data
 
-    def encode(self, x: Float[Tensor, "n T C"], condition=None) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Trajectories, condition: Condition = None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(u | x), (n, codes) each."""
         mean, log_scale = self.encoder(x.flatten(1), self._embed(condition)).chunk(2, dim=1)
         return mean, log_scale.clamp(-10, 10).exp()
 
-    def decode(self, u: Float[Tensor, "n codes"], condition=None) -> tuple[Tensor, Tensor]:
+    def decode(self, u: Float[Tensor, "n codes"], condition: Condition = None) -> tuple[Tensor, Tensor]:
         """Mean (n, T, C) and standard deviation (T, C) of p(x | u)."""
         mean = self.decoder(u, self._embed(condition)).unflatten(1, self.shape)
         return mean, FLOOR + self.log_scale.exp()
@@ -57,59 +51,38 @@ class Autoencoder(nn.Module):
 
 @dataclass
 class VAE(GenerativeModel):
-    """A variational autoencoder; encoder and decoder are residual MLPs of one size.
+    """A variational autoencoder with ``codes`` numbers a trajectory, and `ResidualMLP` on both sides. `fit`
+    warns if no code is active (Burda et al. 2016): the posterior has then collapsed onto N(0, I)."""
 
-    After training ``active`` says how many of the codes carry anything (Burda et al. 2016); `fit` warns if
-    none does: the posterior has then collapsed onto N(0, I).
-
-    Parameters
-    ----------
-    width, depth : numbers in each layer, and residual blocks of two layers.
-    codes : how many numbers a trajectory is encoded into.
-    """
-
-    name: ClassVar[str] = "vae"
+    name = "vae"
+    speed = 480
     steps: int = 9000
     rate: float = 2e-3
     width: int = 128
     depth: int = 3
     codes: int = 16
 
-    @property
-    def cost(self):
-        return self.steps * self.batch * self.width**2 * self.depth / 1450  # as long as a U-Net of equal cost
-
     def make_network(self, steps, channels, conditional):
         return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
 
-    def settle(self, x, condition):
+    def after_training(self, x, condition):
         with torch.no_grad():
-            told = itertools.repeat(None) if condition is None else condition.split(4096)
-            codes = [self.network.encode(*part)[0] for part in zip(x.split(4096), told, strict=False)]
+            codes = [
+                self.network.encode(x[rows], None if condition is None else condition[rows])[0]
+                for rows in torch.arange(len(x), device=x.device).split(4096)
+            ]
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
-        if self.active == 0:
-            warnings.warn(
-                f"posterior collapse: none of the {self.codes} codes of the VAE carries anything (largest "
-                f"variance of a mean code {self.network.activity.max():.1e}, {ACTIVE} wanted); harmless only "
-                "where a condition tells all about a trajectory",
-                stacklevel=5,
-            )
+        if not (self.network.activity > ACTIVE).any():
+            # The level is that of whoever calls `fit`.
+            warnings.warn(f"posterior collapse: none of the {self.codes} codes varies with x", stacklevel=3)
 
-    @property
-    def active(self) -> int:
-        """How many codes have a mean that varies with the data."""
-        self._check_trained()
-        return int((self.network.activity > ACTIVE).sum())
-
-    def draws(self, n, draw):
-        return (torch.randn((n, self.codes), generator=draw),)
+    def training_noise(self, n, generator):
+        return (torch.randn((n, self.codes), generator=generator),)
 
     def loss(self, x, condition, noise):
         return self.bound(x, condition, noise).mean()
 
-    def bound(
-        self, x: Float[Tensor, "n T C"], condition, noise: Float[Tensor, "n codes"]
-    ) -> Float[Tensor, "n"]:
+    def bound(self, x: Trajectories, condition: Condition, noise: Tensor) -> Float[Tensor, "n"]:
         """-ELBO of each trajectory in nats, divided by T C; ``noise`` draws the code."""
         mean, scale = self.network.encode(x, condition)
         decoded, spread = self.network.decode(mean + scale * noise, condition)
@@ -117,26 +90,19 @@ class VAE(GenerativeModel):
         divergence = (mean**2 + scale**2 - 1) / 2 - scale.log()
         return (misfit.sum(dim=(1, 2)) + divergence.sum(dim=1)) / x[0].numel()
 
-    def noise(self, n, draw, strength=None):
-        codes = 1 if strength is None else 2
-        shapes = [(n, self.codes)] * codes + [(n, *self.shape)]
-        return tuple(torch.randn(shape, generator=draw) for shape in shapes)
-
-    def generate(self, n, noise, held, condition):
+    def generate(self, n, generator, held, condition):
         if held:
-            raise ValueError(
-                "a VAE makes all time steps at once and cannot hold any of them: leave out clamp"
-            )
-        return self.decoded(*noise, condition)
+            raise ValueError("expected no clamp, as a VAE makes all time steps at once, got one")
+        return self.decoded(self.normal(generator, n, self.codes), generator, condition)
 
-    def round_trip(self, x, strength, noise, condition):
+    def round_trip(self, x, strength, generator, condition):
         """Encode, draw a code, move it toward the prior by ``strength`` (1: all the way), and decode."""
-        own, fresh, spread = noise
         mean, scale = self.network.encode(x, condition)
+        own, fresh = (self.normal(generator, len(x), self.codes) for _ in range(2))
         u = (1 - strength**2) ** 0.5 * (mean + scale * own) + strength * fresh
-        return self.decoded(u, spread, condition)
+        return self.decoded(u, generator, condition)
 
-    def decoded(self, u, noise, condition):
+    def decoded(self, u, generator, condition):
         """A draw from p(x | u)."""
         mean, scale = self.network.decode(u, condition)
-        return mean + scale * noise
+        return mean + scale * self.normal(generator, *mean.shape)

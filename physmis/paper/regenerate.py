@@ -175,7 +175,7 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         before = _manifest_row(options.profile, outcome.name)
-        with progress.follow(outcome.name, scratch / "progress", idle=lambda: _cells_run(copy)):
+        with progress.follow(outcome.name, scratch / "progress"):
             _execute(source, copy, options)
         outcome.row = _manifest_row(options.profile, outcome.name)
         if outcome.row.get("run") == before.get("run"):
@@ -194,18 +194,6 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     return outcome
 
 
-def _manifest_row(profile: str, name: str) -> dict[str, Any]:
-    return claims.read_manifest(profile).get("notebooks", {}).get(name, {})
-
-
-def _cells_run(copy: Path) -> str:
-    try:
-        cells = [cell for cell in nbformat.read(copy, as_version=4).cells if cell.cell_type == "code"]
-    except (OSError, ValueError):
-        return "running"  # papermill is writing it
-    return f"cell {sum(cell.execution_count is not None for cell in cells)} of {len(cells)} has run"
-
-
 def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
     notebook = jupytext.read(source)
     # With the pairing metadata of the source, an editor that saves the copy would write a second .py.
@@ -216,7 +204,7 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
         # From its own folder, so that neither the copy's metadata nor a brace in the path gets in the way.
         with contextlib.chdir(copy.parent):
             papermill.execute_notebook(
-                copy.name, copy.name, parameters, kernel_name="python3", language="python", progress_bar=False
+                copy.name, copy.name, parameters, kernel_name="python3", language="python"
             )
     except papermill.PapermillExecutionError as error:
         where = f"cell `{(error.source.strip().splitlines() or [''])[0]}`"

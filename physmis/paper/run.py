@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 
 from physmis import paths
 from physmis.experiments import store
+from physmis.experiments.experiment import Experiment, samples
 from physmis.experiments.parallel import Job, cached_all
 from physmis.experiments.store import Store
 from physmis.paper import profiles
@@ -104,9 +105,10 @@ class Run:
         self._code = code_version()
         self._begun = time.perf_counter()
 
-    def compute(self, jobs: Mapping[Any, Job]) -> dict[Any, Any]:
-        """Results of jobs, by name: from the store, or computed now by `physmis.experiments.parallel`."""
-        results, cold = cached_all(list(jobs.values()), self.store, self.device)
+    def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
+        """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples."""
+        wanted = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
+        results, cold = cached_all(wanted, self.store, self.device)
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
@@ -121,8 +123,7 @@ class Run:
         """Write a figure at its own size as `.png` and `.pdf`, and the plotted arrays as `.npz`.
 
         `configs` are the store keys that the figure rests on, `seeds` its seeds if not all of the run.
-        Returns the path of the `.png`. Raises ContractError for an id that the contract does not give to this
-        notebook, TypeError for arrays of objects.
+        Returns the path of the `.png`. Raises ContractError for an id that the contract does not promise.
         """
         self._promised(id, self._figures, "figure")
         if self.profile.stamp:
@@ -196,17 +197,13 @@ class Run:
                 "machine": machine(self.device),
                 "versions": store.versions(),
             }
+            others = set(self._contract.notebooks) - {self.notebook}
             for section, new in rows.items():
-                kept = {
-                    id: old_row for id, old_row in old.get(section, {}).items() if self._keeps(id, old_row)
-                }
+                before = old.get(section, {}).items()
+                kept = {id: row for id, row in before if row.get("notebook", id) in others}
                 manifest[section] = dict(sorted({**kept, **new}.items()))
             store.write(self._folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
         print(f"{self.notebook}: {len(self._figures)} figures and {len(self._claims)} claims saved")
-
-    def _keeps(self, id: str, row: Mapping[str, Any]) -> bool:
-        notebook = row.get("notebook", id)
-        return notebook != self.notebook and notebook in self._contract.notebooks
 
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
         if id not in promises:
@@ -235,10 +232,7 @@ def _peak_memory() -> int:
 
 
 def check(profile: str, notebook: str | None = None) -> list[str]:
-    """What is wrong with a profile's figures, one line per problem; empty when all is well.
-
-    `notebook` narrows the question to one notebook's figures and claims.
-    """
+    """What is wrong with a profile's figures, or with those of one notebook: a line a problem."""
     contract, manifest, folder = load_contract(), read_manifest(profile), paths.root() / "figures" / profile
     problems = []
     for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
@@ -253,21 +247,17 @@ def check(profile: str, notebook: str | None = None) -> list[str]:
             else:
                 problems += _check_claim(contract.claims[id], id, rows[id], profile)
     if notebook is None:
-        problems += [
-            f"{path.name} lies in the folder and is not in the contract"
-            for path in sorted(folder.glob("fig_*.*"))
-            if path.stem not in contract.figures
-        ]
-        codes = {name: row["code"] for name, row in manifest.get("notebooks", {}).items()}
-        if len(set(codes.values())) > 1:
-            told = ", ".join(f"{name} by {code}" for name, code in codes.items())
-            problems.append(f"the notebooks were run by different code ({told}); run them all again")
+        extra = {path.name for path in folder.glob("fig_*.*") if path.stem not in contract.figures}
+        problems += [f"{name} lies in the folder and is not in the contract" for name in sorted(extra)]
+        codes = {row["code"] for row in manifest.get("notebooks", {}).values()}
+        if len(codes) > 1:
+            problems.append(f"the notebooks were run by different code ({', '.join(sorted(codes))})")
     return problems
 
 
 def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
     problems = []
-    for kind in ("png", "pdf", "npz"):
+    for kind in ("npz", *_FORMATS):
         path = folder / f"{id}.{kind}"
         if not path.is_file():
             problems.append(f"{path.name} is missing")
@@ -277,12 +267,12 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
 
 
 def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) -> list[str]:
-    for part, word in (("expected", "judged by"), ("statement", "recorded as")):
-        if row[part] != (now := getattr(claim, part)):
-            return [f"{id} was {word} {row[part]!r}; the contract now says {now!r}"]
-    if row["holds"] != claim.holds(row["low"], row["high"]):
-        return [f"{id}: the manifest says holds: {row['holds']}, which its interval does not"]
-    if profile in claim.profiles and not claim.holds(row["low"], row["high"]):
+    holds = claim.holds(row["low"], row["high"])
+    contract = {"expected": claim.expected, "statement": claim.statement, "holds": holds}
+    for part, expected in contract.items():
+        if row[part] != expected:
+            return [f"{id}: the contract says {part}: {expected!r}, the manifest {row[part]!r}"]
+    if profile in claim.profiles and not holds:
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]
     return []

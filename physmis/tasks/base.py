@@ -1,9 +1,11 @@
-"""What the data are. A task is a prior, a generator, a measurement and a validity check."""
+"""What a task is: a prior, a generator, a measurement and a validity check."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,10 +16,12 @@ from torch import Tensor
 
 from physmis import checks
 
+CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Trajectories ``x`` of shape (n, T, C), float32, and the quantity ``z`` of each, shape (n,)."""
+    """Trajectories in float32, and the quantity of each."""
 
     x: Float[np.ndarray, "n T C"]
     z: Float[np.ndarray, "n"]
@@ -35,14 +39,10 @@ class Quantity:
     @property
     def label(self) -> str:
         """Axis label, with the unit where there is one."""
-        return f"{self.name} ${self.symbol}$" + (f" [{self.unit}]" if self.unit else "")
+        return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of histogram bins, from the prior alone.
-
-        ``n`` bins of equal prior mass, then ``n // 8`` bins of the outermost width beyond each end of the
-        range, where a model can leak to. The first and the last edge are infinite, so no value is lost.
-        """
+        """Edges of ``n`` bins of equal prior mass, ``n // 8`` as wide beyond each end, and two infinite."""
         inner = self.prior.ppf(np.linspace(0, 1, n + 1))
         steps = np.arange(1, n // 8 + 1)
         below = inner[0] - steps[::-1] * (inner[1] - inner[0])
@@ -64,123 +64,80 @@ class Channel:
 
 
 class Task(ABC):
-    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters.
+    """Base of all tasks. Subclasses are frozen dataclasses; their fields are the task's parameters."""
 
-    Class attributes
-    ----------------
-    name : the name that `load` takes.
-    channels : one `Channel` for each of the C channels.
-    tolerance : a trajectory whose `validity` residual is below it counts as valid. It is fixed with the
-        task, before any model is trained: 5 % of the scale of the state.
-    chunk : how many trajectories `collect` gives at a time; 0 for tasks that `generate` them.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # that `load` takes
     channels: ClassVar[tuple[Channel, ...]]
-    tolerance: ClassVar[float]
-    chunk: ClassVar[int] = 0
+    measured: ClassVar[tuple[str, str, str]]  # name, symbol and unit of the quantity
+    tolerance: ClassVar[float] = 0.05  # valid is a smaller residual: 5 % of the scale of the state
+    chunk: ClassVar[int] = 0  # how many demonstrations a task collects at a time; 0 where it generates
+    shortest: ClassVar[int] = 2
+    bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    low: float  # the quantity is uniform on [low, high], which lies within the bounds
+    high: float
     steps: int
 
+    def __post_init__(self):
+        checks.check_count("steps", self.steps, least=self.shortest)
+        (least, most), (low, high) = self.bounds, (self.low, self.high)
+        if not (np.isfinite(high) and least <= low < high <= most):
+            raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
+
     @property
-    @abstractmethod
     def quantity(self) -> Quantity:
         """The curated quantity and its prior."""
+        return Quantity(*self.measured, uniform(self.low, self.high - self.low))
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:
-        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``.
-
-        Raises
-        ------
-        ValueError : ``z`` is no vector of finite values, or some are beyond those that the task knows.
-        """
+        """Trajectories x = g(z, u) in float64, with the nuisance variables u drawn from ``rng``."""
 
     @abstractmethod
     def measure(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Recover the quantity m(x) from any trajectories, valid or not.
-
-        Raises
-        ------
-        ValueError, TypeError : what `check` refuses.
-        """
+        """Recover the quantity m(x) from any finite trajectories, valid or not."""
 
     @abstractmethod
     def validity(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """Residual of the generating rule for each trajectory; 0 is a perfect one.
+        """Residual of the generating rule for each trajectory; 0 is a perfect one."""
 
-        Raises
-        ------
-        ValueError, TypeError : what `check` refuses.
-        """
-
+    @abstractmethod
     def differentiable(self, x: Float[Tensor, "T C"]) -> Float[Tensor, ""]:
-        """`measure` of one trajectory in torch, for `kernels.expansion`: same value, right derivatives.
-
-        It must work under `torch.func.vmap` and twice `torch.func.grad`.
-
-        Raises
-        ------
-        NotImplementedError : the task has none.
-        """
-        raise NotImplementedError(
-            f"task '{self.name}': its measurement has no derivatives; "
-            "the Monte Carlo route, physmis.kernels.induced_transition, needs none"
-        )
+        """`measure` of one trajectory in torch, under `torch.func.vmap` and twice `torch.func.grad`."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Batch:
         """Draw ``n`` trajectories whose quantity follows the prior."""
         z = self.quantity.prior.ppf(rng.random(n))
         return Batch(self.generate(z, rng).astype(np.float32), z)
 
-    def collect(self, number: int) -> dict[str, np.ndarray]:
-        """Chunk ``number`` of the task's demonstrations: trajectories ``x`` and what belongs to them."""
-        raise NotImplementedError(f"task '{self.name}' generates its trajectories: use sample")
-
     def config(self) -> dict[str, Any]:
         """Name and parameters: what identifies the task in the store."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-        """``x`` in float64.
+        """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
+        what = f"trajectories of task '{self.name}'"
+        return checks.trajectories(x, len(self.channels), self.steps, what)
 
-        Raises
-        ------
-        ValueError : the shape is not (n, steps, channels), a value is not finite, or the unit is such that
-            squares of all values overflow or vanish.    TypeError : they are no real numbers.
-        """
-        x = np.asarray(checks.real(x, f"task '{self.name}'"), dtype=np.float64)
-        wanted = (self.steps, len(self.channels))
-        if x.ndim != 3 or x.shape[1:] != wanted:
-            raise ValueError(
-                f"task '{self.name}': trajectories of shape (n, {wanted[0]}, {wanted[1]}) wanted, "
-                f"got {x.shape}"
-            )
-        return checks.sized(x, f"trajectories of task '{self.name}'", least=1 / checks.LARGEST)
-
-    def check_values(
-        self, z: Float[np.ndarray, "n"], low: float, high: float = checks.LARGEST
-    ) -> Float[np.ndarray, "n"]:
+    def check_values(self, z: Any, low: float, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
-        z = checks.values(z, f"values of the {self.quantity.name}")
+        name, _, unit = self.measured
+        z = checks.values(z, f"values of the {name}")
         if z.min() < low or z.max() > high:
-            unit = f" {self.quantity.unit}".rstrip()
-            raise ValueError(
-                f"task '{self.name}': {self.quantity.name} from {low:g} to {high:g}{unit} wanted, "
-                f"got values from {z.min():g} to {z.max():g}"
-            )
+            got = f"values from {z.min():g} to {z.max():g}"
+            raise ValueError(f"expected {name} from {low:g} to {high:g}{unit and f' {unit}'}, got {got}")
         return z
 
 
-def uniform_prior(low: float, high: float, *, within: tuple[float, float]) -> Any:
-    """The uniform distribution on [low, high], after a check that it lies ``within`` what the task allows."""
-    if not (np.isfinite(high) and within[0] <= low < high <= within[1]):
-        raise ValueError(
-            f"prior range [{low}, {high}] is not usable: {within[0]} <= low < high <= {within[1]} wanted"
-        )
-    return uniform(low, high - low)
+def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+    """Length of the polygon through each trajectory, whose channels are coordinates; dtype of ``x``."""
+    return np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
 
 
-def check_steps(steps: int, least: int) -> None:
-    """Raises ValueError unless ``steps`` is a whole number, and ``least`` or more."""
-    if not isinstance(steps, int) or steps < least:
-        raise ValueError(f"steps is {steps!r}; a whole number of {least} or more wanted")
+def in_chunks(method: Callable) -> Callable:
+    """A method of a task that checks trajectories and takes `CHUNK` of them at a time."""
+
+    def whole(self: Task, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+        x = self.check(x)
+        return np.concatenate([method(self, x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+
+    return functools.wraps(method)(whole)

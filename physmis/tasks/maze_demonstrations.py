@@ -1,102 +1,82 @@
-"""Demonstrations in a maze: a waypoint controller in MuJoCo, with detours, and curated.
-
-The controller is the proportional-derivative one of the public point-maze data sets (D4RL, Minari), with
-their gains and noise. Episodes run side by side, in batches, through MuJoCo's own `rollout`.
-"""
+"""Demonstrations in a maze, with detours, by the waypoint controller of D4RL and Minari, and curated."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from physmis.tasks.maze import SPEED, Layout, PointMaze, layout, make_environment
+from physmis.tasks.base import Task, path_length
+from physmis.tasks.maze_layout import SPEED, Layout, layout, make_environment
 
 GAIN, DAMP, NOISE = 10.0, 1.0, 0.5  # action = GAIN * (waypoint - position) - DAMP * velocity + NOISE * normal
-REACHED = 0.1  # a waypoint that is so near is passed
-ENDS, WAY = 0.15, 0.05  # how far start and goal, and points on the way, lie from the centre of their cell
+REACHED = 0.1  # metres: a waypoint that is so near is passed
+ENDS, WAY = 0.15, 0.05  # metres from the centre of their cell to start and goal, and to points on the way
 STRATA = 40  # ranges of travel distance that are filled equally: the bins of its quantity
-ROUNDS = 200
-# What demonstrations depend on beside the task's parameters. Count up VERSION when the code changes them.
-VERSION = 1
+CHUNK = 480  # demonstrations of one `collect`, a multiple of STRATA
+ROUNDS = 200  # of 3000 proposals each, before `collect` gives up
+# What demonstrations depend on beside the task's parameters. Count up "version" when the code changes them.
 SETTINGS = {
     "gains": [GAIN, DAMP],
     "noise": NOISE,
     "reached": REACHED,
     "spread": [ENDS, WAY],
     "strata": STRATA,
-    "chunk": PointMaze.chunk,
-    "tolerance": PointMaze.tolerance,
-    "version": VERSION,
+    "chunk": CHUNK,
+    "tolerance": Task.tolerance,
+    "version": 1,
 }
 
 
-def collect(task: PointMaze, number: int) -> dict[str, np.ndarray]:
-    """Chunk ``number`` of the curated demonstrations of a task: `PointMaze.chunk` of them.
+def collect(task: Task, number: int) -> dict[str, np.ndarray]:
+    """Chunk ``number`` of the demonstrations of a maze task: `CHUNK` of them, with ``episodes`` run for it.
 
-    Every separation of start and goal, and within it every fortieth of the range of travel distance, is met
-    equally often. Episodes that do not arrive, or fail the task's validity check, are left out.
-
-    Returns
-    -------
-    x : positions and velocities, (n, T, 4) float32.    goal : where the controller went, (n, 2).
-    separation : cells between start and goal, (n,).    episodes : how many were run in all.
-
-    Raises
-    ------
-    RuntimeError : some stratum could not be filled, as the maze has no such way in the time there is.
+    ``x`` (n, T, 4) holds positions and velocities, ``goal`` (n, 2) where the controller went, ``separation``
+    (n,) the cells between start and goal. Every separation, and within it every fortieth of the range of
+    travel distance, is met equally often. Raises RuntimeError where the maze has no such way in that time.
     """
     rng = np.random.default_rng([number, 7])
-    plan, driver = layout(task.maze), Driver(task)
+    plan, model = layout(task.maze), make_environment(task.maze).point_env.model
     edges = np.linspace(task.low, task.high, STRATA + 1)
-    open_ = np.full((task.separations, STRATA), task.chunk // (task.separations * STRATA))
+    missing = np.full((task.separations, STRATA), CHUNK // (task.separations * STRATA))
     kept, line, episodes = [], np.array([0.95, 0.5]), 0  # travel distance is about line[0] * length + line[1]
     for _ in range(ROUNDS):
-        if not open_.any():
-            break
         ways, lengths, separation = propose(plan, task.separations, 3000, rng)
         expected = line[0] * lengths + line[1] + rng.normal(scale=0.2, size=len(lengths))
-        chosen = pick(stratum(expected, edges), separation, 4 * open_, rng)
+        chosen = pick(np.digitize(expected, edges) - 1, separation, 4 * missing, rng)
         if not chosen.any():
             continue
         ways, lengths, separation = ways[chosen], lengths[chosen], separation[chosen]
-        x, arrived = driver.drive(ways, rng)
+        x, arrived = drive(task, model, ways, rng)
         episodes += len(x)
-        z = task.distance(x)
-        line = np.polyfit(lengths, z, 1) if len(x) > 100 else line
-        fits = arrived & (np.maximum(task.wall_depth(x), task.overreach(x)) <= task.tolerance)
-        taken = np.flatnonzero(fits)
-        taken = taken[pick(stratum(z[taken], edges), separation[taken], open_, rng)]
-        np.subtract.at(open_, (separation[taken] - 1, stratum(z[taken], edges)), 1)
+        batch = task.batch(x)
+        line = np.polyfit(lengths, batch.z, 1) if len(x) > 100 else line
+        taken = np.flatnonzero(arrived & (task.validity(batch.x) <= task.tolerance))
+        at = np.digitize(batch.z, edges) - 1
+        taken = taken[pick(at[taken], separation[taken], missing, rng)]
+        np.subtract.at(missing, (separation[taken] - 1, at[taken]), 1)
         kept.append((x[taken], ways[taken, -1], separation[taken]))
-    if open_.any():
-        missing = [
-            f"{edges[b]:.2f} to {edges[b + 1]:.2f} m at {s + 1} cells" for s, b in np.argwhere(open_)[:3]
-        ]
+        if not missing.any():
+            break
+    else:
+        row, stratum = np.argwhere(missing)[0]
+        lacking = f"{edges[stratum]:.2f} to {edges[stratum + 1]:.2f} m at {row + 1} cells in '{task.maze}'"
         raise RuntimeError(
-            f"maze '{task.maze}': no demonstrations found for {np.count_nonzero(open_)} strata "
-            f"({', '.join(missing)}, ...) in {episodes} episodes of {task.steps * task.stride} steps; "
-            "another range, or more time (steps, stride), wanted"
+            f"no demonstrations of {lacking}; take another range, or more time (steps, stride)"
         )
     x, goal, separation = (np.concatenate(part) for part in zip(*kept, strict=True))
     order = rng.permutation(len(x))
     return {"x": x[order], "goal": goal[order], "separation": separation[order], "episodes": episodes}
 
 
-def stratum(z, edges):
-    """Number of the stratum of each of ``z``; -1 beyond the range."""
-    at = np.searchsorted(edges, z, side="right") - 1
-    return np.where((at >= 0) & (at < len(edges) - 1), at, -1)
-
-
 def pick(at, separation, quota, rng) -> Bool[np.ndarray, "n"]:
-    """At most ``quota[separation - 1, stratum]`` of each kind, at random."""
-    cell = np.where(at >= 0, (separation - 1) * quota.shape[1] + at, -1)
-    order = rng.permutation(len(cell))
-    order = order[np.argsort(cell[order], kind="stable")]
-    of = cell[order]
-    rank = np.arange(len(of)) - np.searchsorted(of, of)  # how many of its kind came before
-    chosen = np.zeros(len(cell), dtype=bool)
-    chosen[order] = (of >= 0) & (rank < quota.ravel()[of.clip(0)])
+    """At most ``quota[separation - 1, at]`` of each kind, at random."""
+    order = rng.permutation(len(at))
+    chosen = np.zeros(len(at), dtype=bool)
+    for row, stratum in np.argwhere(quota):
+        kind = order[(separation[order] == row + 1) & (at[order] == stratum)]
+        chosen[kind[: quota[row, stratum]]] = True
     return chosen
 
 
@@ -104,58 +84,44 @@ def propose(plan: Layout, separations: int, n: int, rng):
     """Ways by a random cell: waypoints (n, w, 2), padded by the goal; their lengths; separations in cells."""
     starts, goals = np.nonzero((plan.moves >= 1) & (plan.moves <= separations))
     pairs = rng.integers(len(starts), size=n)
-    ways, turns = [], []
-    for start, goal, stop in zip(
-        starts[pairs], goals[pairs], rng.integers(len(plan.cells), size=n), strict=True
-    ):
-        there = plan.route(start, stop)
-        ways.append(there + plan.route(stop, goal)[1:])
-        turns.append(len(there) - 1)
+    starts, goals, stops = starts[pairs], goals[pairs], rng.integers(len(plan.cells), size=n)
+    there = [plan.route(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    ways = [way + plan.route(way[-1], goal)[1:] for way, goal in zip(there, goals, strict=True)]
     longest = max(map(len, ways))
     last, rows = np.array([len(way) - 1 for way in ways]), np.arange(n)
     cells = np.array([way + [way[-1]] * (longest - len(way)) for way in ways])
     points = plan.centres[cells]
     points = points + rng.uniform(-WAY, WAY, points.shape)
-    # Who turns back does so anywhere between two cells, so that all lengths occur.
-    turns = np.array(turns)
+    # A way that turns back does so anywhere between two cells, so that all lengths occur.
+    turns = np.array([len(way) - 1 for way in there])
     before, after = cells[rows, np.maximum(turns - 1, 0)], cells[rows, np.minimum(turns + 1, last)]
     back = (turns > 0) & (turns < last) & (before == after)
     share = np.where(back, rng.random(n), 0.0)[:, None]
     points[rows, turns] += share * (plan.centres[before] - plan.centres[cells[rows, turns]])
-    for column, cell in ((np.zeros(n, dtype=int), starts[pairs]), (last, goals[pairs])):
+    for column, cell in ((0, starts), (last, goals)):
         points[rows, column] = plan.centres[cell] + rng.uniform(-ENDS, ENDS, (n, 2))
     points = np.where(np.arange(longest)[:, None] > last[:, None, None], points[rows, last][:, None], points)
-    lengths = np.linalg.norm(np.diff(points, axis=1), axis=-1).sum(axis=1)
-    return points, lengths, plan.moves[starts[pairs], goals[pairs]].astype(int)
+    return points, path_length(points), plan.moves[starts, goals].astype(int)
 
 
-class Driver:
-    """Drives a ball along waypoints, many episodes at once."""
+def drive(
+    task: Task, model: Any, ways: Float[np.ndarray, "n w 2"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n T 4"], Bool[np.ndarray, "n"]]:
+    """Positions and velocities of a ball along waypoints, and whether each ends at the last; side by side."""
+    from mujoco import MjData, mj_stateSize, mjtState, rollout
 
-    def __init__(self, task: PointMaze):
-        from mujoco import MjData, mj_stateSize, mjtState, rollout
-
-        self.task, self.rollout = task, rollout.rollout
-        self.model = make_environment(task.maze).point_env.model
-        self.data = MjData(self.model)
-        self.size = mj_stateSize(self.model, mjtState.mjSTATE_FULLPHYSICS)  # time, 2 positions, 2 velocities
-
-    def drive(
-        self, ways: Float[np.ndarray, "n w 2"], rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "n T 4"], Bool[np.ndarray, "n"]]:
-        """Positions and velocities at each step, and whether each ends at its last waypoint."""
-        n, rows = len(ways), np.arange(len(ways))
-        state = np.zeros((n, self.size))
-        state[:, 1:3] = ways[:, 0]
-        at, end = np.zeros(n, dtype=int), ways.shape[1] - 1
-        x = np.empty((n, self.task.steps, 4), dtype=np.float32)
-        for step in range(self.task.steps * self.task.stride):
-            position, velocity = state[:, 1:3], state[:, 3:5]
-            if step % self.task.stride == 0:
-                x[:, step // self.task.stride] = state[:, 1:5]
-            at = np.minimum(at + (np.linalg.norm(position - ways[rows, at], axis=1) < REACHED), end)
-            action = GAIN * (ways[rows, at] - position) - DAMP * velocity
-            action = np.clip(action + NOISE * rng.standard_normal((n, 2)), -1, 1)
-            state[:, 3:5] = np.clip(velocity, -SPEED, SPEED)  # as the environment does before each step
-            state = self.rollout(self.model, self.data, initial_state=state, control=action[:, None])[0][:, 0]
-        return x, np.linalg.norm(x[:, -1, :2] - ways[:, -1], axis=1) < REACHED
+    n, rows, data = len(ways), np.arange(len(ways)), MjData(model)
+    state = np.zeros((n, mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)))  # time, positions, velocities
+    state[:, 1:3] = ways[:, 0]
+    at, end = np.zeros(n, dtype=int), ways.shape[1] - 1
+    x = np.empty((n, task.steps, 4), dtype=np.float32)
+    for step in range(task.steps * task.stride):
+        position, velocity = state[:, 1:3], state[:, 3:5]
+        if step % task.stride == 0:
+            x[:, step // task.stride] = state[:, 1:5]
+        at = np.minimum(at + (np.linalg.norm(position - ways[rows, at], axis=1) < REACHED), end)
+        action = GAIN * (ways[rows, at] - position) - DAMP * velocity
+        action = np.clip(action + NOISE * rng.standard_normal((n, 2)), -1, 1)
+        state[:, 3:5] = np.clip(velocity, -SPEED, SPEED)  # as the environment does before each step
+        state = rollout.rollout(model, data, initial_state=state, control=action[:, None])[0][:, 0]
+    return x, np.linalg.norm(x[:, -1, :2] - ways[:, -1], axis=1) < REACHED

@@ -1,90 +1,48 @@
-"""Plans in a maze: made from a start to a goal, and executed in the environment."""
+"""Plans in a maze: made by a model from a start to a goal, and executed in the environment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
 from physmis import checks
-from physmis.models.arguments import check_count
-from physmis.tasks.maze import STEP, PointMaze, layout, make_environment
+from physmis.tasks.maze import PointMaze
+from physmis.tasks.maze_layout import STEP, layout, make_environment
 
-# Of the tracker; with these the demonstrations are followed within a centimetre. (With the demonstrator's own
-# gains the ball overshoots at every turn and travels a metre too far.)
-GAIN, DAMP = 10.0, 4.0
-FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo begins anew
+# Of the tracker: demonstrations are followed within a centimetre. With the demonstrator's own gains the ball
+# overshoots at every turn and travels a metre too far.
+GAIN, DAMP = 10.0, 4.0  # action = GAIN * (plan - position) + DAMP * (speed of the plan - velocity)
+FARTHEST = 1e6  # metres from the middle of a maze: with much larger numbers MuJoCo starts anew
 
 
 def plan(
-    model: Any,
-    task: PointMaze,
-    start: Sequence[float],
-    goal: Sequence[float],
-    n: int,
-    rng: np.random.Generator,
+    model: Any, task: PointMaze, start: ArrayLike, goal: ArrayLike, n: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n T C"]:
-    """``n`` plans of a trained "planner" from ``start`` to ``goal``, positions (x, y) in metres, at rest.
-
-    Raises
-    ------
-    ValueError : start or goal is no finite position, or the ball would touch a wall there, or both are equal;
-        the model was trained on other shapes than the task's; ``n`` is below 1.
-    RuntimeError : the model is not trained.
-    """
-    n, shape = check_count("n", n), (task.steps, len(task.channels))
-    _ = model.size  # checks that it is trained
-    if model.shape != shape:
-        raise ValueError(
-            f"a model of trajectories of shape {shape} wanted for this task, got one of {model.shape}"
-        )
-    clamp = {}
+    """``n`` plans of a trained "planner" from ``start`` to ``goal``, free positions (x, y) in m, at rest."""
+    clamp, maze = {}, layout(task.maze)
     for step, name, position in ((0, "start", start), (-1, "goal", goal)):
-        place = np.asarray(checks.real(position, name), dtype=float)
-        if place.shape != (2,) or not np.isfinite(place).all():
-            raise ValueError(f"{name} must be a finite position (x, y), got {position!r}")
-        if (depth := float(layout(task.maze).depth(place[None])[0])) > 0:
-            raise ValueError(
-                f"{name} {tuple(place.tolist())} is in a wall of maze '{task.maze}', or the ball is, by "
-                f"{depth:.2f} m; free are {free_positions(task)}"
-            )
-        ends = np.zeros((n, len(task.channels)))
-        ends[:, :2] = place
-        clamp[step] = ends
-    if np.array_equal(clamp[0], clamp[-1]):
-        raise ValueError(f"start and goal are both {tuple(clamp[0][0, :2].tolist())}; two positions wanted")
+        place = checks.sized(checks.real(position, name), name)
+        if place.shape != (2,):
+            raise ValueError(f"expected {name} to be a position (x, y), got {position!r}")
+        if (depth := float(maze.depth(place[None])[0])) > 0:
+            raise ValueError(f"expected a free {name}, got {position!r}, {depth:.2f} m in a wall")
+        clamp[step] = np.zeros((checks.check_count("n", n), len(task.channels)))
+        clamp[step][:, :2] = place
     return model.sample(n, rng, clamp)
-
-
-def free_positions(task: PointMaze) -> str:
-    """The first few cell centres, to show what a position looks like."""
-    centres = layout(task.maze).centres
-    return (
-        ", ".join(str(tuple(centre)) for centre in centres[:3].tolist()) + f" and {len(centres) - 3} others"
-    )
 
 
 def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.ndarray]:
     """Follow plans in the environment, each from its first position at rest to its last, without noise.
 
-    Proportional-derivative tracking of a cubic spline through the plan: action = GAIN * (plan - position) +
-    DAMP * (speed of the plan - velocity).
-
-    Returns
-    -------
-    x : positions and velocities, (n, T, 4) float32.    effort : sum of squared actions times seconds, (n,).
-    success : what the environment says at the last step: the ball is within 0.45 m of the goal.
-
-    Raises
-    ------
-    ValueError : what `PointMaze.check` refuses, or positions beyond 1e6 m.
+    ``x`` (n, T, 4) holds positions and velocities, ``effort`` (n,) the sum of squared actions times seconds,
+    ``success`` (n,) what the environment says at the last step: the ball is within 0.45 m of the goal.
     """
     paths = checks.sized(task.check(plans)[..., :2], "positions", largest=FARTHEST)
-    environment = make_environment(task.maze)
-    stride = task.stride
+    environment, stride = make_environment(task.maze), task.stride
     x = np.empty((*paths.shape[:2], 4), dtype=np.float32)
     effort, success = np.zeros(len(paths)), np.zeros(len(paths), dtype=bool)
     moments = np.arange(1, (task.steps - 1) * stride + 1) / stride  # at which environment steps end
@@ -93,16 +51,16 @@ def execute(task: PointMaze, plans: Float[np.ndarray, "n T C"]) -> dict[str, np.
         environment.goal = path[-1]
         environment.point_env.set_state(path[0], np.zeros(2))
         curve = make_interp_spline(np.arange(task.steps), path, k=3)
-        targets, speeds = curve(moments), curve(moments, 1) / task.interval
         now = np.concatenate([path[0], np.zeros(2)])
         x[row, 0] = now
-        for k, (target, speed) in enumerate(zip(targets, speeds, strict=True)):
+        pairs = zip(curve(moments), curve(moments, 1) / task.interval, strict=True)
+        for k, (target, speed) in enumerate(pairs, start=1):
             action = np.clip(GAIN * (target - now[:2]) + DAMP * (speed - now[2:]), -1, 1)
             observed, *_, info = environment.step(action)
             now = observed["observation"]
             effort[row] += STEP * float(action @ action)
-            if (k + 1) % stride == 0:
-                x[row, (k + 1) // stride] = now
+            if k % stride == 0:
+                x[row, k // stride] = now
         success[row] = info["success"]
     environment.close()
     return {"x": x, "effort": effort, "success": success}

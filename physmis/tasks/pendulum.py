@@ -1,8 +1,4 @@
-"""A double pendulum: two point masses on two rigid rods in a plane; curated is the mechanical energy.
-
-Angles are measured from hanging straight down, the second one not relative to the first. Energies are
-measured from the pendulum hanging at rest, so the least is 0. All units are SI.
-"""
+"""A double pendulum: two point masses on two rigid rods in a plane; curated is the mechanical energy."""
 
 from __future__ import annotations
 
@@ -14,53 +10,39 @@ from jaxtyping import Float
 from scipy.integrate import solve_ivp
 
 from physmis import checks
-from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
+from physmis.tasks.base import Channel, Task
 
 CHUNK = 1000  # motions integrated together: they share their steps in time
 ACCURACY = 1e-11  # relative and absolute, of each step of the integration, root mean square over a chunk
-COORDINATES = ("angles", "bobs")
-FASTEST = 1e4  # radians that a rod turns in a trajectory; more would take the integrator minutes
+HIGHEST = 1e6  # energy in units of that of both rods upright; above, the integrator would take minutes
 
 
 @dataclass(frozen=True)
 class Pendulum(Task):
-    """Motions of a double pendulum whose mechanical energy E is uniform on [low, high].
+    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is uniform.
 
-    Given E, the state at time 0 follows the microcanonical law: uniform in the phase space between E and
-    E + dE, as dE goes to 0 (see `start`). Motion leaves it as it is: each step of a motion follows it, too.
-
-    Parameters
-    ----------
-    low, high : range of the energy, in joules above hanging at rest.
-    steps, duration : steps of a trajectory, and the seconds from the first to the last.
-    coordinates : "angles": sine and cosine of both angles, and both angular velocities; "bobs": Cartesian
-        positions of both masses and their velocities.
-    m1, m2 : masses of the inner and the outer bob, in kg.    l1, l2 : lengths of their rods, in m.
-    g : gravity, in m/s^2.
+    Given E, the state at time 0 follows the microcanonical distribution: uniform in the phase space between E
+    and E + dE, as dE goes to 0 (see `start`). Motion preserves it: the state at each step follows it, too.
     """
 
     name: ClassVar[str] = "pendulum"
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("mechanical energy", "E", "J")
     low: float = 1.0
     high: float = 6.0
     steps: int = 64
-    duration: float = 1.5
-    coordinates: str = "angles"
-    m1: float = 1.0
+    duration: float = 1.5  # seconds from the first step to the last
+    coordinates: str = "angles"  # or "bobs": positions and velocities of both masses
+    m1: float = 1.0  # kg, of the inner bob
     m2: float = 0.25
-    l1: float = 1.0
+    l1: float = 1.0  # m, of its rod
     l2: float = 1.0
-    g: float = 9.81
+    g: float = 9.81  # m/s^2
 
     def __post_init__(self):
-        check_steps(self.steps, least=2)
-        for parameter in ("duration", "m1", "m2", "l1", "l2", "g"):
-            value = getattr(self, parameter)
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{parameter} is {value!r}; a finite number above 0 wanted")
-        if self.coordinates not in COORDINATES:
-            raise ValueError(f"unknown coordinates {self.coordinates!r}; accepted: {', '.join(COORDINATES)}")
-        _ = self.quantity
+        super().__post_init__()
+        checks.positive(duration=self.duration, m1=self.m1, m2=self.m2, l1=self.l1, l2=self.l2, g=self.g)
+        if self.coordinates not in ("angles", "bobs"):
+            raise ValueError(f"expected coordinates 'angles' or 'bobs', got {self.coordinates!r}")
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -73,16 +55,8 @@ class Pendulum(Task):
         return tuple(Channel(*pair) for pair in named)
 
     @property
-    def quantity(self) -> Quantity:
-        prior = uniform_prior(self.low, self.high, within=(0.0, np.inf))
-        return Quantity("mechanical energy", "E", "J", prior)
-
-    @property
     def saddles(self) -> tuple[float, float, float]:
-        """Energies of the three other states of rest, in J: outer rod upright, inner rod upright, both.
-
-        Below the smaller of the first two, no rod can pass over the top.
-        """
+        """Energies of rest with the outer rod upright, the inner, both. Below them, no rod passes the top."""
         outer, inner = 2 * self.m2 * self.g * self.l2, 2 * (self.m1 + self.m2) * self.g * self.l1
         return outer, inner, outer + inner
 
@@ -91,38 +65,22 @@ class Pendulum(Task):
         """Angular velocity in rad/s at the bottom of an outer rod that just reaches the upright, alone."""
         return 2 * np.sqrt(self.g / self.l2)
 
-    @property
-    def times(self) -> Float[np.ndarray, "T"]:
-        """Seconds of each step."""
-        return np.linspace(0, self.duration, self.steps)
-
     def generate(self, z, rng):
         return self.encode(self.integrate(self.start(z, rng)))
 
     def start(self, energy: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
-        """States (angle 1, angle 2, angular velocities) from the microcanonical law of each energy.
+        """States (angle 1, angle 2, angular velocities) from the microcanonical distribution of each energy.
 
-        The law is delta(H - E) over angles and momenta. With two degrees of freedom, momenta at given
+        Its density is delta(H - E) over angles and momenta. With two degrees of freedom, momenta at given
         angles whose energy is between E and E + dE fill an area of 2 pi sqrt(det M) dE, however much kinetic
         energy is left. So angles have density sqrt(det M) where V < E; and velocities, in the metric of the
         mass matrix M, have a free direction.
-
-        Raises
-        ------
-        ValueError : no vector of energies, or one that is not finite, or below that of hanging at rest.
         """
-        energy = np.asarray(checks.real(energy, "energies"), dtype=float)
-        if energy.ndim != 1:
-            raise ValueError(f"a vector of energies wanted, got shape {energy.shape}")
-        if not (good := (energy >= 0) & (energy <= checks.LARGEST)).all():
-            raise ValueError(
-                f"finite energies of 0 J or more wanted (hanging at rest has 0 J), got {energy[~good][0]} J"
-            )
-        # Neither angle can be larger than if all the energy had gone to lift its own rod.
+        energy = self.check_values(energy, 0.0, HIGHEST * self.saddles[2])
+        # Neither angle can be larger than if all the energy lifted its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
         widest = np.arccos(np.maximum(1 - energy[:, None] / own, -1))
-        angles = np.empty((len(energy), 2))
-        left = np.arange(len(energy))
+        angles, left = np.empty((len(energy), 2)), np.arange(len(energy))
         most = np.sqrt(self.m1 + self.m2)  # of sqrt(det M), up to a factor that all share
         while len(left):
             angles[left] = widest[left] * rng.uniform(-1, 1, (len(left), 2))
@@ -135,40 +93,25 @@ class Pendulum(Task):
         turn = rng.uniform(0, 2 * np.pi, len(energy))
         # M = L L', so that velocities w with L' w = speed * (cos, sin) have kinetic energy speed^2 / 2.
         a, b, d = self.mass_matrix(np.cos(a1 - a2))
-        l11 = np.sqrt(a)
-        l21 = b / l11
+        l11, l21 = np.sqrt(a), b / np.sqrt(a)
         w2 = speed * np.sin(turn) / np.sqrt(d - l21**2)
         w1 = (speed * np.cos(turn) - l21 * w2) / l11
         return np.column_stack([angles, w1, w2])
 
     def integrate(self, start: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n T 4"]:
-        """States of the motions that begin in ``start``, by DOP853 (Hairer, Norsett and Wanner 1993).
+        """States of the motions that begin in ``start``, by DOP853 (Hairer, Norsett and Wanner 1993)."""
 
-        Motions are integrated in chunks of `CHUNK`; those of a chunk share the steps of the integrator.
+        def flat_rate(_, y):
+            return np.concatenate(self.rate(y.reshape(4, -1)))
 
-        Raises
-        ------
-        ValueError : ``start`` is not finite or not of shape (n, 4); or a rod would turn by more than 1e4
-            radians.
-        """
-        start = np.asarray(checks.sized(checks.real(start, "states"), "states"), dtype=float)
-        if start.ndim != 2 or start.shape[1] != 4:
-            raise ValueError(f"states of shape (n, 4) wanted, got shape {start.shape}")
-        if (quickest := np.abs(start[:, 2:]).max(initial=0.0) * self.duration) > FASTEST:
-            raise ValueError(f"rods that turn by {FASTEST:g} radians at most wanted, got {quickest:g}")
         motions = np.empty((len(start), self.steps, 4))
+        times = np.linspace(0, self.duration, self.steps)
         for i in range(0, len(start), CHUNK):
-            part = start[i : i + CHUNK]
             # State by state, so that each of the four is contiguous.
-            found = solve_ivp(
-                self._flat_rate, (0, self.duration), part.T.ravel(), "DOP853", self.times,
-                rtol=ACCURACY, atol=ACCURACY,
-            )  # fmt: skip
-            motions[i : i + CHUNK] = found.y.reshape(4, len(part), self.steps).transpose(1, 2, 0)
+            flat = start[i : i + CHUNK].T.ravel()
+            y = solve_ivp(flat_rate, times[[0, -1]], flat, "DOP853", times, rtol=ACCURACY, atol=ACCURACY).y
+            motions[i : i + CHUNK] = y.reshape(4, -1, self.steps).transpose(1, 2, 0)
         return motions
-
-    def _flat_rate(self, _, y):
-        return np.concatenate(self.rate(y.reshape(4, -1)))
 
     def rate(self, state):
         """Time derivatives of (angle 1, angle 2, angular velocities): Lagrange's equations, solved.
@@ -182,18 +125,12 @@ class Pendulum(Task):
         f1 = -self.m2 * self.l2 * w2**2 * s - (self.m1 + self.m2) * self.g * np.sin(a1)
         f2 = self.m2 * (self.l1 * w1**2 * s - self.g * np.sin(a2))
         det = self.m2 * (self.m1 + self.m2 * s**2)
-        return (
-            w1,
-            w2,
-            self.m2 * (f1 - c * f2) / (det * self.l1),
-            ((self.m1 + self.m2) * f2 - self.m2 * c * f1) / (det * self.l2),
-        )
+        rate1 = self.m2 * (f1 - c * f2) / (det * self.l1)
+        rate2 = ((self.m1 + self.m2) * f2 - self.m2 * c * f1) / (det * self.l2)
+        return w1, w2, rate1, rate2
 
     def mass_matrix(self, cosine):
-        """Entries (1, 1), (1, 2), (2, 2) of M: kinetic energy is w' M w / 2. In kg m^2.
-
-        ``cosine`` is that of the angle between the rods.
-        """
+        """Entries (1, 1), (1, 2), (2, 2) of M in kg m^2; ``cosine`` is that of the angle between the rods."""
         coupling = self.m2 * self.l1 * self.l2 * cosine
         return (self.m1 + self.m2) * self.l1**2, coupling, self.m2 * self.l2**2
 
@@ -202,28 +139,18 @@ class Pendulum(Task):
         return self.g * ((self.m1 + self.m2) * self.l1 * (1 - cos1) + self.m2 * self.l2 * (1 - cos2))
 
     def kinetic(self, cosine, w1, w2):
-        """Kinetic energy in J; ``cosine`` is that of the angle between the rods."""
+        """Kinetic energy w' M w / 2 in J; ``cosine`` is that of the angle between the rods."""
         a, b, d = self.mass_matrix(cosine)
         return (a * w1**2 + 2 * b * w1 * w2 + d * w2**2) / 2
 
     def energy(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "..."]:
-        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J.
-
-        Raises
-        ------
-        ValueError, TypeError : the states are not four finite numbers each.
-        """
-        a1, a2, w1, w2 = _four(states)
+        """Mechanical energy of states (angle 1, angle 2, angular velocities), in J."""
+        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
         return self.kinetic(np.cos(a1 - a2), w1, w2) + self.potential(np.cos(a1), np.cos(a2))
 
     def encode(self, states: Float[np.ndarray, "... 4"]) -> Float[np.ndarray, "... C"]:
-        """States as this task's channels.
-
-        Raises
-        ------
-        ValueError, TypeError : as `energy`.
-        """
-        a1, a2, w1, w2 = _four(states)
+        """States as this task's channels."""
+        a1, a2, w1, w2 = np.moveaxis(states, -1, 0)
         s1, c1, s2, c2 = np.sin(a1), np.cos(a1), np.sin(a2), np.cos(a2)
         if self.coordinates == "angles":
             return np.stack([s1, c1, s2, c2, w1, w2], axis=-1)
@@ -233,10 +160,9 @@ class Pendulum(Task):
         return np.stack([x1, y1, x2, y2, u1, v1, u2, v2], axis=-1)
 
     def read(self, x):
-        """Sines and cosines of both angles, and angular velocities, (s1, c1, s2, c2, w1, w2), of channels.
+        """(s1, c1, s2, c2, w1, w2) of channels, sines and cosines of the angles; and violations of the rods.
 
-        And by how much the rods are violated: lengths less 1 and, for "bobs", velocities along a rod in units
-        of `speed`. They do not enter the former: angles are read from directions. For arrays and tensors.
+        The latter are relative errors of lengths and, for "bobs", velocities along a rod in units of `speed`.
         """
         if self.coordinates == "angles":
             s1, c1, s2, c2, w1, w2 = (x[..., k] for k in range(6))
@@ -246,13 +172,11 @@ class Pendulum(Task):
         s1, c1, r1 = _direction(x1 / self.l1, -y1 / self.l1)
         s2, c2, r2 = _direction((x2 - x1) / self.l2, (y1 - y2) / self.l2)
         u1, v1, u2, v2 = u1 / self.l1, v1 / self.l1, (u2 - u1) / self.l2, (v2 - v1) / self.l2
-        return (
-            (s1, c1, s2, c2, u1 * c1 + v1 * s1, u2 * c2 + v2 * s2),
-            (r1 - 1, r2 - 1, (u1 * s1 - v1 * c1) / self.speed, (u2 * s2 - v2 * c2) / self.speed),
-        )
+        off = (r1 - 1, r2 - 1, (u1 * s1 - v1 * c1) / self.speed, (u2 * s2 - v2 * c2) / self.speed)
+        return (s1, c1, s2, c2, u1 * c1 + v1 * s1, u2 * c2 + v2 * s2), off
 
     def decode(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T 4"]:
-        """States of channels; angles go on from step to step without jumps of a whole turn."""
+        """States of channels; angles are unwrapped along time."""
         (s1, c1, s2, c2, w1, w2), _ = self.read(self.check(x))
         a1, a2 = (np.unwrap(np.arctan2(s, c), axis=1) for s, c in ((s1, c1), (s2, c2)))
         return np.stack([a1, a2, w1, w2], axis=-1)
@@ -263,7 +187,6 @@ class Pendulum(Task):
         return self.kinetic(c1 * c2 + s1 * s2, w1, w2) + self.potential(c1, c2)
 
     def measure(self, x):
-        """Mean over all steps of the mechanical energy, in J."""
         return self.energies(self.check(x)).mean(axis=1)
 
     def differentiable(self, x):
@@ -274,29 +197,21 @@ class Pendulum(Task):
         return np.max(list(self.residuals(x).values()), axis=0)
 
     def residuals(self, x: Float[np.ndarray, "n T C"]) -> dict[str, Float[np.ndarray, "n"]]:
-        """Root mean squares along each trajectory of what should be 0, without a unit: four names, (n,) each.
+        """Root mean squares along each trajectory of four dimensionless residuals.
 
-        energy : deviation of the energy from its mean, against that of the outer rod upright, `saddles`[0].
-        rods : lengths against those of the rods, and velocities along a rod against `speed`.
-        kinematics : angles against the integral of angular velocities, in radians.
-        dynamics : angular velocities against the integral of the accelerations at these states, in units of
-            `speed`.
-
-        Integrals are trapezoidal, and are compared up to a constant. At the default times that makes an error
-        below 0.01.
+        energy : deviation of the energy from its mean, in units of `saddles`[0].
+        rods : violations of the rods (see `read`).
+        kinematics, dynamics : angles less integrated angular velocities; these less integrated accelerations,
+            in units of `speed`. The trapezoidal rule is right to 0.01 at default times.
         """
-        x = self.check(x)
-        energy = self.energies(x)
-        off = np.stack(self.read(x)[1])
-        states = self.decode(x)
+        x, states = self.check(x), self.decode(x)
         rates = np.stack(self.rate(np.moveaxis(states, -1, 0)), axis=-1)
         steps = (rates[:, 1:] + rates[:, :-1]) / 2 * (self.duration / (self.steps - 1))
-        gap = np.diff(states, axis=1) - steps
-        gap = np.cumsum(np.insert(gap, 0, 0.0, axis=1), axis=1)
+        gap = np.cumsum(np.insert(np.diff(states, axis=1) - steps, 0, 0.0, axis=1), axis=1)
         gap = np.sqrt(np.mean((gap - gap.mean(axis=1, keepdims=True)) ** 2, axis=1))
         return {
-            "energy": energy.std(axis=1) / self.saddles[0],
-            "rods": np.sqrt(np.mean(off**2, axis=2)).max(axis=0),
+            "energy": self.energies(x).std(axis=1) / self.saddles[0],
+            "rods": np.sqrt(np.mean(np.stack(self.read(x)[1]) ** 2, axis=2)).max(axis=0),
             "kinematics": gap[:, :2].max(axis=1),
             "dynamics": gap[:, 2:].max(axis=1) / self.speed,
         }
@@ -307,14 +222,7 @@ class Pendulum(Task):
         return (turns != turns[:, :1]).any(axis=(1, 2))
 
 
-def _four(states):
-    states = checks.sized(checks.real(states, "states"), "states")
-    if states.shape[-1:] != (4,):
-        raise ValueError(f"states of shape (..., 4) wanted, got shape {states.shape}")
-    return np.moveaxis(states, -1, 0)
-
-
 def _direction(sine, cosine):
-    """The point (sine, cosine) moved onto the unit circle, and its distance from 0 before."""
+    """The point (sine, cosine) projected onto the unit circle, and its distance from 0 before."""
     radius = (sine * sine + cosine * cosine).clip(1e-24) ** 0.5
     return sine / radius, cosine / radius, radius

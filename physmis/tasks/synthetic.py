@@ -1,8 +1,4 @@
-"""Three controlled tasks: a smooth one, one with a singular point, and a chaotic one.
-
-Each recovers its quantity exactly from valid data, so that any drift of the recovered distribution is the
-model's. The tasks are defined by this companion.
-"""
+"""Three tasks, smooth, singular and chaotic, that recover their quantity exactly from valid data."""
 
 from __future__ import annotations
 
@@ -12,15 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from physmis import checks
-from physmis.tasks import Channel, Quantity, Task, check_steps, uniform_prior
-
-CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
-
-
-def in_chunks(function, x: np.ndarray) -> np.ndarray:
-    """``function`` over rows of ``x``, `CHUNK` rows at a time, results joined."""
-    return np.concatenate([function(x[i : i + CHUNK]) for i in range(0, max(len(x), 1), CHUNK)])
+from physmis.tasks.base import Channel, Task, in_chunks
 
 
 @dataclass(frozen=True)
@@ -29,38 +17,32 @@ class Sine(Task):
 
     name: ClassVar[str] = "sine"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("frequency", "f", "cycles/window")
+    shortest: ClassVar[int] = 5
     low: float = 2.0
     high: float = 6.0
     steps: int = 32
 
-    def __post_init__(self):
-        check_steps(self.steps, least=5)  # of [1, steps / 4] something must be left
-        _ = self.quantity  # checks the range
-
     @property
-    def quantity(self) -> Quantity:
-        prior = uniform_prior(self.low, self.high, within=(1.0, self.steps / 4))
-        return Quantity("frequency", "f", "cycles/window", prior)
+    def bounds(self):
+        return 1.0, self.steps / 4
 
     def generate(self, z, rng):
-        z = self.check_values(z, 0.0, self.steps / 2)  # what is quicker looks like something slower
+        z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
         phase = rng.uniform(0, 2 * np.pi, len(z))
         t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
+    @in_chunks
     def measure(self, x):
         """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
-        x = self.check(x)[..., 0]
-        return in_chunks(lambda part: self._fit(part)[0], x)
+        return self._fit(x[..., 0])[0]
 
     def differentiable(self, x):
         """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
 
-        A grid and three Newton steps find it, without derivatives. Two further steps carry them: each doubles
-        the order to which the result is right in the deviation of x, so after two the first and second
-        derivatives are those of the implicit function theorem. Where `measure` stops at the ends of its grid
-        cell, so does this.
+        A grid and three Newton steps find it, without derivatives. Each of two further steps doubles the
+        order to which it is right in deviations of x: derivatives are those of the implicit function theorem.
         """
         t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
 
@@ -73,27 +55,20 @@ class Sine(Task):
         bend = torch.func.grad(slope)
         y, fixed = x[:, 0], x[:, 0].detach()
         grid = torch.arange(0.25, self.steps / 2 - 0.25, 0.125, dtype=x.dtype, device=x.device)
-        start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
-        f = start
+        f = start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
         for row in (fixed, fixed, fixed, y, y):
             f = torch.clamp(f - slope(f, row) / bend(f, row), start - 0.125, start + 0.125)
         return f
 
+    @in_chunks
     def validity(self, x):
         """Root-mean-square distance to the fitted sinusoid, scaled to its amplitude of 1."""
-
-        def residual(part):
-            f, a, b = self._fit(part)
-            size = np.hypot(a, b)
-            # What stands still has no phase: it is as far from the sinusoids of any.
-            a, b = (
-                np.divide(v, size, out=np.full_like(v, flat), where=size > 0) for v, flat in ((a, 1), (b, 0))
-            )
-            angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
-            fit = a[:, None] * np.cos(angle) + b[:, None] * np.sin(angle)
-            return np.sqrt(np.mean((part - fit) ** 2, axis=1))
-
-        return in_chunks(residual, self.check(x)[..., 0])
+        f, a, b = self._fit(x[..., 0])
+        a = np.where(np.hypot(a, b) > 0, a, 1.0)  # a trajectory of zeros is as far from any phase
+        size = np.hypot(a, b)
+        angle = 2 * np.pi * f[:, None] * np.arange(self.steps) / self.steps
+        fit = (a / size)[:, None] * np.cos(angle) + (b / size)[:, None] * np.sin(angle)
+        return np.sqrt(np.mean((x[..., 0] - fit) ** 2, axis=1))
 
     def _fit(self, x):
         """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,).
@@ -101,20 +76,19 @@ class Sine(Task):
         a and b are linear given w, so the residual is a function of w alone (variable projection; Golub and
         Pereyra 1973). A grid finds the global minimum of that function, Gauss-Newton steps polish it.
         """
-        # By powers of two, so that it costs no digit: what is tiny must not reach the floors below.
+        # Scaled by powers of two, which is exact, so that small amplitudes do not reach the floors below.
         scale = np.frexp(np.abs(x).max(axis=1))[1]
         x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
         grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
-        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)  # (T, F, 2)
-        # Orthonormal columns for each frequency, so that the explained power is a sum of two squares.
-        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # (F, T, 2)
+        basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)
+        # Orthonormal columns (T, 2) for each frequency, so that the explained power is a sum of two squares.
+        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]
         power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
         start = grid[np.argmax(power, axis=1)]
         f, moving = start.copy(), np.arange(len(x))
         for _ in range(10):
-            angle = f[moving, None] * t
-            c, s = np.cos(angle), np.sin(angle)
+            c, s = np.cos(f[moving, None] * t), np.sin(f[moving, None] * t)
             a, b, residual = _project(x[moving], c, s)
             slope = t * (b[:, None] * c - a[:, None] * s)
             # The slope's part outside span(c, s) is the derivative of the projected fit (Kaufman 1975).
@@ -122,14 +96,14 @@ class Sine(Task):
             step = np.sum(slope * residual, axis=1) / np.maximum(np.sum(slope**2, axis=1), 1e-30)
             before = f[moving]
             f[moving] = np.clip(before + step, start[moving] - 0.125, start[moving] + 0.125)
-            # Near the end each step (almost) squares its error: the next one would be nothing.
+            # Near the end each step almost squares the error: the next one would change nothing.
             moving = moving[np.abs(f[moving] - before) > 1e-11]
         a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
         return f, np.ldexp(a, scale), np.ldexp(b, scale)
 
 
 def _project(y, c, s):
-    """Least-squares coefficients of rows of ``y`` on rows ``c`` and ``s``, and what is left of ``y``."""
+    """Least-squares coefficients of rows of ``y`` on rows ``c`` and ``s``, and the residual."""
     cc, ss, cs = np.sum(c * c, axis=1), np.sum(s * s, axis=1), np.sum(c * s, axis=1)
     yc, ys = np.sum(y * c, axis=1), np.sum(y * s, axis=1)
     det = np.maximum(cc * ss - cs**2, 1e-12)
@@ -147,31 +121,21 @@ class Cone(Task):
 
     name: ClassVar[str] = "cone"
     channels: ClassVar = (Channel("displacement", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("amplitude", "a", "")
+    shortest: ClassVar[int] = 7  # a third harmonic needs over two points a period
+    low: ClassVar[float] = 0.0
     high: float = 1.0
     steps: int = 32
 
-    def __post_init__(self):
-        check_steps(self.steps, least=7)  # the third harmonic needs more than two points a period
-        _ = self.quantity
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("amplitude", "a", "", uniform_prior(0.0, self.high, within=(0.0, np.inf)))
-
     def curve(self, phase):
-        """c(phase), shape (n, T), each row of Euclidean norm 1, of n finite phases in radians."""
-        phase = checks.sized(checks.values(phase, "phases"), "phases")
-        return self._curve(phase)
-
-    def _curve(self, phase):
+        """c(phase), shape (n, T), each row of Euclidean norm 1, of n phases in radians."""
         angle = 2 * np.pi * np.arange(self.steps) / self.steps + phase[:, None]
         wave = sum(np.sin(k * angle) / k for k in (1, 2, 3))
         return wave / np.sqrt(self.steps / 2 * (1 + 1 / 4 + 1 / 9))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0)
-        return (z[:, None] * self._curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
+        return (z[:, None] * self.curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
 
     def measure(self, x):
         return np.linalg.norm(self.check(x)[..., 0], axis=1)
@@ -179,51 +143,32 @@ class Cone(Task):
     def differentiable(self, x):
         return (x * x).sum().sqrt()  # at 0, where no derivative exists, it gives NaN, not some subgradient
 
+    @in_chunks
     def validity(self, x):
-        """Euclidean distance to the nearest point of the cone of all amplitudes.
-
-        The norm of a trajectory of largest amplitude is 1, so the distance reads as a share of it. Near the
-        apex every short vector is close to the cone: there the distance says little.
-        """
+        """Euclidean distance to the cone of all amplitudes, which says little near its apex."""
+        x = x[..., 0]
         grid = 2 * np.pi * np.arange(64) / 64
-        template = self._curve(grid).T
-        step = grid[1] / 4
-
-        def distance(part):
-            phase = grid[np.argmax(part @ template, axis=1)]
-            for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
-                d = step * scale
-                left, mid, right = (np.sum(part * self._curve(phase + k * d), axis=1) for k in (-1, 0, 1))
-                bend = np.minimum(left - 2 * mid + right, -1e-30)
-                phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
-            match = np.maximum(np.sum(part * self._curve(phase), axis=1), 0)
-            return np.linalg.norm(part - match[:, None] * self._curve(phase), axis=1)
-
-        return in_chunks(distance, self.check(x)[..., 0])
+        phase = grid[np.argmax(x @ self.curve(grid).T, axis=1)]
+        for scale in (1, 1 / 8, 1 / 64):  # parabola through three points, ever closer to the maximum
+            d = grid[1] / 4 * scale
+            left, mid, right = (np.sum(x * self.curve(phase + k * d), axis=1) for k in (-1, 0, 1))
+            bend = np.minimum(left - 2 * mid + right, -1e-30)
+            phase = phase + np.clip(d * (left - right) / bend / 2, -4 * d, 4 * d)
+        match = np.maximum(np.sum(x * self.curve(phase), axis=1), 0)
+        return np.linalg.norm(x - match[:, None] * self.curve(phase), axis=1)
 
 
 @dataclass(frozen=True)
 class Logistic(Task):
-    """The logistic map x_{t+1} = r x_t (1 - x_t), r uniform on [low, high], x_0 uniform on (0, 1).
-
-    Between 3.57 and 4 the map is chaotic but for periodic windows (the widest starts at 3.83). Narrowing or
-    moving [low, high] turns the chaoticity up and down.
-    """
+    """The logistic map x_{t+1} = r x_t (1 - x_t), chaotic for most r above 3.57; r and x_0 are uniform."""
 
     name: ClassVar[str] = "logistic"
     channels: ClassVar = (Channel("population", ""),)
-    tolerance: ClassVar[float] = 0.05
+    measured: ClassVar = ("growth rate", "r", "")
+    bounds: ClassVar = (0.0, 4.0)
     low: float = 3.5
     high: float = 4.0
     steps: int = 32
-
-    def __post_init__(self):
-        check_steps(self.steps, least=2)
-        _ = self.quantity
-
-    @property
-    def quantity(self) -> Quantity:
-        return Quantity("growth rate", "r", "", uniform_prior(self.low, self.high, within=(0.0, 4.0)))
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away
@@ -245,7 +190,6 @@ class Logistic(Task):
 
     def validity(self, x):
         """Root-mean-square one-step residual of the map at the recovered r."""
-        r = self.measure(x)
-        x = self.check(x)[..., 0]
+        r, x = self.measure(x), self.check(x)[..., 0]
         residual = x[:, 1:] - r[:, None] * x[:, :-1] * (1 - x[:, :-1])
         return np.sqrt(np.mean(residual**2, axis=1))

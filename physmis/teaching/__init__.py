@@ -1,1 +1,5 @@
-"""Widgets and exercises of the notebooks."""
+"""For reading with one's hands: sliders that redraw a figure, and exercises that check themselves."""
+
+from physmis.teaching.widgets import check, explore, live
+
+__all__ = ["check", "explore", "live"]

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from physmis.audit.measurements import (
     MEASUREMENTS,
     kinetic_energy,
-    map_parameter,
     mean_speed,
     measurement,
     path_length,
     spectral_peak,
 )
 
-fixed = settings(deadline=None, derandomize=True, max_examples=60)
+fixed = settings(deadline=None, derandomize=True, max_examples=30)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -31,13 +30,6 @@ def wave(cycles, phase, steps, offset=0.0):
 @pytest.mark.parametrize("corners", [3, 4, 6, 17])
 def test_path_length_is_the_perimeter_of_a_polygon(corners):
     assert path_length(polygon(corners, 2.5))[0] == pytest.approx(5 * corners * np.sin(np.pi / corners))
-
-
-def test_path_length_of_a_fine_polygon_is_that_of_the_circle():
-    """From below, and with an error that falls with the square of the number of corners."""
-    short = np.array([2 * np.pi - path_length(polygon(corners))[0] for corners in (50, 100, 200)])
-    assert (short > 0).all()
-    np.testing.assert_allclose(short[:-1] / short[1:], 4, rtol=1e-2)
 
 
 @fixed
@@ -74,13 +66,6 @@ def test_uniform_motion_has_its_speed_and_half_its_square():
     assert kinetic_energy(x, 0.1)[0] == pytest.approx(12.5)
 
 
-@fixed
-@given(seeds)
-def test_no_motion_of_given_mean_speed_has_less_energy_than_the_uniform_one(seed):
-    x = np.random.default_rng(seed).normal(size=(5, 9, 2))
-    assert (kinetic_energy(x) >= mean_speed(x) ** 2 / 2 * (1 - 1e-12)).all()
-
-
 # spectra
 
 
@@ -91,12 +76,6 @@ def test_spectral_peak_finds_the_frequency_of_a_sine(steps, share, phase, offset
     cycles = 2 + share * (steps / 2 - 4)
     found = spectral_peak(wave(cycles, phase, steps, offset), dt)[0]
     assert found * dt * steps == pytest.approx(cycles, abs=0.03)
-
-
-@fixed
-@given(st.integers(16, 100), st.floats(1, 2), st.floats(0, 6.3))
-def test_fewer_than_two_periods_are_told_to_about_half_a_period(steps, cycles, phase):
-    assert spectral_peak(wave(cycles, phase, steps))[0] * steps == pytest.approx(cycles, abs=0.6)
 
 
 @pytest.mark.parametrize("steps", [9, 10, 33, 64])
@@ -120,42 +99,14 @@ def test_what_stands_still_or_is_too_short_has_no_spectral_peak():
     assert np.isfinite(spectral_peak(np.random.default_rng(0).normal(size=(3, 5, 1)))).all()
 
 
-# map parameters
-
-
-def logistic(rates, steps, noise=0.0, rng=None):
-    x = np.full((len(rates), 1), 0.3)
-    for _ in range(steps - 1):
-        nxt = rates[:, None] * x[:, -1:] * (1 - x[:, -1:])
-        if noise:
-            nxt = np.clip(nxt + noise * rng.normal(size=nxt.shape), 0.01, 0.99)
-        x = np.concatenate([x, nxt], axis=1)
-    return x[..., None]
-
-
-@fixed
-@given(st.lists(st.floats(2.0, 4.0), min_size=1, max_size=8), st.integers(2, 30))
-def test_map_parameter_recovers_the_rates_of_logistic_maps(rates, steps):
-    found = map_parameter(lambda x: x * (1 - x))(logistic(np.array(rates), steps))
-    np.testing.assert_allclose(found, rates, rtol=1e-9)
-
-
-@fixed
-@given(seeds, st.integers(1, 3))
-def test_map_parameter_is_the_least_squares_of_numpy(seed, channels):
-    rng = np.random.default_rng(seed)
-    rates = rng.uniform(2, 4, 4)
-    x = np.concatenate([logistic(rates, 20, 0.05, rng) for _ in range(channels)], axis=2)
-    found = map_parameter(lambda x: x * (1 - x))(x)
-    for one, rate, theta in zip(x, rates, found, strict=True):
-        before = (one[:-1] * (1 - one[:-1])).reshape(-1, 1)
-        assert theta == pytest.approx(np.linalg.lstsq(before, one[1:].ravel())[0][0], rel=1e-9)
-        assert theta != rate
-
-
-def test_a_map_that_is_zero_all_along_has_no_parameter():
-    x = np.stack([np.zeros((5, 1)), np.full((5, 1), 0.5)])
-    np.testing.assert_array_equal(np.isnan(map_parameter(lambda x: x)(x)), [True, False])
+def test_what_is_not_finite_or_too_large_or_too_small_to_square_is_nan():
+    """Of the powers of ten, only those whose squares are normal numbers are measured; a still path is 0."""
+    scales = 10.0 ** np.array([-170, -100, 0, 100, 170])
+    x = scales[:, None, None] * np.cumsum(np.ones((5, 6, 1)), axis=1)
+    for measure in (path_length, mean_speed, kinetic_energy):
+        np.testing.assert_array_equal(np.isfinite(measure(x)), [False, True, True, True, False])
+        assert np.isnan(measure(np.full((1, 6, 1), np.nan))).all()
+        assert measure(np.full((1, 6, 1), 3.0)) == 0
 
 
 # by name
@@ -168,15 +119,20 @@ def test_a_callable_is_given_back_and_a_name_is_looked_up():
         np.testing.assert_array_equal(measurement(name, 0.5)(x), function(x, dt=0.5))
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown measurement 'energy'; accepted: path_length, mean_speed"):
-        measurement("energy")
-    with pytest.raises(TypeError, match="name or a callable wanted, got 3"):
-        measurement(3)
+@pytest.mark.parametrize("given", ["energy", 3])
+def test_unknown_names_are_refused_with_the_known_ones(given):
+    with pytest.raises(ValueError, match=rf"expected a measurement \(path_length, mean_speed.*got {given!r}"):
+        measurement(given)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 1, 2), (3, 4, 0)])
+def test_other_shapes_are_refused(shape):
+    for measure in MEASUREMENTS.values():
+        with pytest.raises(ValueError, match=r"expected trajectories of shape \(n, T, C\)"):
+            measure(np.zeros(shape))
 
 
 @pytest.mark.parametrize("dt", [0, -1, np.nan, np.inf])
 def test_times_between_steps_that_are_not_positive_are_refused(dt):
-    for quantity in ("path_length", np.mean):
-        with pytest.raises(ValueError, match="positive time between steps"):
-            measurement(quantity, dt)
+    with pytest.raises(ValueError, match="positive"):
+        measurement("path_length", dt)

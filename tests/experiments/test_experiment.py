@@ -153,9 +153,9 @@ def test_treatments_reach_training_and_sampling(store):
 
     asked = cached(samples(changed(base, treatment=mitigations.Conditioned())), store)
     prior, rng = base.task.quantity.prior, np.random.default_rng([0, ex.SAMPLE])
-    np.testing.assert_array_equal(asked.arrays["requested"], prior.ppf(rng.random(16)))
+    np.testing.assert_array_equal(asked.requested, prior.ppf(rng.random(16)))
     model = trained(asked.experiment, store)
-    np.testing.assert_array_equal(asked.x, model.sample(16, rng, {}, asked.arrays["requested"]))
+    np.testing.assert_array_equal(asked.x, model.sample(16, rng, {}, asked.requested))
 
     mapped = changed(base, treatment=mitigations.InCoordinates(WARP))
     y = trained(mapped, store).sample(16, np.random.default_rng([0, ex.SAMPLE]))
@@ -167,7 +167,7 @@ def test_treatments_reach_training_and_sampling(store):
 def test_given_steps_are_those_of_the_rows_that_are_told(store):
     result, x = cached(samples(GIVEN), store), training_set(GIVEN, store).x
     rows = np.random.default_rng([0, ex.SAMPLE]).integers(64, size=12)
-    np.testing.assert_array_equal(result.arrays["row"], rows)
+    np.testing.assert_array_equal(result.row, rows)
     for step in GIVEN.model.given:
         np.testing.assert_allclose(result.x[:, step], x[rows, step], atol=1e-5)
 

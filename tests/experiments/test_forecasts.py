@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from physmis.experiments import forecasts
 from physmis.experiments.experiment import Experiment, Samples, training_set
 from physmis.experiments.kernel_draws import KernelDraws
 from physmis.models import build
+from physmis.paper import plotting, profiles
 from physmis.tasks import load
 
 SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6), 500, 64, 0)
@@ -17,7 +19,7 @@ SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6
 
 def result(z, validity, seed=0, data=500):
     experiment = dataclasses.replace(SINE, seed=seed, data=data)
-    return Samples(experiment, "key", {"z": z, "validity": validity})
+    return Samples(experiment, "key", None, z, validity)
 
 
 def drawn(z, z_perturbed, validity=None):
@@ -145,3 +147,61 @@ def test_value_correlation_is_a_correlation():
     z = np.linspace(2, 6, 100)
     assert forecasts.value_correlation(drawn(z, 7 - z)) == pytest.approx(-1)
     assert abs(forecasts.value_correlation(drawn(z, np.tile([2.0, 3.0], 50)))) < 0.05
+
+
+def test_seeds_and_shares(three):
+    results = {("a", "b", 0): 1, ("a", "b", 1): 2, ("a", 0): 3, ("c", "b", 0): 4}
+    assert forecasts.seeds_of(results, "a", "b") == [1, 2] and forecasts.seeds_of(results, "a") == [3]
+    share = forecasts.valid_share(three)
+    assert share.value == pytest.approx(np.mean([r.validity < SINE.task.tolerance for r in three]))
+    assert share == forecasts.over_seeds(lambda r: r.valid, three)
+    better = [result(r.z, 0.5 * r.validity, r.experiment.seed) for r in three]
+    assert forecasts.validity_gain(three, better).value == pytest.approx(1 - share.value)
+
+
+def test_an_experiment_of_a_profile():
+    profile = profiles.resolve("smoke")
+    made = forecasts.experiment(profile, SINE.task, 3, "mlp", width=32)
+    assert (made.data, made.samples, made.seed, made.model.width) == (2_000, 512, 3, 32)
+    assert made.model.steps == profile.models["mlp"]["steps"]
+
+
+def test_half_of_the_excess():
+    rng = np.random.default_rng(0)
+    fine, prior = rng.uniform(2, 6, (2, 5, 2000))
+    drifted = [result(np.where(z < 2.5, z + 2, z), z, seed, data=20_000) for seed, z in enumerate(prior)]
+    before, after = (
+        forecasts.assess(group) for group in (drifted, [result(z, z, data=20_000) for z in fine])
+    )
+    gain = forecasts.halved(before, after)
+    assert gain.value == pytest.approx(before.excess.value / 2 - after.excess.value) and gain.low > 0
+    assert forecasts.halved(before, before).high < 0
+
+
+def test_requested_values_are_compared_with_what_comes_out():
+    z = np.random.default_rng(0).uniform(2, 6, 4000)
+    made = Samples(SINE, "key", None, z + 0.1, z, requested=z)
+    np.testing.assert_allclose(forecasts.request_errors([made], 4), [[[0.1] * 4, [0.0] * 4]], atol=1e-12)
+
+
+def test_kernels_are_scored_beside_a_blur(three, capsys):
+    observed = forecasts.assess(three)
+    z = SINE.task.quantity.prior.ppf((np.arange(4000) + 0.5) / 4000)
+    draws = {"right": [drawn(z, 2 + 0.75 * (z - 2))] * 3, "wrong": [drawn(z, 8 - z)] * 3}
+    found, scores = forecasts.score_kernels(draws, observed)
+    assert list(found) == list(scores) == ["right", "wrong", "plain blur"]
+    assert scores["right"].skill.value > 0.5 > scores["plain blur"].skill.value
+    np.testing.assert_array_equal(found["right"], forecasts.forecast_from_draws(draws["right"]))
+    assert "wrong" in capsys.readouterr().out
+
+
+def test_errors_by_value_are_drawn():
+    z = np.random.default_rng(0).uniform(2, 6, 4000)
+    errors = {
+        kernel: forecasts.bias_and_spread([drawn(z, z + 0.1)], 4) for kernel in ("tangent", "weaker trip")
+    }
+    _, axes = plt.subplots(1, 2)
+    plotting.plot_errors(axes, SINE.task.quantity, errors)
+    np.testing.assert_allclose(axes[0].lines[0].get_xydata(), [[at, 0.1] for at in (2.5, 3.5, 4.5, 5.5)])
+    assert plotting.array_name("cone", "weaker trip, all steps") == "cone_weaker_trip_all_steps"
+    plt.close("all")

@@ -104,7 +104,7 @@ def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store
     drawn = cached(samples(GIVEN), store)
     np.testing.assert_array_equal(cached(executions(GIVEN, 5), store).arrays["x"], drawn.x[:5])
     found = cached(executions(GIVEN, 5, demonstrations=True), store).arrays["x"]
-    np.testing.assert_array_equal(found, training_set(GIVEN, store).x[drawn.arrays["row"][:5]])
+    np.testing.assert_array_equal(found, training_set(GIVEN, store).x[drawn.row[:5]])
     assert len({key(executions(GIVEN, n, d).config) for n in (4, 5) for d in (False, True)}) == 4
     with pytest.raises(ValueError, match="plans: expected 1 to .*12 samples, got 13"):
         executions(GIVEN, 13)

@@ -3,12 +3,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
-from torch.func import grad, vmap
+from scipy import stats
 
 from physmis.drift import histogram
 from physmis.kernels.expansion import CHUNK, bias_and_blur, expand
-from physmis.tasks import Task, load
+from physmis.tasks import load
 
 NAMES = ("cone", "logistic", "sine")
 fixed = settings(deadline=None, derandomize=True, max_examples=25)
@@ -31,16 +30,6 @@ def deviated(task, x, d):
 
 
 # bias and blur in closed form
-
-
-@fixed
-@given(seeds, st.integers(1, 8))
-def test_linear_measurement_has_no_bias_and_the_blur_of_its_weights(seed, rank):
-    rng = np.random.default_rng(seed)
-    x, w, S = rng.normal(size=(5, 4, 2)), rng.normal(size=8), random_covariance(rng, 8, rank)
-    b, D = bias_and_blur(lambda row: tensor(w) @ row.flatten(), x, S)
-    assert np.abs(b).max() < 1e-12
-    np.testing.assert_allclose(D, np.full(5, w @ S @ w), rtol=1e-9, atol=1e-12 * np.trace(S))
 
 
 @fixed
@@ -111,15 +100,10 @@ def test_isotropic_deviations_of_any_size_leave_only_harmonic_measurements_unbia
         assert abs(b) > 20 * error and abs(found - b) < 4 * error
 
 
-def test_an_anisotropic_deviation_biases_even_a_harmonic_measurement():
-    (b,), _ = bias_and_blur(HARMONIC["product"], np.ones((1, 2, 1)), np.array([[1, 0.5], [0.5, 1]]))
-    assert b == pytest.approx(0.5)
-
-
 # measurements of the tasks in torch
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
 @pytest.mark.parametrize(
     "task",
     [*map(load, NAMES), load("sine", steps=17, low=1, high=4), load("logistic", steps=9)],
@@ -134,16 +118,7 @@ def test_differentiable_is_the_measurement(task, sigma):
     assert task.differentiable(tensor(x[3])).item() == pytest.approx(found[3], abs=1e-9)
 
 
-@pytest.mark.parametrize("row", [np.ones(32), np.arange(32.0), np.cos(np.pi * np.arange(32))])
-def test_the_fitted_frequency_stops_where_the_measurement_does(row):
-    task = load("sine")
-    (f,) = task.measure(row[None, :, None])
-    assert f in {0.125, 15.75}  # the ends of the outermost grid cells: small deviations do not move it
-    slope, found = torch.func.grad_and_value(task.differentiable)(tensor(row[:, None]))
-    assert found.item() == f and (slope == 0).all()
-
-
-@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives_are_those_of_the_measurement(name, sigma):
     task, rng = load(name), np.random.default_rng(1)
@@ -159,18 +134,6 @@ def test_derivatives_are_those_of_the_measurement(name, sigma):
         second = (16 * one[0] - two[0]) / (6 * h**2)
         np.testing.assert_allclose(slope[:, 0], first, rtol=0, atol=1e-5 * np.abs(slope).max())
         assert 2 * bias == pytest.approx(second.sum(), abs=1e-5 * np.abs(second).sum())
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own forward mode
-def test_full_hessians_of_the_fitted_frequency_are_right_off_the_diagonal_too():
-    task, rng = load("sine"), np.random.default_rng(2)
-    x = task.sample(1, rng).x[0].astype(float) + 0.1 * rng.normal(size=(32, 1))
-    full = torch.func.hessian(task.differentiable)(tensor(x)).numpy().reshape(32, 32)
-    np.testing.assert_allclose(full, full.T, atol=1e-9)
-    for _ in range(5):
-        v = rng.normal(size=(32, 1)) / 32**0.5
-        second = 2 * deviated(task, x, 0.01 * v[None])[0][0] / 0.01**2
-        assert v[:, 0] @ full @ v[:, 0] == pytest.approx(second, abs=1e-3 * np.linalg.norm(full))
 
 
 @pytest.mark.parametrize("correlated", [False, True], ids=["isotropic", "correlated"])
@@ -195,27 +158,10 @@ def test_monte_carlo_agrees(name, s, correlated):
             assert bias > 0 if name == "cone" else bias < 0
 
 
-def test_the_expansion_ends_where_deviations_are_as_long_as_the_trajectory():
-    task, z, d = load("cone"), 0.5, 32
-    x = task.generate(np.array([z]), np.random.default_rng(0))
-
-    def excess(ratio):
-        """Relative excess of b over the exact bias of a norm, for deviations of length ``ratio`` times z."""
-        s = ratio * z / d**0.5
-        (b,), _ = bias_and_blur(task.differentiable, x, s)
-        scale = np.sqrt(2) * np.exp(special.gammaln((d + 1) / 2) - special.gammaln(d / 2))
-        mean = s * scale * special.hyp1f1(-0.5, d / 2, -((z / s) ** 2) / 2)  # of the noncentral chi law
-        return b / (mean - z) - 1
-
-    errors = [excess(ratio) for ratio in (0.1, 0.2, 0.5, 1, 3)]
-    assert 0 < errors[0] < 0.01 and (np.diff(errors) > 0).all() and errors[3] > 0.15 and errors[4] > 1
-    assert errors[1] / errors[0] == pytest.approx(4, rel=0.1)  # the next order of the bias is s^4
+# the distribution of the measurement
 
 
-# the law of the measurement
-
-
-def test_a_uniform_law_blurred_is_the_convolution():
+def test_a_uniform_distribution_blurred_is_the_convolution():
     n, b, D = 4000, 0.03, 0.05**2
     z = (np.arange(n) + 0.5) / n
     edges = np.concatenate([[-np.inf], np.linspace(-0.2, 1.2, 29), [np.inf]])
@@ -244,14 +190,14 @@ def test_points_without_bias_and_blur_fall_into_bins_as_in_the_histogram(seed, n
 
 @fixed
 @given(seeds, st.integers(1, 50), st.floats(0, 3))
-def test_shares_are_the_mean_of_normal_laws_and_lose_no_mass(seed, n, scale):
+def test_shares_are_the_mean_of_normal_distributions_and_lose_no_mass(seed, n, scale):
     rng = np.random.default_rng(seed)
     z, bias, blur = rng.normal(size=n), scale * rng.normal(size=n), scale * rng.random(n) + 1e-6
     edges = np.concatenate([[-np.inf], np.sort(rng.normal(size=8)), [np.inf]])
     q = expand(z, bias, blur, edges)
-    laws = stats.norm.cdf(edges[:, None], z + bias, np.sqrt(blur))
+    cumulative = stats.norm.cdf(edges[:, None], z + bias, np.sqrt(blur))
     assert (q >= 0).all() and q.sum() == pytest.approx(1, abs=1e-12)
-    np.testing.assert_allclose(q, np.diff(laws.mean(axis=1)), atol=1e-12)
+    np.testing.assert_allclose(q, np.diff(cumulative.mean(axis=1)), atol=1e-12)
     blur[::2] = 0
     assert expand(z, bias, blur, edges).sum() == pytest.approx(1, abs=1e-12)
 
@@ -263,96 +209,23 @@ def test_many_values_give_the_mean_of_their_parts():
     np.testing.assert_allclose(expand(z, bias, blur, edges), np.mean(parts, axis=0), rtol=1e-9)
 
 
-def test_predicts_how_noisy_trajectories_of_the_cone_leak_beyond_the_prior():
-    rng, s, n, repeats = np.random.default_rng(0), 0.02, 2000, 40
-    task = load("cone")
-    batch = task.sample(3 * n, rng)
-    kept = np.flatnonzero(batch.z > 0.3)[:n]
-    x, z = batch.x[kept].astype(float), batch.z[kept]
-    edges = np.concatenate([[-np.inf], np.linspace(0.25, 1.05, 17), [np.inf]])
-    q = expand(z, *bias_and_blur(task.differentiable, x, s), edges)
-    found = np.concatenate([task.measure(x + s * rng.normal(size=x.shape)) for _ in range(repeats)])
-    error = np.sqrt(q * (1 - q) / found.size)
-    assert (np.abs(histogram(found, edges) - q) < 4 * error + 0.05 * s * q).all()
-    beyond, below = edges[:-1] >= 1, edges[1:] <= 0.3
-    assert histogram(z, edges)[beyond].sum() == 0 and q[beyond].sum() > 0.01
-    assert q[beyond].sum() > 1.5 * q[below].sum()  # the bias moves all amplitudes up
-
-
-def drift_density(b, D, p, z):
-    """q - p = -(b p)' + (D p)'' / 2 at points z, of smooth torch functions of a scalar."""
-
-    def flux(y):
-        return b(y) * p(y) - grad(lambda u: D(u) * p(u))(y) / 2
-
-    return -vmap(grad(flux))(torch.tensor(z)).numpy()
-
-
-def test_density_and_shares_agree_up_to_the_fourth_power_of_the_scale():
-    # m(x) = |x|^2 in d dimensions: b = d s^2, D = 4 s^2 z.
-    prior, d, n = stats.gamma(9), 3, 20_000
-    z = prior.ppf((np.arange(n) + 0.5) / n)
-    edges = np.linspace(5, 14, 19)  # inside, where p is smooth
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-    points = (edges[:-1, None] + edges[1:, None] + np.diff(edges)[:, None] * nodes) / 2
-
-    def p(y):
-        return torch.exp(8 * torch.log(y) - y) / special.gamma(9)
-
-    def error(s):
-        density = drift_density(lambda y: d * s**2, lambda y: 4 * s**2 * y, p, points.ravel())
-        drift = np.diff(edges) / 2 * (density.reshape(points.shape) @ weights)
-        moved = expand(z, np.full(n, d * s**2), 4 * s**2 * z, edges) - np.diff(prior.cdf(edges))
-        return np.abs(moved - drift).max() / np.abs(drift).max()
-
-    assert error(0.05) < 0.01
-    # Relative to a drift of order s^2, an error of order s^4 falls with s^2.
-    assert error(0.1) / error(0.05) == pytest.approx(4, rel=0.1)
-
-
 # what is refused
 
 X = np.ones((3, 4, 1))
 
 
-def branching(row):
-    return row.sum() if row.sum() > 0 else -row.sum()
-
-
 @pytest.mark.parametrize(
-    ("measure", "told"),
+    ("measure", "says"),
     [
-        (lambda row: float(row.detach().norm()), "returns float"),
-        (lambda row: row.detach().numpy().sum(), "returns float64"),
-        (lambda row: row.detach().norm(), "a tensor without a gradient"),
-        (lambda row: np.linalg.norm(row), "cannot be differentiated"),
-        (lambda row: row.astype(float).sum(), "astype"),
-        (branching, "data-dependent"),
-        (load("cone").measure, "cannot be differentiated"),
+        (lambda row: float(row.detach().norm()), "'float'"),
+        (lambda row: row.detach().norm(), "with gradient: False"),
+        (lambda row: row.sum() if row.sum() > 0 else -row.sum(), "data-dependent"),
+        (load("cone").measure, "numpy"),
     ],
 )
-def test_measure_without_derivatives_is_refused_naming_the_other_route(measure, told):
-    with pytest.raises(TypeError, match=rf"(?s){told}.*physmis\.kernels\.induced_transition"):
+def test_measure_without_derivatives_is_refused_naming_the_other_route(measure, says):
+    with pytest.raises(TypeError, match=rf"(?s)expected a .*{says}.*physmis\.kernels\.induced_transition"):
         bias_and_blur(measure, X, 0.1)
-
-
-def test_task_without_derivatives_is_refused_by_its_name():
-    class Silent(Task):
-        name = "silent"
-        quantity = generate = measure = validity = None
-
-    with pytest.raises(NotImplementedError, match=r"'silent'.*physmis\.kernels\.induced_transition"):
-        Silent().differentiable(tensor(X[0]))
-    with pytest.raises(TypeError, match=r"'silent'.*physmis\.kernels\.induced_transition"):
-        bias_and_blur(Silent().differentiable, X, 0.1)
-
-
-@pytest.mark.parametrize("measure", [lambda row: row.sum(dim=0), lambda row: row])
-def test_measure_that_is_no_scalar_is_refused_naming_the_shapes(measure):
-    shape = tuple(measure(tensor(X[0])).shape)
-    with pytest.raises(ValueError) as error:
-        bias_and_blur(measure, X, 0.1)
-    assert f"returns shape {shape}" in str(error.value) and "(4, 1)" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["cone", "sine"])
@@ -360,55 +233,30 @@ def test_a_point_without_derivatives_is_refused_naming_the_trajectory(name):
     task = load(name)
     x = task.sample(9, np.random.default_rng(0)).x
     x[4] = x[7] = 0
-    with pytest.raises(ValueError, match="2 of 9 .*number 4.*induced_transition"):
+    with pytest.raises(ValueError, match="expected .* 2 of 9 .*number 4.*induced_transition"):
         bias_and_blur(task.differentiable, x, 0.1)
 
 
-@pytest.mark.parametrize(
-    ("covariance", "told"),
-    [
-        *[(scale, f"is {scale}.*above 0") for scale in (0.0, -1.0, np.nan, np.inf)],
-        (np.eye(3), r"\(4, 4\).*got \(3, 3\)"),
-        (np.ones(4), r"\(4, 4\).*got \(4,\)"),
-        (np.full((4, 4), np.nan), "finite covariance"),
-        (np.eye(4) + np.eye(4, k=1), "not symmetric.* 1"),
-        (np.diag([1, 1, 1, -0.5]), "least eigenvalue is -0.5"),
-    ],
-)
-def test_unusable_covariance_is_refused(covariance, told):
-    with pytest.raises(ValueError, match=told):
-        bias_and_blur(lambda row: row.sum(), X, covariance)
+def test_unusable_covariance_and_no_trajectories_are_refused():
+    for covariance, says in (
+        (0.0, "positive"),
+        (np.full((4, 4), np.inf), "finite"),
+        (np.eye(4) + np.eye(4, k=1), "symmetric"),
+        (np.diag([1, 1, 1, -0.5]), "eigenvalue -0.5"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            bias_and_blur(lambda row: row.sum(), X, covariance)
+    with pytest.raises(ValueError, match="expected one trajectory or more"):
+        bias_and_blur(lambda row: row.sum(), X[:0], 0.1)
 
 
-@pytest.mark.parametrize("x", [np.ones((4, 1)), np.ones((0, 4, 1)), np.full((1, 4, 1), np.nan)])
-def test_unusable_trajectories_are_refused(x):
-    with pytest.raises(ValueError) as error:
-        bias_and_blur(lambda row: row.sum(), x, 0.1)
-    assert f"got shape {x.shape}" in str(error.value) and "finite trajectories" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"z": np.zeros(3)}, r"\(3,\), \(2,\) and \(2,\)"),
-        ({"bias": np.zeros((2, 1))}, "one size"),
-        ({"z": np.zeros(0), "bias": np.zeros(0), "blur": np.zeros(0)}, "non-empty"),
-        ({"bias": np.array([0, np.nan])}, "finite"),
-        ({"blur": np.array([0, -1e-9])}, "negative"),
-        ({"edges": np.array([0, 1, 1])}, "ascend"),
-        ({"edges": np.array([0])}, "two at least"),
-    ],
-)
-def test_unusable_values_and_edges_are_refused(changed, told):
+@pytest.mark.parametrize("changed", [{"z": np.zeros(3)}, {"blur": np.array([0, -1e-9])}])
+def test_values_that_do_not_fit_are_refused(changed):
     usable = {"z": np.zeros(2), "bias": np.zeros(2), "blur": np.ones(2), "edges": np.arange(3)}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match="expected z, bias and blur >= 0 of one size"):
         expand(**usable | changed)
 
 
 def test_directions_without_deviations_change_nothing():
     x = np.random.default_rng(0).normal(size=(3, 4, 2))
     assert all((part == 0).all() for part in bias_and_blur(lambda row: (row**2).sum(), x, np.zeros((8, 8))))
-    some = np.diag([1.0, 0, 0, 2, 0, 0, 0, 0])  # of sums of squares: b = tr S, D = 4 x' S x
-    b, D = bias_and_blur(lambda row: (row**2).sum(), x, some)
-    np.testing.assert_allclose(b, 3)
-    np.testing.assert_allclose(D, 4 * (x.reshape(3, 8) ** 2 @ some.diagonal()))

@@ -1,24 +1,20 @@
-import dataclasses
+"""The diffusion models against `diffusers`, and against exact networks for Gaussian data."""
+
 import math
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet1DModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from physmis.models import build
 from physmis.models.diffusion import LEVELS, PREDICTIONS, SAMPLERS, angles, trailing
-from physmis.models.training import AVERAGE, move_average
 from physmis.models.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 D = 4  # time steps of the Gaussian data
-WEIGHT = 0.25  # share of the rarer of the two modes
-MODE = np.sin(2 * np.pi * np.arange(8) / 8)
 THEIRS = dict(zip(PREDICTIONS, ("epsilon", "sample", "v_prediction"), strict=True))
 COSINE = {"num_train_timesteps": LEVELS, "beta_schedule": "squaredcos_cap_v2"}
 
@@ -67,11 +63,11 @@ class Gaussian(nn.Module):
         return (self.mean + noise(n, seed).flatten(1) @ power(self.cov, 0.5))[..., None]
 
 
-def gaussian_model(prediction="velocity", sampler_steps=20, sampler="multistep", delta=False, seed=0):
-    """An untrained model whose network is exact, for Gaussian data or for one single trajectory."""
+def gaussian_model(prediction="velocity", sampler_steps=20, sampler="multistep", seed=0):
+    """An untrained model whose network is exact, for Gaussian data."""
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(D, D)) / np.sqrt(D)
-    cov = torch.tensor(root @ root.T) * (0.0 if delta else 1.0)
+    cov = torch.tensor(root @ root.T)
     mean = torch.tensor(0.5 * rng.normal(size=D))
     model = build("unet", prediction=prediction, sampler_steps=sampler_steps, sampler=sampler)
     model.shape, model.mean, model.scale, model.limit = (D, 1), torch.zeros(1), torch.ones(1), 20.0
@@ -83,17 +79,11 @@ def noise(n, seed=0):
     return torch.randn((n, D, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def fresh(model, y, start, seed):
-    """Noise for each step of the ancestral sampler but the last."""
-    draw = torch.Generator().manual_seed(seed)
-    return [torch.randn(y.shape, generator=draw) for _ in model.times(start)[1:]]
+def denoise(model, y, start=LEVELS, seed=0):
+    return model.denoise(y, start, torch.Generator().manual_seed(seed), {})
 
 
-def denoise(model, y, start=LEVELS, clamp=None, seed=0):
-    return model.denoise(y, start, fresh(model, y, start, seed), clamp or {})
-
-
-def assert_law(x, mean, cov, slack=0.03):
+def assert_distribution(x, mean, cov, slack=0.03):
     """Rows of x have this mean and covariance, within 5 standard errors and ``slack`` for finite steps."""
     x, n = x.reshape(len(x), -1).astype(float), len(x)
     mean, cov = mean.numpy(), cov.numpy()
@@ -101,21 +91,6 @@ def assert_law(x, mean, cov, slack=0.03):
     assert (np.abs(x.mean(axis=0) - mean) < 5 * np.sqrt(variance / n) + slack * np.sqrt(variance)).all()
     error = np.sqrt((np.outer(variance, variance) + cov**2) / n)
     assert (np.abs(np.cov(x.T) - cov) < 5 * error + slack * np.sqrt(np.outer(variance, variance))).all()
-
-
-def two_modes(n, rng):
-    sign = np.where(rng.random(n) < WEIGHT, 1.0, -1.0)
-    return (sign[:, None] * MODE + 0.05 * rng.normal(size=(n, 8)))[..., None].astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A small model, trained on two modes of unequal weight, and what its progress callback was told."""
-    rng = np.random.default_rng(1)
-    told = []
-    model = build("unet", width=8, batch=64, steps=300)
-    model.fit(two_modes(2000, rng), rng, progress=lambda done, total: told.append((done, total)))
-    return model, told
 
 
 # the network, against diffusers
@@ -166,7 +141,7 @@ def pairs(ours, theirs):
     yield ours.leave[1], theirs.out_block.final_conv1d_2
 
 
-@pytest.mark.parametrize(("channels", "steps", "width"), [(1, 4, 8), (1, 32, 16), (6, 20, 24), (3, 64, 32)])
+@pytest.mark.parametrize(("channels", "steps", "width"), [(1, 4, 8), (6, 20, 24), (3, 64, 16)])
 def test_unet_equals_that_of_diffusers_with_equal_weights(channels, steps, width):
     torch.manual_seed(channels)
     ours, theirs = UNet(channels, width), reference_unet(channels, width)
@@ -191,41 +166,6 @@ def test_unet_equals_that_of_diffusers_with_equal_weights(channels, steps, width
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5 * float(two.abs().max()))
 
 
-@pytest.mark.parametrize(("n", "steps", "channels", "width"), [(1, 4, 1, 8), (3, 32, 1, 8), (2, 12, 6, 24)])
-def test_unet_keeps_the_shape_of_its_input(n, steps, channels, width):
-    out = UNet(channels, width)(torch.randn(n, steps, channels), 99 * torch.rand(n))
-    assert out.shape == (n, steps, channels) and torch.isfinite(out).all()
-
-
-def test_unet_treats_each_trajectory_alone_and_sees_its_whole_length():
-    torch.manual_seed(0)
-    network = UNet(2, 8)
-    x, level = torch.randn(5, 16, 2), 99 * torch.rand(5)
-    with torch.inference_mode():
-        out = network(x, level)
-        single = torch.cat([network(x[i : i + 1], level[i : i + 1]) for i in range(5)])
-        later = network(x, 99 - level)
-        moved = x.clone()
-        moved[0, 0, 0] += 1
-        touched = (network(moved, level) - out).abs().amax(dim=2)
-    torch.testing.assert_close(out, single, rtol=1e-4, atol=1e-5)
-    assert (out - x).abs().mean() > 0.1 and (later - out).abs().mean() > 0.01
-    assert touched[0, -1] > 0  # the far end of a trajectory sees its beginning
-    assert touched[1:].max() < 1e-5
-
-
-def test_unet_learns_with_all_of_its_weights():
-    torch.manual_seed(0)
-    network = UNet(1, 16)
-    network(torch.randn(8, 8, 1), 99 * torch.rand(8)).square().mean().backward()
-    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters())
-
-
-def test_unet_weights_grow_with_the_square_of_its_width():
-    few, many = (sum(p.numel() for p in UNet(1, width).parameters()) for width in (32, 64))
-    assert many / few == pytest.approx(4, rel=0.05)
-
-
 # noise levels and steps, against diffusers
 
 
@@ -236,21 +176,11 @@ def test_cosine_schedule_equals_that_of_diffusers():
     assert 0 < angles()[0] < 0.05 and 1.57 < angles()[-1] < np.pi / 2
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 5, 10, 20, 25, 50, 100])
+@pytest.mark.parametrize("steps", [1, 2, 5, 20, 25, 100])
 def test_trailing_levels_equal_those_of_diffusers(steps):
     scheduler = DDIMScheduler(**COSINE, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     assert trailing(LEVELS, steps) == scheduler.timesteps.tolist()
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.integers(1, LEVELS), st.integers(0, 2 * LEVELS))
-def test_levels_fall_evenly_from_the_noisiest(start, steps):
-    levels = trailing(start, steps)
-    assert len(levels) == max(1, min(steps, start))
-    assert levels[0] == start - 1 and levels[-1] >= 0
-    gaps = -np.diff(levels)
-    assert (gaps >= 1).all() and (len(gaps) == 0 or gaps.max() - gaps.min() <= 1)
 
 
 # samplers, against diffusers
@@ -287,47 +217,24 @@ def both_ways(model, scheduler, **options):
 
 
 @pytest.mark.parametrize("limit", [1.5, 20.0])
-@pytest.mark.parametrize("steps", [5, 20, 100])
+@pytest.mark.parametrize(("sampler", "steps"), [("ddim", 5), ("ddim", 20), ("ancestral", 20)])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_ddim_equals_that_of_diffusers(prediction, steps, limit, double):
-    model = random_model(prediction, "ddim", steps, limit)
-    scheduler = DDIMScheduler(
+def test_samplers_equal_those_of_diffusers(prediction, sampler, steps, limit, double):
+    model = random_model(prediction, sampler, steps, limit)
+    reference = DDIMScheduler if sampler == "ddim" else DDPMScheduler
+    scheduler = reference(
         **COSINE,
+        **({} if sampler == "ddim" else {"variance_type": "fixed_small"}),
         timestep_spacing="trailing",
         prediction_type=THEIRS[prediction],
         clip_sample=True,
         clip_sample_range=limit,
     )
-    found, expected = both_ways(model, scheduler, use_clipped_model_output=True)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
-    assert found.std() > 0.1
-
-
-@pytest.mark.parametrize("limit", [1.5, 20.0])
-@pytest.mark.parametrize("steps", [20, 100])
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_ancestral_equals_ddpm_of_diffusers(prediction, steps, limit, double):
-    model = random_model(prediction, "ancestral", steps, limit)
-    scheduler = DDPMScheduler(
-        **COSINE,
-        timestep_spacing="trailing",
-        prediction_type=THEIRS[prediction],
-        variance_type="fixed_small",
-        clip_sample=True,
-        clip_sample_range=limit,
+    found, expected = both_ways(
+        model, scheduler, **({"use_clipped_model_output": True} if sampler == "ddim" else {})
     )
-    found, expected = both_ways(model, scheduler)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
     assert found.std() > 0.1
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_samples_stay_within_the_limit(sampler):
-    model = random_model("noise", sampler, 10, 0.7)
-    model.network.float()
-    y = torch.randn((16, 8, 2), generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        assert float(denoise(model, y).abs().max()) == pytest.approx(0.7)
 
 
 # exact networks
@@ -337,9 +244,9 @@ def test_samples_stay_within_the_limit(sampler):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_exact_network_samples_mean_and_covariance_of_gaussian_data(prediction, sampler, steps):
     model = gaussian_model(prediction, steps, sampler)
-    x = model.sample(10_000, np.random.default_rng(0))
-    assert x.shape == (10_000, D, 1) and x.dtype == np.float32
-    assert_law(x, model.network.mean, model.network.cov)
+    x = model.sample(5000, np.random.default_rng(0))
+    assert x.shape == (5000, D, 1) and x.dtype == np.float32
+    assert_distribution(x, model.network.mean, model.network.cov)
 
 
 def flow_errors(sampler, counts, seed=0):
@@ -351,38 +258,16 @@ def flow_errors(sampler, counts, seed=0):
     return errors
 
 
-@pytest.mark.parametrize("sampler", ["multistep", "ddim"])
-def test_distance_from_the_exact_flow_falls_with_the_steps(sampler):
-    errors = list(flow_errors(sampler, (5, 10, 20, 50, 100)).values())
-    assert (np.diff(errors) < 0).all()
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_multistep_is_nearer_to_the_exact_flow_than_ddim(seed):
-    multistep, ddim = (flow_errors(sampler, (10, 20), seed) for sampler in ("multistep", "ddim"))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_distance_from_the_exact_flow_falls_with_the_steps_and_is_least_with_multistep(seed):
+    multistep, ddim = (flow_errors(sampler, (5, 10, 20, 50), seed) for sampler in ("multistep", "ddim"))
+    for errors in (multistep, ddim):
+        assert (np.diff(list(errors.values())) < 0).all()
     assert multistep[10] < ddim[10] and multistep[20] < 0.4 * ddim[20]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_three_predictions_give_the_same_samples_when_exact(sampler):
-    y = noise(100)
-    one, two, three = (denoise(gaussian_model(prediction, 15, sampler), y, 80) for prediction in PREDICTIONS)
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
-    torch.testing.assert_close(two, three, rtol=0, atol=1e-10)
-    assert one.std() > 0.1
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("start", [1, 50, 100])
-def test_data_of_one_trajectory_are_denoised_to_it(prediction, start, sampler):
-    model = gaussian_model(prediction, 7, sampler, delta=True)
-    found = denoise(model, noise(20), start).flatten(1)
-    torch.testing.assert_close(found, model.network.mean.expand(20, D), rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("steps", [1, 5, 20, 100])
+@pytest.mark.parametrize("steps", [1, 20])
 def test_sampling_asks_the_network_once_a_step_and_a_round_trip_for_its_share(steps, sampler):
     model = gaussian_model(sampler_steps=steps, sampler=sampler)
     model.sample(10, np.random.default_rng(0))
@@ -393,29 +278,6 @@ def test_sampling_asks_the_network_once_a_step_and_a_round_trip_for_its_share(st
 
 
 # values held at some steps
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("steps", [[0], [-1], [0, 7], [3, -2]])
-def test_held_values_come_back(trained, sampler, steps):
-    model = dataclasses.replace(trained[0], sampler=sampler, sampler_steps=6).from_state(trained[0].state())
-    rng = np.random.default_rng(0)
-    clamp = {step: rng.normal(size=(300, 1)).astype(np.float32) for step in steps}  # more than one chunk
-    x = model.sample(300, np.random.default_rng(1), clamp)
-    for step, value in clamp.items():
-        np.testing.assert_allclose(x[:, step], value, rtol=0, atol=1e-6)
-    free = model.sample(300, np.random.default_rng(1))
-    np.testing.assert_array_equal(free, model.sample(300, np.random.default_rng(1), {}))
-    assert (np.abs(free - x).max(axis=(0, 2)) > 0.01).all()  # the other steps answer
-
-
-def test_held_values_draw_the_others_to_their_mode(trained):
-    model, _ = trained
-    wanted = np.repeat([1.0, -1.0], 250)
-    x = model.sample(500, np.random.default_rng(0), {2: wanted[:, None], 6: -wanted[:, None]})[..., 0]
-    others = [1, 3, 5, 7]
-    upper = x[:, others] @ MODE[others] > 0
-    assert upper[:250].mean() > upper[250:].mean() + 0.3
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -434,54 +296,7 @@ def test_other_steps_follow_a_held_one_in_part(sampler):
     np.testing.assert_allclose(x.mean(axis=0), mean, atol=0.07)
 
 
-@pytest.mark.parametrize("step", [D, -D - 1])
-def test_steps_beyond_the_horizon_cannot_be_held(step):
-    with pytest.raises(ValueError, match=f"from {-D} to {D - 1}, got {step}$"):
-        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), step: np.zeros((5, 1))})
-
-
-@pytest.mark.parametrize("shape", [(4, 1), (5, 2), (5,), ()])
-def test_held_values_of_a_wrong_shape_are_refused(shape):
-    with pytest.raises(ValueError) as error:
-        gaussian_model().sample(5, np.random.default_rng(0), {1: np.zeros((5, 1)), 0: np.zeros(shape)})
-    for said in ("(5, 1)", f"got shape {shape} for step 0"):
-        assert said in str(error.value)
-
-
 # the loss
-
-
-def constant(value):
-    """A network that predicts ``value`` whatever it sees."""
-
-    class Constant(nn.Module):
-        def forward(self, y, level, condition=None):
-            self.seen = y
-            return value.expand(y.shape)
-
-    return Constant()
-
-
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_error_is_the_squared_one_against_its_target(prediction):
-    x, e = noise(6, 1), noise(6, 2)
-    level = torch.tensor([0, 5, 30, 60, 90, 99])
-
-    def noisy(theta):
-        theta = theta[:, None, None]
-        return torch.cos(theta) * x + torch.sin(theta) * e
-
-    theta, h = torch.tensor(angles())[level], 1e-5
-    target = {"noise": e, "clean": x, "velocity": (noisy(theta + h) - noisy(theta - h)) / (2 * h)}[prediction]
-    model = build("unet", prediction=prediction)
-    for value in (torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.7, dtype=torch.float64)):
-        model.network = constant(value)
-        assert float(model.loss(x, None, level, e)) == pytest.approx(
-            float((target - value).square().mean()), rel=1e-8
-        )
-        torch.testing.assert_close(model.network.seen, noisy(theta))
-    model.network = constant(target)
-    assert float(model.loss(x, None, level, e)) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -506,19 +321,20 @@ def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
 
     model, draw = build("unet", prediction="noise"), torch.Generator().manual_seed(0)
     model.network, model.shape = Recorder(), (D, 1)
-    told = torch.arange(100.0)[:, None]
-    losses = [float(model.loss(torch.zeros(100, D, 1), told, *model.draws(100, draw))) for _ in range(100)]
+    given = torch.arange(100.0)[:, None]
+    x = torch.zeros(100, D, 1)
+    losses = [float(model.loss(x, given, *model.training_noise(100, draw))) for _ in range(100)]
     assert np.mean(losses) == pytest.approx(1, abs=5 * np.sqrt(2 / (100 * 100 * D)))  # of standard noise
     for y, level, condition in seen:
         assert level.tolist() == list(range(LEVELS))  # one of each in a batch of as many as there are
-        assert condition is told
+        assert condition is given
         noisy = y.flatten(1) / torch.tensor(np.sin(angles()), dtype=torch.float32)[:, None]
         assert float(noisy.std()) == pytest.approx(1, abs=5 / np.sqrt(2 * 100 * D))
     assert not torch.equal(seen[0][0], seen[1][0])
 
     seen.clear()
-    for _ in range(1000):  # the same law when levels do not fit the batch
-        model.loss(torch.zeros(7, D, 1), None, *model.draws(7, draw))
+    for _ in range(1000):  # the same distribution when levels do not fit the batch
+        model.loss(x[:7], None, *model.training_noise(7, draw))
     counts = np.bincount(
         np.concatenate([level.numpy().astype(int) for _, level, _ in seen]), minlength=LEVELS
     )
@@ -526,32 +342,6 @@ def test_loss_spreads_its_levels_evenly_and_draws_fresh_noise():
 
 
 # round trips
-
-
-@pytest.mark.parametrize("strength", [0.0, -0.1, 1.0001, float("nan"), float("inf")])
-def test_strength_outside_its_range_is_refused(strength):
-    model = gaussian_model()
-    with pytest.raises(ValueError, match=str(strength)):
-        model.perturb(noise(3).numpy(), strength, np.random.default_rng(0))
-
-
-def test_round_trip_refuses_trajectories_unlike_those_trained_on():
-    model, rng = gaussian_model(), np.random.default_rng(0)
-    for shape in ((5, D + 4, 1), (5, D, 2)):
-        with pytest.raises(ValueError) as error:
-            model.perturb(np.zeros(shape), 0.5, rng)
-        assert str(shape) in str(error.value) and f"(n, {D}, 1)" in str(error.value)
-    with pytest.raises(ValueError, match=r"index \(1, 0, 0\)"):
-        model.perturb(np.array([0.0, np.nan])[:, None, None] * np.ones((2, D, 1)), 0.5, rng)
-
-
-@pytest.mark.parametrize("strength", [0.001, 0.01, 0.05])
-def test_weak_round_trip_of_the_exact_network_moves_as_little_as_its_noise(strength):
-    model = gaussian_model()
-    x = model.sample(500, np.random.default_rng(0))
-    moved = model.perturb(x, strength, np.random.default_rng(1)) - x
-    level = max(1, round(strength * LEVELS)) - 1
-    assert 0 < np.sqrt(np.mean(moved**2)) < 1.5 * math.sin(angles()[level])
 
 
 def test_denoising_from_a_lower_level_agrees_with_the_exact_flow():
@@ -562,12 +352,12 @@ def test_denoising_from_a_lower_level_agrees_with_the_exact_flow():
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("strength", [0.3, 0.7, 1.0])
-def test_round_trip_of_the_exact_network_keeps_the_law_of_the_data(strength, sampler):
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_round_trip_of_the_exact_network_keeps_the_distribution_of_the_data(strength, sampler):
     model = gaussian_model(sampler_steps=100, sampler=sampler)
-    x = model.network.draw(8000, 7).numpy()
+    x = model.network.draw(4000, 7).numpy()
     found = model.perturb(x, strength, np.random.default_rng(0))
-    assert_law(found, model.network.mean, model.network.cov)
+    assert_distribution(found, model.network.mean, model.network.cov)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -579,66 +369,3 @@ def test_round_trip_at_full_strength_forgets_its_start_and_at_less_does_not(samp
         for strength in (0.05, 0.5, 1.0)
     ]
     assert kept[0] > 0.95 and kept[0] > kept[1] > kept[2] + 0.1 and abs(kept[2]) < 0.1
-
-
-# trained models
-
-
-def test_weak_round_trip_keeps_the_mode_and_a_full_one_draws_it_anew(trained):
-    model, _ = trained
-    x = two_modes(1500, np.random.default_rng(2))  # more than one chunk
-
-    def share_kept(strength):
-        found = model.perturb(x, strength, np.random.default_rng(3))
-        assert found.shape == x.shape
-        return np.mean((found[..., 0] @ MODE > 0) == (x[..., 0] @ MODE > 0))
-
-    assert share_kept(0.1) > 0.99
-    assert share_kept(1.0) == pytest.approx(WEIGHT**2 + (1 - WEIGHT) ** 2, abs=0.1)
-
-
-@pytest.mark.parametrize(("updates", "decay"), [(0, 0.0), (1, 2 / 11), (8, 0.5), (10**6, AVERAGE)])
-def test_average_moves_slower_as_training_goes_on(updates, decay):
-    average = torch.tensor([1.0, 2.0])
-    move_average(average, torch.tensor([3.0, -2.0]), updates)
-    torch.testing.assert_close(average, torch.tensor([3 - 2 * decay, -2 + 4 * decay]))
-
-
-def test_sampler_settings_need_no_new_training(trained):
-    model, _ = trained
-    found = [
-        dataclasses.replace(model, sampler=sampler, sampler_steps=steps)
-        .from_state(model.state())
-        .sample(50, np.random.default_rng(0))
-        for sampler, steps in (("multistep", 20), ("multistep", 40), ("ddim", 20), ("ancestral", 20))
-    ]
-    np.testing.assert_array_equal(found[0], model.sample(50, np.random.default_rng(0)))
-    assert len({x.tobytes() for x in found}) == 4
-
-
-@pytest.mark.parametrize("n", [0, -3])
-def test_no_trajectories_cannot_be_drawn(n):
-    with pytest.raises(ValueError, match=f"n must be .* at least 1, got {n}$"):
-        gaussian_model().sample(n, np.random.default_rng(0))
-
-
-# hyperparameters
-
-
-def test_unknown_names_are_refused_naming_the_accepted_ones():
-    with pytest.raises(ValueError, match="'unett'.*unet"):
-        build("unett")
-    with pytest.raises(ValueError, match="prediction 'epsilon'.*noise, clean, velocity"):
-        build("unet", prediction="epsilon")
-    with pytest.raises(ValueError, match="sampler 'euler'.*multistep, ddim, ancestral"):
-        build("unet", sampler="euler")
-    with pytest.raises(ValueError) as error:
-        build("unet", widht=16)
-    assert "'widht'" in str(error.value)
-    assert all(field.name in str(error.value) for field in dataclasses.fields(build("unet")))
-
-
-@pytest.mark.parametrize(("field", "value"), [("width", 12), ("width", 4), ("sampler_steps", 101)])
-def test_widths_and_sampler_steps_that_do_not_fit_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"{field}.*got.* {value}"):
-        build("unet", **{field: value})

@@ -40,8 +40,8 @@ def test_a_share_of_a_profile_keeps_its_networks_and_falls_below_smoke_in_nothin
 
 def test_an_unknown_profile_and_a_share_outside_of_0_to_1_are_refused():
     for name in ("fast", "fulll@0.1"):
-        with pytest.raises(ValueError, match=f"'{name}'.*smoke, workshop, standard, full"):
+        with pytest.raises(ValueError, match=f"smoke, workshop, standard, full, got '{name}'"):
             resolve(name)
     for name in ("full@", "full@0", "full@0.0", "full@1.5", "full@1", "full@nan", "full@0.1/x"):
-        with pytest.raises(ValueError, match=f"'{name}': .*such as 'full@0.01'"):
+        with pytest.raises(ValueError, match=f"such as 'full@0.01', got '{name}'"):
             resolve(name)

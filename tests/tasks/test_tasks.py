@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.optimize import least_squares, minimize_scalar
 
 from physmis.tasks import Quantity, load
-from physmis.tasks.synthetic import CHUNK
+from physmis.tasks.base import CHUNK
 
 NAMES = ("cone", "logistic", "sine")
 fixed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -54,17 +55,24 @@ def fit_sine(x, f):
 
 @fixed
 @given(tasks(), seeds)
-def test_recovers_the_quantity_of_valid_data_for_all_parameters(task, seed):
-    batch = task.sample(50, np.random.default_rng(seed))
-    np.testing.assert_allclose(task.measure(batch.x), batch.z, rtol=0, atol=1e-5 * task.high)
+def test_valid_data_have_no_residual_and_their_quantity_is_recovered(task, seed):
+    x, z = dataclasses.astuple(task.sample(50, np.random.default_rng(seed)))
+    low, high = task.quantity.prior.support()
+    assert x.shape == (50, task.steps, len(task.channels)) and x.dtype == np.float32
+    assert z.shape == (50,) and (z >= low).all() and (z <= high).all()
+    recovered, residual = task.measure(x), task.validity(x)
+    assert recovered.shape == residual.shape == (50,) and recovered.dtype == residual.dtype == np.float64
+    np.testing.assert_allclose(recovered, z, rtol=0, atol=1e-5 * task.high)
+    assert (residual >= 0).all()
+    assert (residual <= 2e-6 * np.maximum(np.linalg.norm(x, axis=(1, 2)), 1e-3)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recovers_the_quantity_to_a_hundred_thousandth_of_the_default_range(name):
+def test_sampled_and_recovered_quantities_follow_the_prior(name):
     task = load(name)
-    batch = task.sample(CHUNK + 100, np.random.default_rng(0))
-    low, high = task.quantity.prior.support()
-    np.testing.assert_allclose(task.measure(batch.x), batch.z, rtol=0, atol=1e-5 * (high - low))
+    batch = task.sample(3000, np.random.default_rng(1))
+    for z in (batch.z, task.measure(batch.x)):
+        assert stats.kstest(z, task.quantity.prior.cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -76,39 +84,6 @@ def test_recovers_the_quantity_at_the_shortest_horizon(name, parameters):
     batch = task.sample(1000, np.random.default_rng(0))
     error = np.abs(task.measure(batch.x) - batch.z)
     assert np.median(error) < 1e-6 and np.quantile(error, 0.95) < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("name", "steps"),
-    [
-        *[("sine", steps) for steps in (-4, 0, 4, 20, 33.5)],  # 20 steps allow 5 cycles, not 6
-        *[("cone", steps) for steps in (-4, 0, 1, 3, 6, 16.5)],  # its third harmonic needs 7
-        *[("logistic", steps) for steps in (-4, 0, 1, 16.5)],
-    ],
-)
-def test_horizon_too_short_to_recover_the_quantity_is_refused(name, steps):
-    with pytest.raises(ValueError, match=r"steps|range"):
-        load(name, steps=steps)
-
-
-@fixed
-@given(tasks(), seeds)
-def test_samples_have_stated_shape_and_type_and_lie_in_the_prior(task, seed):
-    batch = task.sample(20, np.random.default_rng(seed))
-    low, high = task.quantity.prior.support()
-    assert batch.x.shape == (20, task.steps, len(task.channels)) and batch.x.dtype == np.float32
-    assert batch.z.shape == (20,) and (batch.z >= low).all() and (batch.z <= high).all()
-    for result in (task.measure(batch.x), task.validity(batch.x)):
-        assert result.shape == (20,) and result.dtype == np.float64
-
-
-@fixed
-@given(tasks(), seeds)
-def test_valid_data_have_no_residual(task, seed):
-    x = task.sample(50, np.random.default_rng(seed)).x
-    residual = task.validity(x)
-    assert (residual >= 0).all()
-    assert (residual <= 2e-6 * np.maximum(np.linalg.norm(x, axis=(1, 2)), 1e-3)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,14 +104,6 @@ def test_noise_leaves_the_residual_its_degrees_of_freedom():
     ):
         x = task.generate(z, rng) + sigma * rng.normal(size=(n, 32, 1))
         assert np.mean(task.validity(x) ** 2) == pytest.approx(share * sigma**2, rel=0.02)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_sampled_and_recovered_quantities_follow_the_prior(name):
-    task = load(name)
-    batch = task.sample(5000, np.random.default_rng(1))
-    for z in (batch.z, task.measure(batch.x)):
-        assert stats.kstest(z, task.quantity.prior.cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,79 +136,6 @@ def test_each_trajectory_is_measured_alone(name):
         assert function(x[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [0.0, 1.0, -1e3, 1e3])
-def test_constant_trajectories_have_finite_measurements(name, value):
-    task = load(name)
-    x = np.full((2, 32, 1), value)
-    assert np.isfinite(task.measure(x)).all() and np.isfinite(task.validity(x)).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(5, 31, 1), (5, 32, 2), (5, 32), (32, 1), (0,), (1, 5, 32, 1)])
-def test_wrong_shape_is_refused_naming_task_and_shapes(name, shape):
-    task = load(name)
-    for function in (task.measure, task.validity):
-        with pytest.raises(ValueError) as error:
-            function(np.zeros(shape))
-        assert (
-            name in str(error.value) and str(shape) in str(error.value) and "(n, 32, 1)" in str(error.value)
-        )
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_are_refused_naming_task_and_trajectory(name, bad):
-    task = load(name)
-    x = task.sample(9, np.random.default_rng(0)).x
-    x[4, 3, 0] = x[7, 0, 0] = bad
-    for function in (task.measure, task.validity):
-        with pytest.raises(ValueError, match=rf"{name}.* 2 of .*index \(4, 3, 0\)"):
-            function(x)
-
-
-def test_unknown_task_is_refused_naming_the_accepted_ones():
-    with pytest.raises(ValueError, match="'pendulums'.*cone, logistic, maze, pendulum, sine"):
-        load("pendulums")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_unknown_parameter_is_refused_naming_the_accepted_ones(name):
-    with pytest.raises(ValueError) as error:
-        load(name, stepz=3)
-    assert name in str(error.value) and "'stepz'" in str(error.value)
-    for field in dataclasses.fields(load(name)):
-        assert field.name in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [
-        ("sine", 3.0, 3.0),
-        ("sine", 4.0, 3.0),
-        ("sine", 0.5, 3.0),
-        ("sine", 2.0, 8.01),
-        ("sine", np.nan, 3.0),
-        ("logistic", 3.9, 3.5),
-        ("logistic", 3.5, 4.01),
-        ("logistic", -0.1, 3.0),
-        ("logistic", 3.5, np.nan),
-    ],
-)
-def test_unusable_range_is_refused_naming_it_and_the_limits(name, low, high):
-    limits = (1.0, 8.0) if name == "sine" else (0.0, 4.0)
-    with pytest.raises(ValueError) as error:
-        load(name, low=low, high=high)
-    for number in (low, high, *limits):
-        assert str(number) in str(error.value)
-
-
-@pytest.mark.parametrize("high", [0.0, -1.0, np.nan, np.inf])
-def test_unusable_largest_amplitude_is_refused(high):
-    with pytest.raises(ValueError, match=str(high)):
-        load("cone", high=high)
-
-
 @fixed
 @given(tasks())
 def test_config_rebuilds_the_task(task):
@@ -249,12 +143,70 @@ def test_config_rebuilds_the_task(task):
     assert dataclasses.replace(task, steps=task.steps + 4).config() != task.config()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_labels_hold_names_symbols_and_units(name):
+SMALL = {
+    "sine": {"low": 1.0, "high": 2.0}, "cone": {}, "logistic": {}, "pendulum": {"duration": 0.1},
+    "maze": {"maze": "umaze"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+@fixed
+@given(data=st.data())
+def test_any_argument_is_answered_in_full_or_refused(name, data):
+    task = load(name, steps=8, **SMALL[name])
+    shape = (3, 8, len(task.channels))
+    some = st.sampled_from([shape, shape, (0, *shape[1:]), (3, 7, shape[2]), shape[1:], (3,), (), (3, 8, 9)])
+    dtype = data.draw(st.sampled_from([float, float, np.float32, np.int8, bool, complex, "U3", object]))
+    x = data.draw(arrays(dtype, data.draw(some)))
+    for call in (task.measure, task.validity, lambda z: task.generate(z, np.random.default_rng(0))):
+        try:
+            found = call(x)
+        except NotImplementedError:
+            assert name == "maze"
+            continue
+        except (TypeError, ValueError) as error:
+            assert "expected" in str(error)
+            continue
+        assert found.shape in ((len(x),), (3, *shape[1:])) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e3])
+@pytest.mark.parametrize("name", SMALL)
+def test_constant_trajectories_have_finite_measurements(name, value):
     task = load(name)
-    assert task.quantity.name in task.quantity.label and f"${task.quantity.symbol}$" in task.quantity.label
-    assert (f"[{task.quantity.unit}]" in task.quantity.label) == bool(task.quantity.unit)
-    assert all(channel.name in channel.label for channel in task.channels)
+    x = np.full((2, task.steps, len(task.channels)), value)
+    assert np.isfinite(task.measure(x)).all() and np.isfinite(task.validity(x)).all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_fault_is_named_with_its_task_and_place(name):
+    task = load(name)
+    x = np.zeros((9, task.steps, len(task.channels)))
+    with pytest.raises(ValueError, match=rf"{name}.*\(n, {task.steps}, .*got \(9, 3"):
+        task.measure(x[:, :3])
+    x[4, 3, 0] = x[7, 0, 0] = np.nan
+    with pytest.raises(ValueError, match=rf"{name}.* 2 of .*index \(4, 3, 0\)"):
+        task.validity(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("pendulums", {}, "cone, logistic, maze, pendulum, sine, got 'pendulums'"),
+        ("sine", {"stepz": 3}, "low, high, steps, got 'stepz'"),
+        ("sine", {"steps": 20}, r"1.0 <= low < high <= 5.0, got \[2.0, 6.0\]"),
+        ("sine", {"steps": 33.5}, "whole number"),
+        ("sine", {"low": np.nan}, "got .nan"),
+        ("sine", {"low": 3.0, "high": 3.0}, "low < high"),
+        ("cone", {"steps": 6}, "at least 7"),
+        ("cone", {"high": np.inf}, "got .0.0, inf"),
+        ("logistic", {"steps": 1}, "at least 2"),
+        ("logistic", {"high": 4.01}, "high <= 4.0"),
+    ],
+)
+def test_unusable_parameters_are_refused(name, parameters, words):
+    with pytest.raises(ValueError, match=f"expected .*{words}"):
+        load(name, **parameters)
 
 
 @fixed
@@ -284,17 +236,10 @@ def test_bins_hold_equal_mass_of_a_prior_that_is_not_even(prior):
 # sine
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-14, 1e-6])
-def test_what_hardly_swings_is_far_from_a_sine_of_amplitude_1(size):
-    task = load("sine")
-    x = size * task.generate(np.array([3.0]), np.random.default_rng(0))
-    assert task.validity(x) == pytest.approx(0.5**0.5, abs=0.05)
-
-
-@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("sigma", [0.02, 0.3])
 def test_recovers_frequency_of_noisy_sine_like_least_squares(sigma):
     task = load("sine")
-    x = noisy(task, 25, sigma, 2)
+    x = noisy(task, 15, sigma, 2)
     f = task.measure(x)
     rms = task.validity(x)
     t = 2 * np.pi * np.arange(32) / 32
@@ -343,6 +288,7 @@ def test_amplitude_does_not_change_frequency_but_counts_as_a_residual():
     task = load("sine")
     x = task.sample(100, np.random.default_rng(0)).x
     np.testing.assert_allclose(task.measure(7 * x), task.measure(x), atol=1e-6)
+    np.testing.assert_array_equal(task.measure(2.0**-60 * x), task.measure(x))
     # 1.3 sin - 1 sin leaves 0.3 sin, which is x itself times 0.3.
     np.testing.assert_allclose(task.validity(1.3 * x), 0.3 * np.sqrt(np.mean(x**2, axis=(1, 2))), rtol=1e-4)
 
@@ -374,11 +320,7 @@ def test_cone_residual_is_the_least_distance_over_phases_and_amplitudes(sigma):
     for row, found in zip(x[..., 0], task.validity(x), strict=True):
         start = grid[np.argmin([distance(phase, row) for phase in grid])]
         least = minimize_scalar(
-            distance,
-            bounds=(start - 0.07, start + 0.07),
-            args=(row,),
-            method="bounded",
-            options={"xatol": 1e-9},
+            distance, bounds=(start - 0.07, start + 0.07), args=(row,), options={"xatol": 1e-9}
         )
         assert found == pytest.approx(least.fun, rel=1e-5)
 

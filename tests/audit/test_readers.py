@@ -1,0 +1,272 @@
+"""Files of trajectories: each layout that is read, and what is said of files that cannot be read."""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+from physmis.audit import readers
+from physmis.audit.readers import UnreadableError, read
+
+h5py = pytest.importorskip("h5py")
+
+X = np.random.default_rng(0).normal(size=(6, 5, 3))
+STEPS = X.reshape(30, 3)
+LENGTHS = [4, 9, 2, 15]
+RAGGED = np.split(STEPS, [4, 13, 15])
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def refused(path, message=None, **options):
+    """Reading raises the one error there is, which names the file."""
+    with pytest.raises(UnreadableError, match=message) as caught:
+        read(path, **options)
+    assert str(path) in str(caught.value)
+
+
+# numpy
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32, np.int16, ">f8"])
+def test_npy_files_are_read(tmp_path, dtype):
+    path = tmp_path / "x.npy"
+    np.save(path, (10 * X).astype(dtype))
+    assert_same(read(str(path)), (10 * X).astype(dtype))
+    assert_same(read(path, array="x"), read(path))  # as the other file of an audit may need it
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_files_are_read(tmp_path, save):
+    path = tmp_path / "x.npz"
+    for arrays in ({"trajectories": X}, {"x": X}, {"anything": X}, {"x": X, "other": np.zeros(3)}):
+        save(path, **arrays)
+        np.testing.assert_array_equal(read(path), X)
+    save(path, trajectories=X, x=np.zeros((2, 2, 2)))
+    np.testing.assert_array_equal(read(path), X)
+    np.testing.assert_array_equal(read(path, array="x"), np.zeros((2, 2, 2)))
+
+
+def test_npz_files_with_lengths_are_cut_into_trajectories(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=STEPS, lengths=LENGTHS)
+    assert_same(read(path), RAGGED)
+    huge = 2**62  # the sum overflows to 30
+    for bad in ([4, 9, 2], [4, 9, 2, 15, 0], [31, -1], [30.0], [[30]], [huge, huge, huge, huge, 30], []):
+        np.savez(path, x=STEPS, lengths=bad)
+        refused(path, "expected 'lengths'")
+
+
+def test_npz_files_with_lengths_beside_padded_trajectories_lose_the_padding(tmp_path):
+    path, (n, steps, _) = tmp_path / "x.npz", X.shape
+    lengths = np.arange(n) % (steps - 1) + 2
+    padded = np.where(np.arange(steps)[:, None] < lengths[:, None, None], X, 0)
+    np.savez(path, x=padded, lengths=lengths)
+    assert_same(read(path), [row[:length] for row, length in zip(X, lengths, strict=True)])
+    for bad in ([steps] * (n - 1), [0] * n, [steps + 1] * n, [float(steps)] * n, [[steps]] * n):
+        np.savez(path, x=X, lengths=bad)
+        refused(path, "'lengths'")
+
+
+def test_npz_files_without_the_array_that_is_expected_tell_what_there_is(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=X, b=X)
+    refused(path, "expected an array 'trajectories' or 'x', or one alone, got a, b")
+    refused(path, "expected an array 'c', got a, b", array="c")
+    np.savez(path)
+    refused(path, "got none")
+    np.savez(path, x=X[:0])
+    refused(path, "got none")
+
+
+def test_channels_are_taken_in_the_order_asked_for(tmp_path):
+    whole, ragged = tmp_path / "x.npy", tmp_path / "x.npz"
+    np.save(whole, X)
+    np.savez(ragged, x=STEPS, lengths=LENGTHS)
+    np.testing.assert_array_equal(read(whole, channels=[2, 0]), X[..., [2, 0]])
+    assert_same(read(ragged, channels=[1]), [x[:, [1]] for x in RAGGED])
+    for path in (whole, ragged):
+        for bad in ([3], [-1], []):
+            refused(path, "expected channels from 0 to 2", channels=bad)
+
+
+# HDF5
+
+
+def d4rl(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    return path
+
+
+def marks(*at):
+    return np.isin(np.arange(30), at)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "hdf5"])
+def test_d4rl_files_end_trajectories_where_they_say(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    d4rl(path, observations=STEPS, terminals=marks(3, 14), timeouts=marks(12, 29))
+    assert_same(read(path), RAGGED)
+    for name in ("terminals", "timeouts"):
+        d4rl(path, observations=STEPS, **{name: marks(3, 12, 14, 29).astype(float)[:, None]})
+        assert_same(read(path), RAGGED)
+
+
+def test_what_follows_the_last_end_and_single_steps_are_left_out(tmp_path):
+    path = d4rl(tmp_path / "x.h5", observations=STEPS, terminals=marks(3, 12, 14))
+    assert_same(read(path), RAGGED[:3])
+    assert_same(read(d4rl(path, observations=STEPS, terminals=marks())), [STEPS])
+    assert_same(read(d4rl(path, observations=STEPS, terminals=marks(0, 1, 29))), [STEPS[2:]])
+    refused(d4rl(path, observations=STEPS, terminals=marks(*range(30))), "2 or more steps, got none")
+
+
+def test_other_arrays_of_d4rl_files_are_read_by_name(tmp_path):
+    path = d4rl(tmp_path / "x.h5", observations=np.zeros((30, 1)), terminals=marks(29), whole=X)
+    with h5py.File(path, "a") as file:
+        file["infos/qpos"] = STEPS
+    assert_same(read(path, array="infos/qpos"), [STEPS])
+    assert_same(read(path, array="infos/qpos", channels=[2]), [STEPS[:, [2]]])
+    np.testing.assert_array_equal(read(path, array="whole"), X)
+    for absent in ("infos", "infos/x", "x"):
+        there = "got infos/qpos, observations, terminals, whole"
+        refused(path, f"expected an array '{absent}', {there}", array=absent)
+
+
+def test_d4rl_files_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "x.h5"
+    refused(d4rl(path, observations=STEPS), "expected 'terminals' or 'timeouts' for the 30 steps")
+    refused(d4rl(path, observations=STEPS, terminals=marks()[:9]), "expected .* for the 30 steps")
+    refused(d4rl(path, observations=3.0, terminals=marks(3)))
+    refused(d4rl(path), "expected an array 'observations', got none")
+
+
+# Minari
+
+
+@pytest.fixture(scope="module")
+def minari_sets(tmp_path_factory):
+    """Folders of two data sets that Minari itself has written, and what is in them."""
+    minari, gymnasium = pytest.importorskip("minari"), pytest.importorskip("gymnasium")
+    from minari.data_collector import EpisodeBuffer
+
+    root = tmp_path_factory.mktemp("minari")
+    rng = np.random.default_rng(0)
+    plain, goals = [], []
+    for i, steps in enumerate(rng.integers(2, 20, 12)):  # twelve: episode_10 must not come before episode_2
+        x = rng.normal(size=(steps + 1, 4)).astype(np.float32)
+        rest = {
+            "id": i,
+            "actions": rng.normal(size=(steps, 2)).astype(np.float32),
+            "rewards": [1.0] * steps,
+            "terminations": [False] * steps,
+            "truncations": [False] * (steps - 1) + [True],
+        }
+        plain.append(EpisodeBuffer(observations=x, **rest))
+        goals.append(EpisodeBuffer(observations={"observation": x, "goal": x[:, :2]}, **rest))
+
+    def box(size):
+        return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    spaces = {
+        "test/plain-v0": (plain, box(4)),
+        "test/goals-v0": (goals, gymnasium.spaces.Dict({"observation": box(4), "goal": box(2)})),
+    }
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("MINARI_DATASETS_PATH", str(root))
+        for name, (buffer, space) in spaces.items():
+            minari.create_dataset_from_buffers(
+                name, buffer=buffer, observation_space=space, action_space=box(2), data_format="hdf5"
+            )
+        again = minari.load_dataset("test/plain-v0")
+        theirs = [np.asarray(episode.observations) for episode in again.iterate_episodes()]
+    assert_same(theirs, [one.observations for one in plain])
+    return root / "test", theirs
+
+
+@pytest.mark.parametrize("place", ["plain-v0", "plain-v0/data/main_data.hdf5"])
+def test_minari_sets_are_read_as_minari_reads_them(minari_sets, place):
+    root, expected = minari_sets
+    assert_same(read(root / place), expected)
+    assert_same(read(root / place, channels=[3, 1]), [x[:, [3, 1]] for x in expected])
+    refused(root / place, "expected an array 'x', got actions, observations, rewards", array="x")
+
+
+def test_a_minari_set_of_several_observations_says_which(minari_sets):
+    root, expected = minari_sets
+    with pytest.raises(UnreadableError, match="got .*observations/goal, observations/observation"):
+        read(root / "goals-v0")
+    assert_same(read(root / "goals-v0", array="observations/observation"), expected)
+    assert_same(read(root / "goals-v0", array="observations/goal"), [x[:, :2] for x in expected])
+
+
+# files that are not what they seem
+
+
+def test_other_files_are_refused(tmp_path, monkeypatch):
+    refused(tmp_path / "x.npy", "No such file")
+    refused(tmp_path, "main_data.hdf5")
+    (tmp_path / "x.csv").write_text("1,2")
+    refused(tmp_path / "x.csv", r"expected \.npz, \.npy, \.h5, \.hdf5 or the folder")
+    for suffix in ("npy", "npz", "h5", "hdf5"):
+        path = tmp_path / f"text.{suffix}"
+        for text in ("these are no numbers\n" * 100, ""):
+            path.write_text(text)
+            refused(path, "cannot be read")
+    monkeypatch.setattr(readers, "LARGEST", 1000)
+    np.save(tmp_path / "large.npy", np.zeros((10, 10, 2)))
+    refused(tmp_path / "large.npy", "expected at most 1,000 bytes, got 1,728")
+
+
+class Harm:
+    """What unpickling this runs makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    harm = np.array([Harm(tmp_path / "harm")] * 8, dtype=object).reshape(2, 2, 2)
+    np.save(tmp_path / "x.npy", harm, allow_pickle=True)
+    np.savez(tmp_path / "x.npz", x=harm)
+    np.savez(tmp_path / "y.npz", x=STEPS, lengths=harm)
+    (tmp_path / "raw.npy").write_bytes(b"\x80\x04.")  # where numpy.load would try pickle
+    for name in ("x.npy", "x.npz", "y.npz", "raw.npy"):
+        refused(tmp_path / name, "cannot be read")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_damaged_files_raise_no_other_error(tmp_path):
+    np.save(tmp_path / "a.npy", X)
+    np.savez(tmp_path / "b.npz", x=STEPS, lengths=LENGTHS)
+    np.savez_compressed(tmp_path / "c.npz", x=X)
+    d4rl(tmp_path / "d.h5", observations=STEPS, terminals=marks(3, 29))
+    rng, refusals = np.random.default_rng(0), 0
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for size in np.linspace(0, len(whole) - 1, 10).astype(int):
+            path.write_bytes(whole[:size])
+            refused(path)
+        head = np.flatnonzero(np.frombuffer(whole, np.uint8))  # where there is something to damage
+        for _ in range(40):
+            damaged = bytearray(whole)
+            for at in rng.choice(head, rng.integers(1, 4)):
+                damaged[at] ^= 1 << rng.integers(8)
+            path.write_bytes(damaged)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read(path)
+            except UnreadableError:
+                refusals += 1
+    assert refusals > 50

@@ -1,0 +1,81 @@
+"""Coordinates chosen by a kernel, where the right ones are known."""
+
+import numpy as np
+import pytest
+
+from physmis import drift
+from physmis.coordinates import Identity, NormPower
+from physmis.coordinates.search import KernelCoordinates, rank
+from physmis.kernels import IsotropicKernel
+from physmis.tasks import load
+
+
+def isotropic(scale):
+    return lambda y: IsotropicKernel(scale, y.std(axis=(0, 1)))
+
+
+def norm(x):
+    return np.linalg.norm(x.reshape(len(x), -1), axis=1)
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """Points of the plane, as trajectories of two steps, with their distance from 0 uniform on [0, 1]."""
+    rng = np.random.default_rng(0)
+    z, angle = rng.random(20_000), rng.uniform(0, 2 * np.pi, 20_000)
+    return (z * np.stack([np.cos(angle), np.sin(angle)])).T[..., None]
+
+
+def test_small_deviations_forecast_little_and_none_forecasts_nothing(plane):
+    found = [KernelCoordinates.of(Identity(), plane, norm, isotropic(s)).drift for s in (1e-6, 0.02, 0.1)]
+    assert found[0] < 2e-3 and found[0] < found[1] < found[2]
+
+
+def test_forecast_is_that_of_the_bins_of_the_task():
+    task = load("cone")
+    batch = task.sample(20_000, np.random.default_rng(0))
+    found = KernelCoordinates.of(Identity(), batch.x, task.measure, isotropic(0.05))
+    edges = task.quantity.bins()
+    p, q = drift.histogram(found.z, edges), drift.histogram(found.z_perturbed, edges)
+    assert found.drift == pytest.approx(drift.total_variation(p, q), abs=0.01)
+
+
+def test_the_largest_value_belongs_to_the_range_and_equal_values_to_one_bin():
+    x = np.repeat(np.arange(1.0, 5.0), 10)[:, None, None]
+    found = KernelCoordinates.of(Identity(), x, norm, lambda y: IsotropicKernel(1e-9, 1.0))
+    for z_perturbed, expected in ((found.z, 0), (np.where(found.z == 4, 4.5, found.z), 0.25)):
+        again = KernelCoordinates(Identity(), found.z, z_perturbed, x)
+        assert again.drift == pytest.approx(expected)
+
+
+def test_at_the_tip_of_a_plane_the_square_root_is_balanced(plane):
+    """There |y|^2 = z is uniform: an even density in the plane, which isotropic errors leave as it is."""
+
+    def share_at_the_tip(coordinates):
+        found = KernelCoordinates.of(coordinates, plane, norm, isotropic(0.1))
+        return np.mean(found.z_perturbed < 0.05) / np.mean(found.z < 0.05)
+
+    assert share_at_the_tip(Identity()) < 0.75
+    assert share_at_the_tip(NormPower(0.5)) == pytest.approx(1, abs=0.05)
+    assert share_at_the_tip(NormPower(0.3)) > 1.05
+
+
+def test_rank_sorts_by_forecast_drift(plane):
+    candidates = [NormPower(2.0), Identity(), NormPower(1.5)]
+    ranked = rank(candidates, plane, norm, isotropic(0.05))
+    assert [found.coordinates for found in ranked] == [Identity(), NormPower(1.5), NormPower(2.0)]
+
+
+def test_coordinates_of_a_kernel_transform_like_the_ones_they_hold(plane):
+    found = KernelCoordinates.of(NormPower(0.5), plane, norm, isotropic(0.05))
+    np.testing.assert_array_equal(found.transform(plane), NormPower(0.5).transform(plane))
+    np.testing.assert_array_equal(found.inverse(plane), NormPower(0.5).inverse(plane))
+    assert found.config() == NormPower(0.5).config()
+    np.testing.assert_allclose(norm(found.x_perturbed), found.z_perturbed)
+
+
+def test_bad_input_is_refused(plane):
+    with pytest.raises(ValueError, match="expected a measurement that varies, got 3 for all trajectories"):
+        KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), 3.0), isotropic(0.1))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), np.nan), isotropic(0.1))
