@@ -78,6 +78,8 @@ def _unpack(data: bytes) -> dict[str, np.ndarray]:
     # Not by np.load alone: it compares no checksum where a damaged header claims a smaller array.
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         members = {name: io.BytesIO(file.read(name)) for name in file.namelist()}
+    if len(members) != int.from_bytes(data[-12:-10], "little"):  # what the end of the file tells
+        raise ValueError("its table of contents is damaged")
     return {name.removesuffix(".npy"): np.load(part, allow_pickle=False) for name, part in members.items()}
 
 
