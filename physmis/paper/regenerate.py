@@ -177,6 +177,10 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     return outcome
 
 
+def _manifest_row(profile: str, name: str) -> dict[str, Any]:
+    return claims.read_manifest(profile).get("notebooks", {}).get(name, {})
+
+
 def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
     notebook = jupytext.read(source)
     # With the pairing metadata of the source, an editor that saves the copy would write a second .py.
