@@ -561,7 +561,7 @@ check("05.2", answer)
 # %% [markdown]
 # ### Exercise 05.3: coordinates for paths
 #
-# `paths(n, rng)` in `physmis.teaching.exercises.mitigations` makes smooth paths in the plane, an array of shape (n, 64, 2) in
+# `smooth_paths(n, rng)` in `physmis.teaching.exercises` makes smooth paths in the plane, an array of shape (n, 64, 2) in
 # metres, whose lengths are uniform between 5 and 10 m. A model that sees them as they are, with isotropic errors of
 # 0.05 standard deviations of each channel (over paths and steps), makes them too long. Find coordinates in which errors
 # of 0.05 standard deviations of each channel *of y* leave at most a quarter of that drift (total variation between the
