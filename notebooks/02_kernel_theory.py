@@ -21,8 +21,8 @@
 #
 # **What you need.** Notebook 01, derivatives, and expectations. No diffusion models.
 #
-# The paper names the data deviation kernel; definitions, kernels and numbers here are this companion's own. Claims: C3, *local errors typical of the model class, pushed through the measurement, move probability
-# mass*; C4, *a data deviation kernel forecasts which values gain and lose mass*; C5, *before the model is trained*.
+# Claims: C3, *local errors typical of the model class, pushed through the measurement, move probability mass*; C4, *a
+# data deviation kernel (the paper's word; the definitions here are ours) forecasts the drift*; C5, *before training*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
