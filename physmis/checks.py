@@ -40,7 +40,8 @@ def trajectories(given: Any, channels: int = 0, steps: int = 0, what: str = "tra
     """Trajectories (n, T, C) in float64, n of 0 or more; of so many channels and steps, if given."""
     x = real(given, what)
     if x.ndim != 3 or 0 in x.shape[1:] or x.shape[1:] != (steps or x.shape[1], channels or x.shape[2]):
-        raise ValueError(f"expected {what} of shape (n, {steps or 'T'}, {channels or 'C'}), got {x.shape}")
+        shape = f"(n, {steps or 'T'}, {channels or 'C'})"
+        raise ValueError(f"expected {what} of shape {shape}, got shape {x.shape}")
     return np.asarray(sized(x, what, least=1 / LARGEST), dtype=np.float64)
 
 

@@ -25,7 +25,7 @@ def test_usable_numbers_are_kept():
         (lambda: checks.real([None], "x"), "object"),
         (lambda: checks.sized(np.array([1.0, np.nan]), "x"), r"1 of 2 .* index \(1,\)"),
         (lambda: checks.sized(np.array([1e60]), "x"), "0 or 0 to 1e[+]50, got 1e[+]60"),
-        (lambda: checks.trajectories(np.ones((2, 3))), r"\(n, T, C\), got \(2, 3\)"),
+        (lambda: checks.trajectories(np.ones((2, 3))), r"\(n, T, C\), got shape \(2, 3\)"),
         (lambda: checks.trajectories(np.ones((2, 3, 4)), channels=2), r"\(n, T, 2\)"),
         (lambda: checks.trajectories(np.full((1, 1, 1), 1e-60)), "1e-50 to"),
         (lambda: checks.values([]), "one at least"),

@@ -111,8 +111,7 @@ class Task(ABC):
 
     def check(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
         """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
-        what = f"trajectories of task '{self.name}'"
-        return checks.trajectories(x, len(self.channels), self.steps, what)
+        return checks.trajectories(x, len(self.channels), self.steps, f"trajectories of task '{self.name}'")
 
     def check_values(self, z: Any, low: float, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
         """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""

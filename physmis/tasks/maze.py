@@ -94,8 +94,7 @@ class PointMaze(Task):
 
     def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
         """How deep the ball is in a wall, at worst, at the positions and half way between them."""
-        path = x[..., :2]
-        path = np.concatenate([path, (path[:, 1:] + path[:, :-1]) / 2], axis=1)
+        path = np.concatenate([x[..., :2], (x[:, 1:, :2] + x[:, :-1, :2]) / 2], axis=1)
         return layout(self.maze).depth(path).max(axis=1)
 
     def overreach(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:

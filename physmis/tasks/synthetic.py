@@ -29,8 +29,7 @@ class Sine(Task):
 
     def generate(self, z, rng):
         z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
-        phase = rng.uniform(0, 2 * np.pi, len(z))
-        t = np.arange(self.steps) / self.steps
+        phase, t = rng.uniform(0, 2 * np.pi, len(z)), np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
     @in_chunks

@@ -237,10 +237,7 @@ def test_a_plan_through_a_wall_fails_where_the_environment_says_so(task):
 
 
 def test_unusable_parameters_and_calls_are_refused():
-    for bad in (
-        {"maze": "huge"}, {"low": 5.0, "high": 4.0}, {"high": np.inf}, {"stride": 0}, {"separations": 5},
-        {"steps": 3},
-    ):  # fmt: skip
+    for bad in ({"maze": "huge"}, {"low": 11.0}, {"stride": 0}, {"separations": 5}, {"steps": 3}):
         with pytest.raises(ValueError, match="expected"):
             load("maze", **bad)
     with pytest.raises(NotImplementedError, match="use `sample`"):

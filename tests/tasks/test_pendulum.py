@@ -309,9 +309,7 @@ def test_saddles_are_the_energies_of_rest_upright(sizes):
     "parameters, words",
     [
         ({"low": -1.0}, r"0.0 <= low < high .*got \[-1.0, 6.0\]"),
-        ({"high": np.inf}, "low < high"),
         ({"m1": 0.0}, "positive and finite m1, got 0.0"),
-        ({"g": np.nan}, "positive and finite g"),
         ({"steps": 1}, "at least 2"),
         ({"coordinates": "polar"}, "'angles' or 'bobs', got 'polar'"),
     ],

@@ -182,7 +182,7 @@ def test_constant_trajectories_have_finite_measurements(name, value):
 def test_a_fault_is_named_with_its_task_and_place(name):
     task = load(name)
     x = np.zeros((9, task.steps, len(task.channels)))
-    with pytest.raises(ValueError, match=rf"{name}.*\(n, {task.steps}, .*got \(9, 3"):
+    with pytest.raises(ValueError, match=rf"{name}.*\(n, {task.steps}, .*got shape \(9, 3"):
         task.measure(x[:, :3])
     x[4, 3, 0] = x[7, 0, 0] = np.nan
     with pytest.raises(ValueError, match=rf"{name}.* 2 of .*index \(4, 3, 0\)"):
