@@ -46,7 +46,7 @@ notebooks: $(READY)
 	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
 
 site: $(READY)
-	$(BIN)/python -m physmis.paper.site
+	$(BIN)/python docs/build_site.py
 
 lock:
 	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \

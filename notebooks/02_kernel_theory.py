@@ -21,10 +21,8 @@
 #
 # **What you need.** Notebook 01, derivatives, and expectations. No diffusion models.
 #
-# This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
-# Tanaka, 2026), which names the data deviation kernel. The definitions, kernels and numbers here are this companion's
-# own. Claims examined: C3, *local errors typical of the model class, pushed through the measurement, move probability
-# mass*; C4, *a data deviation kernel forecasts which values gain and lose mass*; C5, *before the model is trained*.
+# Claims: C3, *local errors typical of the model class, pushed through the measurement, move probability mass*; C4, *a
+# data deviation kernel (the paper's word; the definitions here are ours) forecasts the drift*; C5, *before training*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
@@ -54,15 +52,7 @@ from physmis import drift, kernels, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.experiment import training_seconds, training_set
-from physmis.experiments.forecasts import (
-    assess,
-    bias_and_spread,
-    experiment,
-    forecast_from_draws,
-    pilot_of,
-    residual,
-    seeds_of,
-)  # fmt: skip
+from physmis.experiments.forecasts import assess, bias_and_spread, experiment, pilot_of, residual, seeds_of
 from physmis.experiments.kernel_draws import kernel_draws
 from physmis.kernels import expansion
 from physmis.paper import plotting
@@ -274,7 +264,7 @@ for kind in CLASSES:
     numbers[kind] = forecasts.calibrate(group, trained[CALIBRATION, kind], run.store)
     d, found = observed[CALIBRATION, kind], {}
     for tau in strengths[kind]:
-        found[tau] = drift.skill(forecast_from_draws(seeds_of(trips, kind, tau)), d.q, d.p).mean()
+        found[tau] = drift.skill(forecasts.forecast_from_draws(seeds_of(trips, kind, tau)), d.q, d.p).mean()
     strength[kind] = max(found, key=found.get)
     print(f"{kind:12s} residual {residual(group):.4f}, {numbers[kind]}, skill at strengths {found}")
 for chosen in (numbers, strength):  # the other prediction types are of the U-Net's class
@@ -310,7 +300,9 @@ weak = run.compute(weak)
 KERNELS = ("isotropic", "neighbour", "exchange", "tangent", "pilot", "round trip")
 laws_of = {}
 for pair in pairs:
-    laws_of |= {(kernel, *pair): forecast_from_draws(seeds_of(draws, kernel, *pair)) for kernel in KERNELS}
+    laws_of |= {
+        (kernel, *pair): forecasts.forecast_from_draws(seeds_of(draws, kernel, *pair)) for kernel in KERNELS
+    }
     laws_of["no drift", *pair] = observed[pair].p
     laws_of["plain blur", *pair] = forecasts.blurred_prior(three[pair[0]].quantity, blur)
     laws_of["another seed", *pair] = np.roll(observed[pair].q, 1, axis=0)
@@ -375,7 +367,7 @@ for task, kind in main:
         run.record_claim(f"C4.02.{name}_round_trip", *scores["round trip", task, kind].correlation)
     if task != CALIBRATION:
         run.record_claim(f"C5.02.{name}_tangent", *scores["tangent", task, kind].correlation)
-        weakly = drift.score(forecast_from_draws(seeds_of(weak, task, kind)), d)
+        weakly = drift.score(forecasts.forecast_from_draws(seeds_of(weak, task, kind)), d)
         run.record_claim(f"C3.02.{name}_local_errors", *weakly.correlation)
 for task in ("cone", "logistic"):
     for number, kernel in ((5, "tangent"), (4, "round trip")):

@@ -548,13 +548,12 @@ check("03.2", answer)
 # Make a random deviation of paths that a measurement of travel distance does not notice: each path changes, and the
 # distribution of distances stays. There are many ways. `answer` is a function `answer(x, rng)`. `x` holds paths, an
 # array of shape `(n, 64, 2)`, in metres, 0.06 s a step; `rng` is a generator of numpy. It returns deviated paths, an
-# array of the same shape. The check makes 1,500 paths of its own, of 5 to 10 m on a grid of 1 m with rounded turns
-# and a short rest at the end, and asks that
+# array of the same shape. The check makes 1,500 smooth paths of its own, of 5 to 10 m, and asks that
 #
 # - start and goal of each path stay, to 1 mm, as a planner keeps them;
 # - a typical path moves by 3 to 10 cm: the root mean square over its positions, the median over paths;
 # - two generators give different deviations: they differ by at least half of that size;
-# - the Wasserstein-1 distance between the laws of travel distance, before and after, is at most 5 % of what independent
+# - the Wasserstein-1 distance between the distributions of travel distance, before and after, is at most 5 % of what independent
 #   normal errors of the same size make.
 
 # %%
@@ -565,7 +564,7 @@ check("03.3", answer)
 # <details><summary>Solution 03.3</summary>
 #
 # Length sees how a deviation changes from step to step, not how large it is. So bend each path by half a wave in a
-# random direction: it is slow, and 0 at both ends. Errors smoothed over more than 0.3 s, or moving each position
+# random direction: it is slow, and 0 at both ends. Errors smoothed over two steps or more, or moving each position
 # forth or back along its own path, do as well.
 #
 # ```python

@@ -213,7 +213,7 @@ for name, way in cond:
     column[0].set(title=name, ylabel=f"bias {quantity.unit}")
     column[1].set(xlabel=f"requested: {quantity.label}", ylabel=f"spread {quantity.unit}", ylim=(0, None))
 axes[0, 0].legend(fontsize=9)
-run.save_figure(fig, "fig_05_conditioning", data=saved, configs=[r.key for key in cond for r in done[key]])
+run.save_figure(fig, "fig_05_conditioning", saved, [r.key for t in TASKS for r in done[t, "conditioned"]])
 plt.show()
 for name in TASKS:
     results = done[name, "conditioned"]
@@ -442,9 +442,10 @@ for ax, name in zip(axes, TASKS, strict=True):
         ax.errorbar(x, y, **bars, color=plotting.COLOURS[way], marker=marker, capsize=2, lw=1, label=way)
         ax.plot(x[0], y[0], "^", color="0.2", ms=8, zorder=4)
     ax.set(title=name, xlabel="share valid", xlim=(-0.05, 1.05))
-axes[0].set_ylabel("excess drift (TV above its floor)")
+axes[0].set_ylabel("excess drift")
 axes[2].legend(fontsize=8)
-run.save_figure(fig, "fig_05_pareto", data=saved, configs=[r.key for key in chosen | cond for r in done[key]])
+keys = [r.key for name in TASKS for way in list(WAYS)[1:] for r in done[name, way]]
+run.save_figure(fig, "fig_05_pareto", data=saved, configs=keys)
 plt.show()
 for name in small:
     for label, other in (("reweighted", BEST[name]), ("conditioned", "conditioned")):
@@ -494,8 +495,7 @@ def draw(power, error_size):
         left.hist(found[p].z_perturbed, bins, density=True, histtype="step", label=f"power {p:.2f}")
     left.set(xlabel=cone.quantity.label, ylabel="density")
     left.legend(fontsize=8)
-    right.plot(POWERS, [found[p].drift for p in POWERS])
-    right.plot(power, found[power].drift, "o", ms=8)
+    right.plot(POWERS, [found[p].drift for p in POWERS], power, found[power].drift, "o")
     right.set(xlabel="power of the norm", ylabel="forecast drift (TV)", ylim=(0, None))
     return fig
 
@@ -561,7 +561,7 @@ check("05.2", answer)
 # %% [markdown]
 # ### Exercise 05.3: coordinates for paths
 #
-# `paths(n, rng)` in `physmis.teaching.exercises.mitigations` makes smooth paths in the plane, an array of shape (n, 64, 2) in
+# `smooth_paths(n, rng)` in `physmis.teaching.exercises` makes smooth paths in the plane, an array of shape (n, 64, 2) in
 # metres, whose lengths are uniform between 5 and 10 m. A model that sees them as they are, with isotropic errors of
 # 0.05 standard deviations of each channel (over paths and steps), makes them too long. Find coordinates in which errors
 # of 0.05 standard deviations of each channel *of y* leave at most a quarter of that drift (total variation between the

@@ -381,7 +381,7 @@ check("06.2", answer)
 # %% [markdown]
 # ### Exercise 06.3: a length that jitter leaves alone (open)
 #
-# Jitter makes paths longer. Find a measurement that ranks the paths `physmis.teaching.exercises.audit.walks(n, rng)`, shape
+# Jitter makes paths longer. Find a measurement that ranks the paths `physmis.teaching.exercises.walks(n, rng)`, shape
 # `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more), and that jitter of 2 cm in each step moves, in
 # units of its own standard deviation, by at most a quarter of what it does to the path length. What does it no longer
 # see?

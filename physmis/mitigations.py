@@ -1,12 +1,9 @@
-"""Three ways against drift: change the data, the interface of the model, or its coordinates.
-
-Each is a `Treatment` of an experiment, which is trained and sampled accordingly; what comes out are
-trajectories of the task in each case.
-"""
+"""Three ways against drift: change the data, the interface of the model, or its coordinates."""
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,16 +11,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
-from physmis import checks
 from physmis.coordinates.maps import Coordinates, check_invertible
-from physmis.drift.metrics import bin_of, total_variation
-from physmis.kernels.transition import check_transition
+from physmis.drift.metrics import Shares, bin_of, distributions, total_variation
+from physmis.kernels.transition import Matrix, check_transition
 from physmis.tasks import Batch, Task
 
 SMALLEST = 1e-9  # share of the mass below which a bin counts as empty
 
 
-class Treatment:
+class Treatment(ABC):
     """How an experiment departs from plain training and sampling. Subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
@@ -32,9 +28,9 @@ class Treatment:
         """Name and parameters: what identifies the treatment in the store."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
+    @abstractmethod
     def fitting(self, task: Task, batch: Batch) -> dict[str, np.ndarray]:
         """Trajectories ``x`` and further arguments of `physmis.models.GenerativeModel.fit`."""
-        return {"x": batch.x}
 
     def requests(self, task: Task, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n"] | None:
         """Requested values of the quantity, one for each sample; None for unconditional models."""
@@ -52,15 +48,10 @@ class Reweighted(Treatment):
     name: ClassVar[str] = "reweighted"
     weights: tuple[float, ...]
 
-    def __post_init__(self):
-        _check_weights(self.weights)
-
     def fitting(self, task, batch):
         edges = task.quantity.bins()
         if len(self.weights) != len(edges) - 1:
-            raise ValueError(
-                f"expected one weight for each of the {len(edges) - 1} bins, got {len(self.weights)}"
-            )
+            raise ValueError(f"expected a weight for each of {len(edges) - 1} bins, got {len(self.weights)}")
         return {"x": batch.x, "weights": np.asarray(self.weights)[bin_of(batch.z, edges)]}
 
 
@@ -79,10 +70,7 @@ class Conditioned(Treatment):
 
 @dataclass(frozen=True)
 class InCoordinates(Treatment):
-    """An unconditional model that sees y = phi(x) and whose samples are mapped back.
-
-    Models that are given some steps are refused: a step of y need not belong to the same step of x.
-    """
+    """An unconditional model that sees y = phi(x) and whose samples are mapped back."""
 
     name: ClassVar[str] = "in coordinates"
     coordinates: Coordinates
@@ -97,20 +85,9 @@ class InCoordinates(Treatment):
         return self.coordinates.inverse(y).astype(np.float32)
 
 
-def inverse_drift_weights(
-    p: Float[np.ndarray, "bins"], q: Float[np.ndarray, "bins"]
-) -> Float[np.ndarray, "bins"]:
-    """Weights p / q of bins: more of what came out too rarely, less of what came out too often.
-
-    The naive recipe. Bins outside of the prior, where no data are, get weight 0. Mean 1 under ``p``.
-
-    Raises
-    ------
-    ValueError : a bin with mass in ``p`` has none in ``q``: no finite weight would do.
-    """
-    p, q = checks.values(p, "shares"), checks.values(q, "shares")
-    if p.shape != q.shape or not all((r >= 0).all() and np.isclose(r.sum(), 1) for r in (p, q)):
-        raise ValueError(f"expected two distributions over the same bins, got {p} and {q}")
+def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
+    """Weights p / q of bins, the naive recipe; 0 where ``p`` has no mass, and with mean 1 under it."""
+    p, q = distributions(p, q)
     inside = p > SMALLEST
     if (empty := inside & (q <= SMALLEST)).any():
         raise ValueError(f"expected mass in all {inside.sum()} bins of the prior, got none in {empty.sum()}")
@@ -119,24 +96,18 @@ def inverse_drift_weights(
 
 
 class Source(NamedTuple):
-    """A distribution of the data that a transition takes near the prior.
+    """A distribution of the data that a transition takes near the prior."""
 
-    law : of the data, over bins.    weights : law / p, 0 where the prior has no mass.
-    recovered : what comes out.    residual : its total variation from the prior.
-    """
-
-    law: Float[np.ndarray, "bins"]
-    weights: Float[np.ndarray, "bins"]
-    recovered: Float[np.ndarray, "bins"]
-    residual: float
+    law: Shares
+    weights: Shares  # law / p, 0 where the prior has no mass
+    residual: float  # total variation of what comes out from the prior
 
 
-def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"]) -> Source:
+def closest_source(p: Shares, transition: Matrix) -> Source:
     """The best that reweighting could do: the distribution of data whose image is closest to ``p``.
 
     Minimises the total variation of pi T from p over all pi with mass where ``p`` has mass (elsewhere are no
-    data to weight), a linear program. If T is known and does not change with the weights, no weights do
-    better. The solution may sit on few bins.
+    data to weight), a linear program. The solution may sit on few bins.
     """
     p, transition = check_transition(p, transition)
     inside = np.flatnonzero(p > SMALLEST)
@@ -155,45 +126,24 @@ def closest_source(p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "
     return _source(law / law.sum(), p, transition)
 
 
-def unfolded_source(
-    p: Float[np.ndarray, "bins"], transition: Float[np.ndarray, "bins bins"], steps: int
-) -> Source:
+def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
     """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
 
     pi <- pi * (T (p / (pi T))), which keeps pi a distribution and never makes the Kullback-Leibler divergence
-    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). Few steps
-    give even weights, many approach the least divergence. In total variation what comes out may be farther
-    from p than with `closest_source`, and where p cannot be reached even farther than p T.
+    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). The total
+    variation may grow.
     """
     p, transition = check_transition(p, transition)
-    if steps < 0:
-        raise ValueError(f"expected 0 steps or more, got {steps}")
     law = p.copy()
     for _ in range(steps):
         image = law @ transition
         # Where nothing arrives from any bin, nothing can be requested.
         ratio = np.divide(p, image, out=np.zeros_like(p), where=(p > SMALLEST) & (image > 0))
-        if not ratio.any():
-            break
         law = law * (transition @ ratio)
         law /= law.sum()
     return _source(law, p, transition)
 
 
 def _source(law, p, transition):
-    recovered = law @ transition
     weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
-    return Source(law, weights, recovered, float(total_variation(p, recovered)))
-
-
-def effective_size(weights: Float[np.ndarray, "n"]) -> float:
-    """(sum w)^2 / sum w^2 of ``n`` trajectories, as a share of n (Kish 1965): 1 for equal weights."""
-    weights = _check_weights(weights)
-    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
-
-
-def _check_weights(given):
-    weights = np.asarray(checks.real(given, "weights"), dtype=float)
-    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError(f"expected a vector of finite weights of 0 or more, not all 0; got {given!r}")
-    return checks.sized(weights, "weights", least=1 / checks.LARGEST)
+    return Source(law, weights, float(total_variation(p, law @ transition)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from physmis.audit.measurements import MEASUREMENTS
 
 NO_SHIFT, SHIFT, BAD_INPUT = 0, 1, 2  # exit codes
+PAGE = b"<!doctype html><!-- page of physmis audit -->"  # beginning of report.html
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,25 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(prog="physmis", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    audit = commands.add_parser(
+    audit = parser.add_subparsers(required=True, metavar="command").add_parser(
         "audit",
         help="will a model keep, or has it kept, the distribution of a quantity?",
-        description="Forecast from demonstrations which values of a quantity a model will make too often or "
-        "too rarely; with --generated, test whether it has. "
+        description="Forecast which values a model will make too often; with --generated, test if it has. "
         "Exit code 0: no shift detected, or nothing to compare; 1: shift detected; 2: bad input.",
     )
     audit._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 for an option
     audit.add_argument("demonstrations", help=".npz, .npy, .h5 or .hdf5 (D4RL), or a folder of Minari")
-    audit.add_argument(
-        "--measure",
-        required=True,
-        metavar="NAME",
-        help=f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run",
-    )
+    named = f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run"
+    audit.add_argument("--measure", required=True, metavar="NAME", help=named)
     audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
-    audit.add_argument("--prior", nargs=3, metavar=("NAME", "A", "B"),
-                       help="the curated distribution: uniform LOW HIGH, or normal MEAN SD")  # fmt: skip
+    audit.add_argument(
+        "--prior", nargs=3, metavar=("NAME", "A", "B"), help="uniform LOW HIGH, normal MEAN SD"
+    )
     audit.add_argument("--dt", type=float, default=1.0, help="time between steps (1)")
     audit.add_argument("--array", metavar="NAME", help="which array of the files, if not the usual one")
     audit.add_argument("--channels", type=int, nargs="+", metavar="K", help="channels, counted from 0 (all)")
@@ -59,6 +55,11 @@ def _parser():
 
 
 def _audit(given):
+    page = Path(given.html) if given.html else None
+    if page and page.is_file():  # a mistyped name must not destroy data
+        with page.open("rb") as file:
+            if file.read(len(PAGE)) != PAGE:
+                raise ValueError(f"--html: expected a new file or a page of an audit, got {page}")
     # Only here, as they take seconds (torch) that --help does not need.
     from physmis.audit import report
     from physmis.audit.audit import audit
@@ -68,8 +69,8 @@ def _audit(given):
     demonstrations = read(given.demonstrations, given.array, given.channels)
     generated = read(given.generated, given.array, given.channels) if given.generated else None
     found = audit(demonstrations, measure, generated=generated, prior=prior, dt=given.dt, seed=given.seed)
-    if given.html:
-        Path(given.html).write_text(report.html(found), encoding="utf-8")
+    if page:
+        page.write_text(report.html(found), encoding="utf-8")
     print(found)
     return SHIFT if found.shifted else NO_SHIFT
 
@@ -87,17 +88,13 @@ def _prior(words):
 
 def _measure(name):
     """The name of a built-in measurement, or a function from the user's own file or module."""
-    if name in MEASUREMENTS or ":" not in name:
+    if ":" not in name:
         return name
     place, function = name.rsplit(":", 1)
     path = Path(place).absolute() if place.endswith(".py") else None
-    # What the user's file imports, now or when it is called, may lie beside it, as for any Python program;
-    # a module, in the folder that the command is called from.
+    # What the user's file imports may lie beside it, as for any Python program; a module, in this folder.
     sys.path.insert(0, str(path.parent if path else Path.cwd()))
     try:
-        found = (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
+        return (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise ValueError(f"--measure {name}: expected a function, got {found!r}")
-    return found

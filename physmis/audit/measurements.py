@@ -1,13 +1,12 @@
 """Physical quantities of one's own trajectories, by name.
 
-Trajectories have shape (n, T, C), and steps are ``dt`` apart, in a unit of time of the user's. The quantity
-is NaN for trajectories with NaN or infinite values, and for those whose squares overflow or underflow. There
-must be 2 or more steps.
+Trajectories have shape (n, T, C), T of 2 or more, and steps are ``dt`` apart, in a unit of the user's. The
+quantity is NaN where values are not finite, or their squares overflow or underflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,49 +16,42 @@ from physmis import checks
 
 # As in `physmis.kernels`, which imports torch: the command line lists the names below, and must be quick.
 Trajectories = Float[np.ndarray, "n T C"]
+Ragged = Sequence[Float[np.ndarray, "T C"]]
 Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def path_length(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
     """Length of the polygon through all steps, in the unit of the channels, which are coordinates."""
     x = _checked(x)
-    with np.errstate(over="ignore", invalid="ignore"):
-        length = np.sqrt((np.diff(x, axis=1) ** 2).sum(axis=-1)).sum(axis=1)
+    length = np.sqrt((np.diff(x, axis=1) ** 2).sum(axis=-1)).sum(axis=1)
     return _known(length, x, np.sqrt(np.finfo(x.dtype).tiny))
 
 
 def mean_speed(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
     """`path_length` over its duration."""
-    x = _checked(x)
-    return path_length(x) / (dt * (x.shape[1] - 1))
+    return path_length(x) / (dt * (np.shape(x)[1] - 1))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
     """Mean of half the squared speed from step to step: the kinetic energy of a unit mass."""
     x = _checked(x)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = (np.diff(x, axis=1) ** 2).sum(axis=-1).mean(axis=1)
+    square = (np.diff(x, axis=1) ** 2).sum(axis=-1).mean(axis=1)
     return _known(square, x, np.finfo(x.dtype).tiny) / 2 / dt / dt
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
     """Frequency of the largest power, summed over channels, in cycles a unit of time.
 
-    The spectrum is that of deviations from the mean under a Hann window. Between the frequencies of the
-    discrete transform the peak is that of the parabola through the logarithms of three powers (Smith and
-    Serra 1987). Fewer than two periods in a trajectory are resolved to half a period only, and the highest
-    period below the Nyquist frequency to a whole one. NaN for constant trajectories and for fewer than 5
-    steps.
+    Of deviations from the mean under a Hann window. Between frequencies of the discrete transform the peak is
+    that of the parabola through the logarithms of three powers (Smith and Serra 1987). Fewer than two periods
+    are resolved to half a period only. NaN for constant trajectories and below 5 steps.
     """
     x = _checked(x)
     if x.shape[1] < 5:
         return np.full(len(x), np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _peak(x) / (dt * x.shape[1])
-
-
-def _peak(x):
-    """`spectral_peak` in cycles a trajectory."""
     window = np.hanning(x.shape[1] + 2)[1:-1, None]
     weighted_mean = (x * window).sum(axis=1, keepdims=True) / window.sum()
     power = (np.abs(np.fft.rfft((x - weighted_mean) * window, axis=1)) ** 2).sum(axis=-1)
@@ -72,7 +64,8 @@ def _peak(x):
     at = power[:, 1:-1].argmax(axis=1) + 1
     left, middle, right = (power[np.arange(len(x)), at + k] for k in (-1, 0, 1))
     bend = np.minimum(left - 2 * middle + right, -1e-12)
-    return np.where(constant, np.nan, at + np.clip((left - right) / (2 * bend), -0.5, 0.5))
+    peak = at + np.clip((left - right) / (2 * bend), -0.5, 0.5)  # in cycles a trajectory
+    return np.where(constant, np.nan, peak) / (dt * x.shape[1])
 
 
 def _checked(x):
@@ -88,12 +81,7 @@ def _known(z, x, least):
     return np.where(np.isfinite(z) & ((z >= least) | constant), z, np.nan)
 
 
-MEASUREMENTS: dict[str, Callable[..., Float[np.ndarray, "n"]]] = {
-    "path_length": path_length,
-    "mean_speed": mean_speed,
-    "kinetic_energy": kinetic_energy,
-    "spectral_peak": spectral_peak,
-}
+MEASUREMENTS = {one.__name__: one for one in (path_length, mean_speed, kinetic_energy, spectral_peak)}
 
 
 def measurement(given: str | Measurement, dt: float = 1.0) -> Measurement:

@@ -1,4 +1,5 @@
 """Coordinates in which a model may see trajectories."""
+# ruff: noqa: F401
 
 from physmis.coordinates.maps import (
     Chain,
@@ -12,20 +13,4 @@ from physmis.coordinates.maps import (
     Polar,
     Ratios,
     Warp,
-    check_invertible,
 )
-
-__all__ = [
-    "Chain",
-    "Coordinates",
-    "Filter",
-    "FirstAndRest",
-    "Identity",
-    "Increments",
-    "Innovations",
-    "NormPower",
-    "Polar",
-    "Ratios",
-    "Warp",
-    "check_invertible",
-]

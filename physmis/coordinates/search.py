@@ -1,66 +1,44 @@
 """Coordinates chosen by a kernel: what a model's errors would do to the quantity, before any is trained.
 
-A model that sees y = phi(x) deviates in y. Mapped back and measured, its deviations change the distribution
-of the quantity; the coordinates are balanced where what goes up and what goes down weigh the same.
+They are balanced where deviations of y, mapped back, raise the measured quantity as much as they lower it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
 from physmis import checks
 from physmis.coordinates.maps import INSIDE, Coordinates, Ratios, check_invertible
-from physmis.drift.metrics import histogram, total_variation
-from physmis.kernels.kernels import Kernel, Measurement
+from physmis.drift.metrics import Values, histogram, total_variation
+from physmis.kernels.kernels import Kernel, Measurement, Trajectories
 from physmis.kernels.transition import measured
-from physmis.tasks.base import Quantity
+from physmis.tasks.base import with_bins_beyond
 
-# Of `learn_ratios`. Windows are short because small changes grow from step to step, and gradients with them.
-WINDOWS, WINDOW, DEVIATION, ITERATIONS = 1024, 8, 0.01, 60
+# Windows are short because small changes grow from step to step, and gradients with them.
+WINDOWS, WINDOW, DEVIATION = 1024, 8, 0.01
+KernelOf = Callable[[Trajectories], Kernel]
 
 
 @dataclass(frozen=True, eq=False)
-class KernelCoordinates(Coordinates):
-    """Coordinates, and what a kernel does to the quantity of data in them.
+class KernelCoordinates:
+    """What a kernel does, in given ``coordinates``, to trajectories (``x_perturbed``) and their quantity."""
 
-    Attributes
-    ----------
-    coordinates : the map phi.
-    z, z_perturbed : the quantity before and after a deviation, (n,) each.
-    x_perturbed : the trajectories after a deviation, (n, T, C).
-    """
-
-    name = "kernel coordinates"
     coordinates: Coordinates
-    z: Float[np.ndarray, "n"]
-    z_perturbed: Float[np.ndarray, "n"]
-    x_perturbed: Float[np.ndarray, "n T C"]
+    z: Values
+    z_perturbed: Values
+    x_perturbed: Trajectories
 
     @classmethod
     def of(
-        cls,
-        coordinates: Coordinates,
-        x: Float[np.ndarray, "n T C"],
-        measure: Measurement,
-        kernel: Callable[[Float[np.ndarray, "n T C"]], Kernel],
-        seed: int = 0,
+        cls, coordinates: Coordinates, x: Trajectories, measure: Measurement, kernel: KernelOf, seed: int = 0
     ) -> KernelCoordinates:
-        """What a kernel does in given ``coordinates`` to data ``x``.
-
-        Parameters
-        ----------
-        measure : maps trajectories (n, T, C) to the quantity (n,), which must vary.
-        kernel : makes a data deviation kernel from transformed data, such as
-            ``lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1)))``.
-        """
+        """What ``kernel(y)`` does, such as ``lambda y: IsotropicKernel(0.02, y.std(axis=(0, 1)))``."""
         x = checks.trajectories(x)
         y = check_invertible(coordinates, x)
         z = measured(measure, x)
@@ -72,46 +50,20 @@ class KernelCoordinates(Coordinates):
     @property
     def drift(self) -> float:
         """Forecast total variation between z' and z, over bins of equal mass of z (see `Quantity.bins`)."""
-        quantiles = SimpleNamespace(ppf=lambda shares: np.unique(np.quantile(self.z, shares)))
-        edges = Quantity("", "", "", quantiles).bins()
+        edges = with_bins_beyond(np.unique(np.quantile(self.z, np.linspace(0, 1, 41))), 5)
         # A bin is open above, but the largest of ``z`` belongs to the range.
         edges = np.where(edges == self.z.max(), np.nextafter(edges, np.inf), edges)
         return float(total_variation(histogram(self.z, edges), histogram(self.z_perturbed, edges)))
 
-    def config(self):
-        return self.coordinates.config()
-
-    def transform(self, x):
-        return self.coordinates.transform(x)
-
-    def inverse(self, y):
-        return self.coordinates.inverse(y)
-
-
-def rank(
-    candidates: Sequence[Coordinates],
-    x: Float[np.ndarray, "n T C"],
-    measure: Measurement,
-    kernel: Callable[[Float[np.ndarray, "n T C"]], Kernel],
-    seed: int = 0,
-) -> list[KernelCoordinates]:
-    """`KernelCoordinates.of` each candidate, least forecast drift first."""
-    found = [KernelCoordinates.of(c, x, measure, kernel, seed) for c in candidates]
-    return sorted(found, key=lambda one: one.drift)
-
 
 def learn_ratios(
-    x: Float[np.ndarray, "n T 1"],
-    measure: Callable[[Float[Tensor, "T 1"]], Float[Tensor, ""]],
-    low: float,
-    high: float,
-    seed: int = 0,
+    x: Trajectories, measure: Callable[[Tensor], Tensor], low: float, high: float, seed: int = 0
 ) -> Ratios:
     """The `Ratios` in which small isotropic errors change the quantity least, by gradient descent.
 
-    Windows of ``x`` (values from ``low`` to ``high``) are perturbed in y by 1 % of a standard deviation and
-    mapped back. With d = m(x') - m(x) in 1 % of the spread of the quantity, BFGS makes the mean of
-    log(d^2 + 0.1) small, in which windows that go astray do not rule. ``measure`` is differentiable.
+    Windows of ``x``, whose values are within ``low`` and ``high``, are perturbed in y by 1 % of a standard
+    deviation. With d = m(x') - m(x) in 1 % of the spread of the quantity, BFGS makes the mean of
+    log(d^2 + 0.1) small, where windows that go astray do not rule. ``measure`` is of one trajectory (T, 1).
     """
     x = torch.tensor(checks.trajectories(x, channels=1))
     measure = torch.func.vmap(measure)
@@ -139,6 +91,6 @@ def learn_ratios(
         loss.backward()
         return loss.item(), numbers.grad.numpy()
 
-    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": ITERATIONS})
+    found = minimize(imbalance, np.zeros(4), jac=True, method="BFGS", options={"maxiter": 60})
     a, b, c, d = (round(value, 6) for value in found.x.tolist())
     return Ratios((a, b), (c, d), low, high)

@@ -56,20 +56,23 @@ def validity_gain(before: Sequence[Samples], after: Sequence[Samples]) -> interv
 
 def halved(before: drift.Drift, after: drift.Drift) -> intervals.Interval:
     """Half of the excess drift before, less the excess after: above 0 if at least half is gone."""
-    law, floor = before.p, before.tv_floor.value
+    p, floor = before.p, before.tv_floor.value
 
     def gain(rows):
-        was, remains = (np.bincount(bins, minlength=len(law)) / len(bins) for bins in rows.T)
-        return (drift.total_variation(law, was) - floor) / 2 - (drift.total_variation(law, remains) - floor)
+        was, remains = (np.bincount(bins, minlength=len(p)) / len(bins) for bins in rows.T)
+        return (drift.total_variation(p, was) - floor) / 2 - (drift.total_variation(p, remains) - floor)
 
     return intervals.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
 
 
 def assess(results: Sequence[Samples]) -> drift.Drift:
     """The drift of experiments that differ in their seed."""
-    experiment = results[0].experiment
+    return _assess(results[0].experiment, [r.z for r in results])
+
+
+def _assess(experiment: Experiment, values: Sequence[Float[np.ndarray, "n"]]) -> drift.Drift:
     quantity = experiment.task.quantity
-    return drift.assess([r.z for r in results], quantity.prior, quantity.bins(), experiment.data)
+    return drift.assess(values, quantity.prior, quantity.bins(), experiment.data)
 
 
 def excess_of_valid(results: Sequence[Samples]) -> intervals.Interval:
@@ -77,10 +80,7 @@ def excess_of_valid(results: Sequence[Samples]) -> intervals.Interval:
     n = min(result.valid.sum() for result in results)
     if n < FEWEST:
         return intervals.Interval(0.0, -1.0, 1.0)
-    experiment = results[0].experiment
-    quantity = experiment.task.quantity
-    values = [result.z[result.valid][:n] for result in results]
-    return drift.assess(values, quantity.prior, quantity.bins(), experiment.data).excess
+    return _assess(results[0].experiment, [result.z[result.valid][:n] for result in results]).excess
 
 
 def residual(results: Sequence[Samples]) -> float:

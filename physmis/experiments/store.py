@@ -148,10 +148,6 @@ class Store:
 
     def put(self, config: Mapping[str, Any], arrays: Mapping[str, Any], seconds: float, device: str) -> None:
         """Store what took `seconds` on `device`. Raises OSError naming the path when it cannot be written."""
-        meta = {
-            "config": _plain(config, "config"),
-            "seconds": seconds,
-            "device": device,
-            "versions": versions(),
-        }
+        plain = _plain(config, "config")
+        meta = {"config": plain, "seconds": seconds, "device": device, "versions": versions()}
         write(self.path(config), pack({**arrays, "meta": json.dumps(meta)}))

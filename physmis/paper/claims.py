@@ -9,7 +9,6 @@ import re
 import sys
 import tomllib
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from physmis import paths
@@ -71,12 +70,9 @@ class Contract:
         return sorted({promise.notebook for promise in (*self.figures.values(), *self.claims.values())})
 
 
-def load_contract(path: Path | None = None) -> Contract:
-    """The contract in a TOML file (default: `figures/contract.toml`).
-
-    Raises ContractError naming the row that is at fault.
-    """
-    path = path or paths.root() / "figures" / "contract.toml"
+def load_contract() -> Contract:
+    """The contract in `figures/contract.toml`. Raises ContractError naming the row that is at fault."""
+    path = paths.root() / "figures" / "contract.toml"
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
@@ -106,13 +102,12 @@ def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
     match = re.fullmatch(pattern, id)
     if not match or not str(row.get("notebook")).startswith(f"{match[1]}_"):
         raise ContractError(f"contract: expected an id of the form {pattern} with its notebook, got {id!r}")
-    for one in fields(kind):
-        optional = one.name == "claims"
-        value = row.get(one.name, [] if optional else None)
-        is_list = isinstance(value, list)
-        texts = value if is_list else [value]
-        if is_list != (one.type == list[str]) or not all(isinstance(text, str) for text in texts):
-            raise ContractError(f"contract, {id}: expected {one.name} as {one.type}, got {value!r}")
+    kinds = {one.name: one.type for one in fields(kind)}
+    for name, value in row.items():
+        texts = value if isinstance(value, list) else [value]
+        is_list = name in kinds and kinds[name] == list[str]
+        if is_list != isinstance(value, list) or not all(isinstance(text, str) for text in texts):
+            raise ContractError(f"contract, {id}: expected {name} as {kinds.get(name)}, got {value!r}")
     try:
         return kind(**row)
     except TypeError as error:

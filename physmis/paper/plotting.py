@@ -101,7 +101,7 @@ def plot_problem(
     axes[5].plot([low, low, high, high], [0, 1 / (high - low), 1 / (high - low), 0], color="0.2", lw=1.4)
     axes[5].set_ylim(0, 1.2 * axes[5].get_ylim()[1])
     axes[0].set(xlim=axes[5].get_xlim(), ylim=axes[5].get_ylim())
-    _tell_outside(axes[5], histogram(z, task.quantity.bins())[None], COLOURS["unet"])
+    _write_outside(axes[5], histogram(z, task.quantity.bins())[None], COLOURS["unet"])
     for ax, batch, colours in ((axes[1], data.x, data.z), (axes[2], noisy, None), (axes[3], x, z)):
         rows = batch[:3, :, 0] + 1.25 * np.arange(2, -1, -1)[:, None]
         if colours is None:
@@ -113,14 +113,8 @@ def plot_problem(
     axes[4].plot(grid, z[0] * grid * (1 - grid), color="0.6", lw=1.4)
     axes[4].plot(x[0, :-1, 0], x[0, 1:, 0], "o", ms=4, color=COLOURS["unet"])
     axes[4].set(xlabel="$x_t$", ylabel="$x_{t+1}$", ylim=(0, 1.05))
-    titles = (
-        "curated",
-        "training data",
-        "noise to undo",
-        "generated",
-        f"measured: $r$={z[0]:.2f}",
-        "recovered",
-    )
+    measured = f"measured: $r$={z[0]:.2f}"
+    titles = "curated", "training data", "noise to undo", "generated", measured, "recovered"
     for number, (ax, title) in enumerate(zip(axes, titles, strict=True), start=1):
         ax.set_title(f"{number}  {title}")
     return fig
@@ -134,7 +128,7 @@ def plot_recovered(
     n: int,
     model: str,
 ) -> None:
-    """Recovered against intended law, as density relative to the prior's mean density inside its range.
+    """Recovered and intended distribution, as density relative to the prior's mean density inside its range.
 
     ``edges`` begin and end with an infinite one; the two open bins are not drawn, the mass in them is
     written into the corner where it exceeds 0.1 %. Thin lines are seeds, the thick one is their mean. The
@@ -153,19 +147,19 @@ def plot_recovered(
     for row in q_in:
         ax.stairs(row, inner, color=COLOURS[model], lw=0.7, alpha=0.5)
     ax.stairs(q_in.mean(axis=0), inner, color=COLOURS[model], lw=2, label="recovered $q(z)$")
-    room = 1.12 * max(q_in.max(), (p_in + spread).max())  # for what lies outside, told above the curves
+    room = 1.12 * max(q_in.max(), (p_in + spread).max())  # for what lies outside, written above the curves
     ax.set(xlim=(inner[0], inner[-1]), ylim=(0, max(room, ax.get_ylim()[1])))
-    _tell_outside(ax, q, COLOURS[model])
+    _write_outside(ax, q, COLOURS[model])
 
 
-def _tell_outside(ax, q, colour):
+def _write_outside(ax, q, colour):
     """Write the mass of the two open bins, which are not drawn, into the upper corners."""
     outside = q[:, [0, -1]].mean(axis=0)
     for share, side, place in zip(outside, ("left", "right"), (0.01, 0.99), strict=True):
         if share > 0.001:
             text, style = f"{share:.1%} further {side}", {"fontsize": 9, "color": colour}
-            told = ax.text(place, 0.98, text, transform=ax.transAxes, ha=side, va="top", **style)
-            told.set_bbox({"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})
+            label = ax.text(place, 0.98, text, transform=ax.transAxes, ha=side, va="top", **style)
+            label.set_bbox({"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})
 
 
 def plot_forecast(
@@ -202,13 +196,13 @@ def plot_forecast(
         ax.plot(centres[at], seen[at] + sign * 0.1 * reach, marker, color=COLOURS[model], ms=6)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set(xlim=(inner[0], inner[-1]), ylim=(-1.25 * reach, 1.25 * reach))
-    _tell_outside(ax, q, COLOURS[model])
+    _write_outside(ax, q, COLOURS[model])
 
 
 def plot_errors(
     axes: Sequence[Axes], quantity: Quantity, errors: dict[str, Float[np.ndarray, "seeds 2 n"]]
 ) -> None:
-    """Bias and spread of kernels by value, means over seeds of `physmis.experiments.forecasts.by_value`."""
+    """Bias and spread of kernels by value, means over seeds of `forecasts.bias_and_spread`."""
     for kernel, found in errors.items():
         colour, marker = KERNELS[kernel.replace("weaker", "round")]
         line = "--" if kernel == "weaker trip" else "-"
@@ -224,10 +218,7 @@ def plot_errors(
 
 
 def plot_validity(
-    ax: Axes,
-    residuals: Sequence[Float[np.ndarray, "n"]],
-    tolerance: float,
-    model: str,
+    ax: Axes, residuals: Sequence[Float[np.ndarray, "n"]], tolerance: float, model: str
 ) -> None:
     """Share of trajectories whose residual is below each value, one line a seed, and the tolerance."""
     for i, residual in enumerate(residuals):
@@ -239,22 +230,9 @@ def plot_validity(
 
 
 def plot_intervals(
-    ax: Axes,
-    x: Sequence[float],
-    intervals: Sequence[Interval],
-    colour: str,
-    marker: str = "o",
-    **style,
+    ax: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, marker: str = "o", **style
 ) -> None:
     """Points with 95 % bars at ``x``."""
     value, low, high = np.array(intervals).T
-    ax.errorbar(
-        x,
-        value,
-        yerr=[value - low, high - value],
-        color=colour,
-        capsize=3,
-        marker=marker,
-        ms=6,
-        **style,
-    )
+    bars = [value - low, high - value]
+    ax.errorbar(x, value, yerr=bars, color=colour, capsize=3, marker=marker, ms=6, **style)

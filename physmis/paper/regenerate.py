@@ -67,28 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="regenerate", description="Run the notebooks and write their figures."
-    )
-    parser.add_argument(
-        "--profile",
-        default="standard",
-        help="smoke, workshop, standard (the default) or full; full@0.01 for a hundredth of it",
-    )
-    parser.add_argument("--only", metavar="NN", help="the number of one notebook, such as 03")
-    parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
-    parser.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="of a Dask cluster that does the work, such as tcp://10.0.0.1:8786",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the first training seed (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
-    parser.add_argument(
-        "--save-outputs",
-        action="store_true",
-        help="put the outputs into notebooks/*.ipynb, the claims into the README",
-    )
+    parser = argparse.ArgumentParser(prog="regenerate", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--profile", default="standard", help="smoke, workshop, standard, full; full@0.01: a hundredth of it")
+    add("--only", metavar="NN", help="the number of one notebook, such as 03")
+    add("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
+    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster to use, such as tcp://10.0.0.1:8786")
+    add("--seed", type=int, default=0, help="the first training seed (default: 0)")
+    add("--device", default="auto", help="auto (the default), cpu or cuda")
+    add("--save-outputs", action="store_true", help="write notebooks/*.ipynb and the claims in the README")
     return parser
 
 
@@ -101,16 +88,12 @@ def _plan(options: argparse.Namespace) -> list[Path]:
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs: expected 1 or more, got {options.jobs}")
     if options.scheduler and (options.jobs is not None or device == "cuda"):
-        raise ValueError(
-            "--scheduler: expected neither --jobs nor cuda; the cluster's workers do the work, on CPUs"
-        )
+        raise ValueError("--scheduler: expected neither --jobs nor cuda; the cluster's CPUs do the work")
     if options.save_outputs and options.profile != "standard":
         raise ValueError(f"--save-outputs: expected the standard profile, got {options.profile}")
     sources = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))}
     if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
-        raise ValueError(
-            f"the contract and {paths.root()}/notebooks name other notebooks: {', '.join(unlike)}"
-        )
+        raise ValueError(f"the contract and the folder name other notebooks: {', '.join(unlike)}")
     numbers = {name[:2]: path for name, path in sources.items()}
     if options.only is not None and options.only not in numbers:
         raise ValueError(f"--only: expected one of {', '.join(numbers)}, got {options.only!r}")
@@ -192,6 +175,10 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     ended = "FAILED" if outcome.failure else "done"
     print(f"[{outcome.name}] {ended} in {progress.duration(outcome.seconds)}", flush=True)
     return outcome
+
+
+def _manifest_row(profile: str, name: str) -> dict[str, Any]:
+    return claims.read_manifest(profile).get("notebooks", {}).get(name, {})
 
 
 def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:

@@ -42,12 +42,8 @@ class Quantity:
         return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
-        """Edges of ``n`` bins of equal prior mass, ``n // 8`` as wide beyond each end, and two infinite."""
-        inner = self.prior.ppf(np.linspace(0, 1, n + 1))
-        steps = np.arange(1, n // 8 + 1)
-        below = inner[0] - steps[::-1] * (inner[1] - inner[0])
-        above = inner[-1] + steps * (inner[-1] - inner[-2])
-        return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
+        """Edges of histogram bins: ``n`` of equal prior mass, ``n // 8`` beyond each end of it, for leaks."""
+        return with_bins_beyond(self.prior.ppf(np.linspace(0, 1, n + 1)), n // 8)
 
 
 @dataclass(frozen=True)
@@ -126,6 +122,14 @@ class Task(ABC):
             got = f"values from {z.min():g} to {z.max():g}"
             raise ValueError(f"expected {name} from {low:g} to {high:g}{unit and f' {unit}'}, got {got}")
         return z
+
+
+def with_bins_beyond(inner: Float[np.ndarray, "inner"], beyond: int) -> Float[np.ndarray, "edges"]:
+    """Edges ``inner``, of ``beyond`` more bins of the outermost width on each side, and infinite ends."""
+    steps = np.arange(1, beyond + 1)
+    below = inner[0] - steps[::-1] * (inner[1] - inner[0])
+    above = inner[-1] + steps * (inner[-1] - inner[-2])
+    return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
 
 
 def path_length(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:

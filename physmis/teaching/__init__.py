@@ -1,5 +1,5 @@
 """For reading with one's hands: sliders that redraw a figure, and exercises that check themselves."""
 
-from physmis.teaching.widgets import check, explore, live
+from physmis.teaching.widgets import check, explore
 
-__all__ = ["check", "explore", "live"]
+__all__ = ["check", "explore"]

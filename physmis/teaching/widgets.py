@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -12,23 +12,16 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-Slider = tuple[float, float, float] | Sequence[Any]
 
-
-def explore(draw: Callable[..., Figure], **sliders: Slider) -> None:
+def explore(draw: Callable[..., Figure], **sliders: tuple | list) -> None:
     """Show ``draw(**start values)``; in a live notebook, with sliders that redraw it.
 
-    Without a person (papermill, a plain script) there is only the static picture.
-
-    Parameters
-    ----------
-    draw : makes a figure from one value for each slider, in less than a second.
-    sliders : for each argument of ``draw`` either a tuple (low, high, start) of integers or of floats, or a
-        list of values to choose from, of which the first is the start.
+    For each argument of ``draw`` there is a tuple (low, high, start) of integers or of floats, or a list of
+    values to choose from, of which the first is the start.
     """
     starts = {name: slider[0] if isinstance(slider, list) else slider[2] for name, slider in sliders.items()}
     picture = _png(draw(**starts))
-    if not live():
+    if not _live():
         if get_ipython() is not None:
             display(Image(picture))
         return
@@ -43,10 +36,10 @@ def explore(draw: Callable[..., Figure], **sliders: Slider) -> None:
     display(ipywidgets.VBox([*handles.values(), image]))
 
 
-def live() -> bool:
+def _live():
     """Whether this runs in a Jupyter kernel, in a notebook that papermill has not given parameters."""
     shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
+    if not hasattr(shell, "kernel"):
         return False
     return not any(cell.startswith("# Parameters\n") for cell in shell.user_ns.get("In", ()))
 
@@ -63,20 +56,15 @@ def check(exercise: str, answer: Any) -> None:
 
 
 def _handle(name, slider):
-    style = {
-        "description": name.replace("_", " "),
-        "style": {"description_width": "10em"},
-        "layout": {"width": "32em"},
-        "continuous_update": False,
-    }
+    style = {"description": name.replace("_", " "), "style": {"description_width": "10em"}}
+    style |= {"layout": {"width": "32em"}, "continuous_update": False}
     if isinstance(slider, list):
-        return ipywidgets.SelectionSlider(options=slider, value=slider[0], **style)
+        return ipywidgets.SelectionSlider(options=slider, **style)
     low, high, start = slider
     if isinstance(start, int):
         return ipywidgets.IntSlider(min=low, max=high, value=start, **style)
-    return ipywidgets.FloatSlider(
-        min=low, max=high, value=start, step=(high - low) / 100, readout_format=".3g", **style
-    )
+    step = (high - low) / 100
+    return ipywidgets.FloatSlider(min=low, max=high, value=start, step=step, readout_format=".3g", **style)
 
 
 def _png(fig):

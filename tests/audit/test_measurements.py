@@ -78,12 +78,6 @@ def test_spectral_peak_finds_the_frequency_of_a_sine(steps, share, phase, offset
     assert found * dt * steps == pytest.approx(cycles, abs=0.03)
 
 
-@pytest.mark.parametrize("steps", [9, 10, 33, 64])
-def test_alternating_values_have_the_highest_frequency(steps):
-    x = np.where(np.arange(steps) % 2, 1.0, -1.0)[None, :, None]
-    assert spectral_peak(x, 0.5)[0] == pytest.approx(1.0, rel=1e-6)
-
-
 def test_the_stronger_of_two_channels_and_of_two_waves_decides():
     strong, weak = wave(5, 0.3, 64), 0.5 * wave(11, 1.0, 64)
     for x in (strong + weak, np.concatenate([strong, weak], axis=2), np.concatenate([weak, strong], axis=2)):
@@ -110,19 +104,6 @@ def test_what_is_not_finite_or_too_large_or_too_small_to_square_is_nan():
 
 
 # by name
-
-
-def test_a_callable_is_given_back_and_a_name_is_looked_up():
-    x = np.random.default_rng(0).normal(size=(4, 8, 2))
-    assert measurement(np.mean) is np.mean
-    for name, function in MEASUREMENTS.items():
-        np.testing.assert_array_equal(measurement(name, 0.5)(x), function(x, dt=0.5))
-
-
-@pytest.mark.parametrize("given", ["energy", 3])
-def test_unknown_names_are_refused_with_the_known_ones(given):
-    with pytest.raises(ValueError, match=rf"expected a measurement \(path_length, mean_speed.*got {given!r}"):
-        measurement(given)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 1, 2), (3, 4, 0)])

@@ -12,10 +12,18 @@ import pytest
 import scipy.stats
 
 from physmis.audit.audit import audit
-from physmis.audit.report import _finite_edges, _interval, _part, advice, figure, html, text, verdict
+from physmis.audit.report import _finite_edges, _interval, figure, html, parts
 from physmis.kernels import Kernel
 
 Z = np.random.default_rng(0).normal(size=400)
+
+
+def verdict(report):
+    return " ".join(line for (line,) in parts(report)["verdict"])
+
+
+def advice(report):
+    return [line for (line,) in parts(report)["advice"]]
 
 
 def growth_rate(x):
@@ -73,7 +81,7 @@ def test_the_verdict_fits_the_situation(reports, name, says):
     found = reports[name]
     assert re.search(says, verdict(found))
     assert found.shifted == ("not distributed" in verdict(found))
-    assert verdict(found) in text(found) and str(found) == text(found)
+    assert verdict(found) in str(found)
 
 
 def test_the_verdict_names_the_values_that_there_are_too_many_of(reports):
@@ -82,8 +90,6 @@ def test_the_verdict_names_the_values_that_there_are_too_many_of(reports):
     many, few = re.search(r"too many (.*), too few (.*)\.", said).groups()
     assert "and above (+" in many and "below" in few and "(-" in few
     c = reports["shifted"].comparison
-    for points in re.findall(r"\(([+-][\d.]+) points\)", said):
-        assert abs(float(points)) / 100 <= c.tv + 5e-4
     assert f"{c.tv:.3f}" in said and f"{c.floor.value:.3f}" in said
 
 
@@ -125,11 +131,6 @@ def test_better_coordinates_are_recommended_where_they_leave_less_drift(reports)
     assert "other coordinates" not in " ".join(advice(reports["quiet forecast"]))
 
 
-def test_a_prior_does_not_silence_the_forecast():
-    found = verdict(report(2.0, prior=scipy.stats.norm()))
-    assert "no difference is found" in found and "forecast to make too many" in found
-
-
 def test_a_bounded_prior_does_not_flatten_the_figure():
     """Mass beyond an end, where no value lies, is drawn as wide as a bin."""
     z = np.random.default_rng(0).random(500)
@@ -141,7 +142,7 @@ def test_a_bounded_prior_does_not_flatten_the_figure():
 
 def test_the_table_of_values_adds_up(reports):
     found = reports["shifted"]
-    rows = text(found).split("share before")[1].split("What to do next")[0].splitlines()[1:-1]
+    rows = str(found).split("share before")[1].split("What to do next")[0].splitlines()[1:-1]
     assert len(rows) == len(found.edges) - 1
     shares = np.array([[float(share) for share in re.findall(r"([\d.]+)%", row)] for row in rows])
     np.testing.assert_allclose(shares.sum(axis=0), 100, atol=0.05 * len(rows))
@@ -152,7 +153,7 @@ def test_what_was_left_out_and_imputed_is_said():
     x = constant(Z)
     x[:3] = np.nan
     x[3:8, 1] = np.nan
-    said = text(audit(x, growth_rate, None))
+    said = str(audit(x, growth_rate, None))
     assert "397; 3 unmeasurable, left out; 8 with missing steps, imputed" in said
 
 
@@ -174,9 +175,11 @@ def test_the_figure_shows_shares_that_sum_to_one(reports, name):
     found = reports[name]
     upper, lower = figure(found).axes
     labels = upper.get_legend_handles_labels()[1]
-    assert labels[0] == found.reference
+    assert labels[0] == ("the prior" if found.curation else "the demonstrations")
     assert ("forecast" in labels) == (found.forecast is not None)
-    assert len(labels) == 1 + (found.forecast is not None) + (found.compared is not None)
+    assert len(labels) == 1 + (found.forecast is not None) + (
+        (found.comparison or found.curation) is not None
+    )
     for drawn in upper.patches:
         values, edges, _ = drawn.get_data()
         assert (values * np.diff(edges)).sum() == pytest.approx(1)
@@ -242,9 +245,7 @@ def test_the_page_holds_all_it_needs(pages, name):
     for words in (f"{WORDS[name]}. {verdict(found)}", f"Audit of {found.quantity}", *advice(found)):
         assert words in page.words
     cells = page.tags.count("th") + page.tags.count("td")
-    assert cells == len(
-        [cell for part in ("numbers", "values") for row in _part(found, part) for cell in row]
-    )
+    assert cells == sum(len(row) for part in ("numbers", "values") for row in parts(found)[part])
 
 
 @pytest.mark.end_to_end

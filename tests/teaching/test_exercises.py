@@ -38,20 +38,8 @@ def test_the_solution_in_the_notebook_is_right(exercise):
     assert hint(exercise, namespace["answer"]) is None
 
 
-# 01.2: the sampling floor.
-
-
 def floor(bins, n, data):
     return np.sqrt((bins - 1) / (2 * np.pi) * (1 / n + 1 / data))
-
-
-def floor_by_simulation(bins, n, data):
-    rng = np.random.default_rng(1)
-    known = rng.multinomial(data, np.full(bins, 1 / bins), size=400) / data
-    return 0.5 * np.mean([np.abs(rng.multinomial(n, p) / n - 1 / bins).sum() for p in known])
-
-
-# 01.3 and 02.3: the growth rate.
 
 
 def weighted(x, weight=1.0):
@@ -71,15 +59,9 @@ def prior_by_rank(x):
     return 3.5 + 0.5 * (np.argsort(np.argsort(weighted(x))) + 0.5) / len(x)
 
 
-# 02.1: the trace of the quadratic form.
-
-
 def by_trace(T, dt, s):
     difference = np.diff(np.eye(T), axis=0)
     return 0.5 * s**2 * np.trace(difference.T @ difference) / dt**2
-
-
-# 02.2: transitions.
 
 
 def barker(p):
@@ -107,18 +89,12 @@ def step_by_quadrature(length, s, rho):
     return [((weight / weight.sum()) * np.hypot(one + x, y)).sum() for one in length]
 
 
-# 03.3: deviations that keep both ends.
-
-
 def wave(size, periods):
     def deviate(x, rng):
         swing = np.sin(np.pi * periods * np.linspace(0, 1, x.shape[1]))[:, None]
         return x + size * swing * rng.standard_normal((len(x), 1, 2))
 
     return deviate
-
-
-# 04.1: what noise on angles adds to the potential energy.
 
 
 def lifted(a1, a2):
@@ -129,9 +105,6 @@ def lift_by_quadrature(a1, a2, s):
     d = np.linspace(-9, 9, 4001)
     density = np.exp(-(d**2) / 2)
     return density @ (lifted(a1, a2) - lifted(a1 + s * d, a2 + s * d)) / density.sum()
-
-
-# 04.2: states of one energy, both masses 1 kg.
 
 
 def fair(energy, n, rng, weigh=True, direction=None):
@@ -153,11 +126,8 @@ def in_plain_momenta(w, c, rng):
     return np.column_stack([p1 - c * p2, 2 * p2 - c * p1])
 
 
-# 05.2: the bias of a norm.
-
-
-def bias(a, power, sigma, d, half=0.5, minus=2):
-    return half * sigma**2 / power * (1 / power + d - minus) * a ** (1 - 2 * power)
+def bias(a, power, sigma, d, minus=2):
+    return 0.5 * sigma**2 / power * (1 / power + d - minus) * a ** (1 - 2 * power)
 
 
 def bias_by_moments(a, power, sigma, d):
@@ -171,14 +141,8 @@ def bias_by_moments(a, power, sigma, d):
     return found
 
 
-# 05.3: coordinates.
-
-
 def pair(coordinates):
     return coordinates.transform, coordinates.inverse
-
-
-# 06.2: a permutation test.
 
 
 def p_value(as_large, plus):
@@ -192,7 +156,6 @@ def p_value(as_large, plus):
 RIGHT = [
     ("01.1", [0.1004, 0.0497]),
     ("01.2", floor),
-    ("01.2", floor_by_simulation),
     ("01.3", near_the_top),
     ("02.1", by_trace),
     ("02.2", barker),
@@ -202,11 +165,10 @@ RIGHT = [
     ("03.3", wave(0.08, 2)),
     ("04.1", lift_by_quadrature),
     ("04.2", fair),
-    ("04.2", lambda energy, n, _: fair(energy, n, np.random.default_rng(0)).tolist()),
     ("04.3", lambda noisy: uniform_filter1d(noisy, 5, axis=1, mode="nearest")),
     ("05.1", 2.41),
     ("05.2", bias_by_moments),
-    ("05.3", Filter(0.75)),
+    ("05.3", pair(Filter(0.75))),
     ("06.1", lambda x: [np.hypot.reduce(row[-1] - row[0]) for row in x]),
     ("06.2", p_value(np.greater_equal, 1)),
     ("06.3", lambda x: path_length(gaussian_filter1d(x, 5, axis=1))),
@@ -214,58 +176,43 @@ RIGHT = [
 
 # With a part of the hint.
 WRONG = [
-    ("01.1", (0.05, 0.1), "other order"),
-    ("01.1", (0.1, -0.05), "too small"),
-    ("01.2", lambda *given: 2 * floor(*given), "factor 1/2"),
+    ("01.1", (0.05, 0.1), "too small"),
+    ("01.2", lambda *given: 2 * floor(*given), "too large"),
     ("01.2", lambda bins, n, data: floor(bins, n, 1e12), "too small"),
     ("01.3", lambda x: 4 * x.max(axis=1), "exact"),
     ("01.3", weighted, "1.00 of"),
-    ("02.1", lambda *given: 2 * by_trace(*given), "factor 1/2"),
-    ("02.1", lambda *given: by_trace(*given) / 2, "both ends"),
     ("02.1", lambda T, dt, s: by_trace(T + 1, dt, s), "too large"),
-    ("02.2", lambda p: np.eye(len(p)), "0.0% of the mass"),
-    ("02.2", lambda p: np.tile(p, (len(p), 1)), "next to it"),
+    ("02.2", lambda p: np.eye(len(p)), "a tenth of the mass"),
+    ("02.2", lambda p: np.tile(p, (len(p), 1)), "neighbours"),
     ("02.2", lambda p: np.array(barker(p)).T, "Rows"),
     ("02.2", lambda p: barker(1 / p), "drifts"),
     ("02.3", weighted, "100%"),
     ("02.3", lambda x: median_of_ratios(x[:, :2]), "correlation"),
     ("02.3", prior_by_rank, "beside"),
-    ("03.1", REST * 64 / 63, "steps"),
-    ("03.1", REST / np.sqrt(2), "both ends"),
-    ("03.1", 100 * REST, "too large"),
-    ("03.2", lambda length, s, rho: rice(length, 2 * s**2 * (1 - rho**2)), "too large"),
-    ("03.2", lambda length, s, rho: rice(length, s**2 * (1 - rho)), "too small"),
+    ("03.1", REST / np.sqrt(2), "too small"),
+    ("03.2", lambda length, s, rho: rice(length, 2 * s**2 * (1 - rho**2)), "too small"),
     ("03.3", lambda x, rng: x + 0.05, "Start and goal"),
     ("03.3", wave(0.05, 40), "drift"),
     ("03.3", lambda x, rng: wave(0.05, 1)(x, np.random.default_rng(0)), "draw them from rng"),
     ("03.3", wave(0.01, 1), "cm"),
-    ("04.1", lambda a1, a2, s: lifted(a1, a2) * s**2 / 2, "small errors"),
-    ("04.1", lambda *given: -lift_by_quadrature(*given), "must rise"),
-    ("04.1", lambda a1, a2, s: lift_by_quadrature(a2, a1, s), "s = 0.05"),
-    ("04.2", lambda *given: fair(*given, weigh=False), "angles"),
-    (
-        "04.2",
-        lambda *given: fair(*given, direction=lambda w, c, rng: rng.standard_normal(w.shape)),
-        "velocities",
-    ),
-    ("04.2", lambda *given: fair(*given, direction=in_plain_momenta), "velocities"),
-    ("04.2", lambda *given: fair(*given, direction=lambda w, c, rng: w * np.sign(w[:, :1])), "velocities"),
+    ("04.1", lambda a1, a2, s: lifted(a1, a2) * s**2 / 2, "too"),
+    ("04.1", lambda a1, a2, s: lift_by_quadrature(a2, a1, s), "too"),
+    ("04.2", lambda *given: fair(*given, weigh=False), "distribution"),
+    ("04.2", lambda *given: fair(*given, direction=in_plain_momenta), "distribution"),
     ("04.2", lambda energy, n, rng: load("pendulum").start(np.full(n, energy), rng), "this energy"),
     ("04.3", lambda noisy: noisy * [0.98, 0.98, 0.93, 0.93], "spread"),
-    ("04.3", lambda noisy: uniform_filter1d(noisy, 11, axis=1, mode="nearest"), "mean energies"),
+    ("04.3", lambda noisy: uniform_filter1d(noisy, 11, axis=1, mode="nearest"), "drift of the energies"),
     ("04.3", lambda noisy: savgol_filter(noisy, 31, 4, axis=1)[::-1], "angles"),
-    ("05.1", 1 - 2**0.5, "above 0"),
-    ("05.1", 3, "0.4"),
-    ("05.2", lambda *given: bias(*given, half=1), "factor 1/2"),
-    ("05.2", lambda *given: bias(*given, minus=1), "times"),
-    ("05.2", lambda a, power, sigma, d: bias(a, 1 / power, sigma, d), "times"),
-    ("05.3", (lambda x: 100 * x, lambda y: y / 100), "1.00 of"),
-    ("05.3", pair(Increments()), "paths move"),
+    ("05.1", 3, "too large"),
+    ("05.2", lambda *given: bias(*given, minus=1), "too large"),
+    ("05.2", lambda a, power, sigma, d: bias(a, 1 / power, sigma, d), "too"),
+    ("05.3", (lambda x: 100 * x, lambda y: y / 100), "drift is 1.00"),
+    ("05.3", pair(Increments()), "distance"),
     ("05.3", (Filter(1.0).transform, Filter(1.0).transform), "undo"),
-    ("06.1", lambda x: ((x[:, -1] - x[:, 0]) ** 2).sum(axis=-1), "off"),
+    ("06.1", lambda x: ((x[:, -1] - x[:, 0]) ** 2).sum(axis=-1), "too"),
     ("06.2", p_value(np.greater_equal, 0), "above 0"),
     ("06.2", lambda a, b, statistic, rng: 0.5 if statistic(a, b) < 1 else 0.001, "evenly"),
-    ("06.3", path_length, "Jitter"),
+    ("06.3", path_length, "jitter"),
     ("06.3", lambda x: x.sum(axis=(1, 2)), "rank"),
 ]
 
@@ -296,7 +243,7 @@ def test_check_prints_the_verdict(capsys):
     check("06.1", lambda x: 1 / 0)
     right, wrong, nothing, raised = capsys.readouterr().out.splitlines()
     assert right == "Exercise 01.1: right."
-    assert wrong == "Exercise 01.1: not yet. Both numbers occur, but in the other order."
+    assert wrong == "Exercise 01.1: not yet. It is too small."
     assert nothing == "Exercise 01.1: no answer yet. Replace the three dots and run the cell again."
     assert raised == "Exercise 06.1: not yet. It raised ZeroDivisionError: division by zero"
     with pytest.raises(ValueError, match="expected one of the exercises 01.1, .* got '06.4'"):

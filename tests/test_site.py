@@ -1,12 +1,12 @@
 import re
 from urllib.parse import unquote
 
+import build_site as site
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
 from physmis import paths
-from physmis.paper import site
 
 NOTEBOOKS = sorted(path.stem for path in paths.root().glob("notebooks/[0-9][0-9]_*.ipynb"))
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)

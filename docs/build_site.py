@@ -1,4 +1,4 @@
-"""Build a static site of the committed notebooks: `python -m physmis.paper.site`.
+"""Build a static site of the committed notebooks: `python docs/build_site.py`.
 
 One page for each notebook, as it was run, and the README as the index. Equations become MathML when the site
 is built, and pictures and styles lie within the pages: neither a network nor a script is needed to read them.
@@ -77,7 +77,7 @@ def build(output: Path) -> None:
             raise ValueError(f"expected {source.name} with outputs, got none: run `make figures`")
         titles[source.stem] = re.search("^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
         bodies[source.stem] = _body(notebook)
-    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
+    template = Template(Path(__file__).with_name("site.html").read_text(encoding="utf-8"), autoescape=True)
     css = HtmlFormatter(style="lovelace").get_style_defs(".highlight")
     output.mkdir(parents=True, exist_ok=True)
     for name, body in bodies.items():
