@@ -1,3 +1,4 @@
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from physmis.experiments import store
@@ -127,30 +128,18 @@ def test_a_damaged_entry_is_told_and_made_anew_and_never_run(tmp_path, damage):
     assert put(tmp_path) == path and same(Store(tmp_path).fetch(CONFIG).arrays)
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The file of an entry, and its bytes."""
-    path = put(tmp_path_factory.mktemp("store"))
-    return path, path.read_bytes()
-
-
-@settings(deadline=None, max_examples=200)
-@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
-def test_no_flipped_bit_and_no_cut_gives_other_numbers(written, at, bit, cut):
-    """Positions are drawn over the whole file: data, names, headers of numpy, headers of zip."""
-    path, whole = written
-    place = int(at * len(whole))
-    data = bytearray(whole[:place] if cut else whole)
-    if not cut:
+def test_no_flipped_bit_of_an_entry_gives_other_numbers():
+    """Every bit of a small file: data, names, headers of numpy, headers of zip."""
+    arrays = {"x": ARRAYS["x"], "z": ARRAYS["z"], "meta": np.array("{}")}
+    data = bytearray(store.pack(arrays))
+    for place, bit in itertools.product(range(len(data)), range(8)):
         data[place] ^= 1 << bit
-    path.write_bytes(data)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        entry = Store(path.parents[1]).fetch(CONFIG)
-    if entry is None:
-        assert any("will be made anew" in str(warning.message) for warning in caught)
-    else:  # a date, for example
-        assert same(entry.arrays) and entry.meta["config"] == CONFIG
+        try:
+            found = store._unpack(bytes(data))
+        except Exception:  # whatever it is, `fetch` tells of damage
+            found = arrays
+        assert same(found, arrays), f"bit {bit} of byte {place}"
+        data[place] ^= 1 << bit
 
 
 # writing
