@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ class Treatment(ABC):
 
     def config(self) -> dict[str, Any]:
         """Name and parameters: what identifies the treatment in the store."""
-        return {"name": self.name, **dataclasses.asdict(self)}
+        return {"name": self.name, **asdict(self)}
 
     @abstractmethod
     def fitting(self, task: Task, batch: Batch) -> dict[str, np.ndarray]:
@@ -104,15 +103,11 @@ class Source(NamedTuple):
 
 
 def closest_source(p: Shares, transition: Matrix) -> Source:
-    """The best that reweighting could do: the distribution of data whose image is closest to ``p``.
-
-    Minimises the total variation of pi T from p over all pi with mass where ``p`` has mass (elsewhere are no
-    data to weight), a linear program. The solution may sit on few bins.
-    """
+    """The best of reweighting: the source whose image is closest to ``p`` in total variation."""
     p, transition = check_transition(p, transition)
     inside = np.flatnonzero(p > SMALLEST)
     image, n, bins = transition[inside].T, len(inside), len(p)
-    # Unknowns: pi on the bins inside, and u with |pi T - p| <= u.
+    # Unknowns: pi on the bins inside, as elsewhere are no data to weight, and u with |pi T - p| <= u.
     eye = np.eye(bins)
     found = linprog(
         np.concatenate([np.zeros(n), np.full(bins, 0.5)]),
@@ -127,12 +122,7 @@ def closest_source(p: Shares, transition: Matrix) -> Source:
 
 
 def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
-    """A smooth source: ``steps`` of the expectation-maximisation iteration from ``p``.
-
-    pi <- pi * (T (p / (pi T))), which keeps pi a distribution and never makes the Kullback-Leibler divergence
-    of pi T from p larger (Richardson 1972, Lucy 1974; in physics "unfolding", D'Agostini 1995). The total
-    variation may grow.
-    """
+    """A smooth source: ``steps`` from ``p`` of pi <- pi * (T (p / (pi T))) (Richardson 1972, Lucy 1974)."""
     p, transition = check_transition(p, transition)
     law = p.copy()
     for _ in range(steps):

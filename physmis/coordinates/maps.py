@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,8 +17,8 @@ INSIDE = 1e-4  # how near to the ends of its range a curve is still followed
 SMALLEST = 1e-12  # size below which a trajectory counts as constant
 
 
-class Coordinates(ABC):
-    """An invertible map of trajectories; subclasses are frozen dataclasses, their fields its parameters."""
+class Coordinates:
+    """A frozen dataclass of parameters, with a map of trajectories, `_map`, and its inverse, `_unmap`."""
 
     name: ClassVar[str]
     channels: ClassVar[int | None] = None  # the only number of channels that it takes, if there is one
@@ -33,25 +31,15 @@ class Coordinates(ABC):
         """x with phi(x) = y, in float64; for a finite y that no trajectory has, some finite x."""
         return self._unmap(checks.trajectories(y, channels=self.channels))
 
-    @abstractmethod
-    def _map(self, x):
-        """`transform` of checked trajectories."""
-
-    @abstractmethod
-    def _unmap(self, y):
-        """`inverse` of checked trajectories."""
-
     def config(self) -> dict[str, Any]:
         """Name and parameters."""
-        return {"name": self.name, **dataclasses.asdict(self)}
+        return {"name": self.name, **asdict(self)}
 
 
 def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
     """y = phi(x); a ValueError if some channel does not come back from it within 1e-5 of its range."""
-    x = checks.trajectories(x)
-    if len(x) == 0:
-        raise ValueError(f"expected at least one trajectory, got shape {x.shape}")
     y = coordinates.transform(x)
+    checks.check_count("number of trajectories", len(y))
     off = np.abs(coordinates.inverse(y) - x).max(axis=(0, 1))
     if not (off <= 1e-5 * np.maximum(np.ptp(x, axis=(0, 1)), SMALLEST)).all():
         raise ValueError(f"expected data back from coordinates '{coordinates.name}', got errors of {off}")
@@ -125,8 +113,7 @@ class Increments(Coordinates):
 class Warp(Coordinates):
     """Each value through one monotone curve: a rational-quadratic spline through ``values`` at ``knots``.
 
-    Gregory and Delbourgo (1982), with harmonic means of the chords as slopes at inner knots and those of the
-    outer chords at the ends, beyond which it goes on as a straight line.
+    Gregory and Delbourgo (1982), with harmonic means of chords as inner slopes, and straight beyond the ends.
     """
 
     name: ClassVar[str] = "warp"
@@ -134,37 +121,33 @@ class Warp(Coordinates):
     values: tuple[float, ...]
 
     def __post_init__(self):
-        curve = self.knots, self.values
-        if len(self.knots) != len(self.values) or not (
-            np.isfinite(curve).all() and (np.diff(curve) > 0).all()
-        ):
-            raise ValueError(f"expected finite knots and as many values, both ascending, got {curve}")
+        steps = np.append(np.diff(self.knots), np.diff(self.values))
+        if len(self.knots) != len(self.values) or not ((steps > 0) & (steps < np.inf)).all():
+            raise ValueError(f"expected finite knots and as many values, both ascending, got {self}")
 
     @classmethod
     def between(cls, source: Any, target: Any, **others: Any) -> Self:
         """The warp that takes quantiles of one frozen `scipy.stats` distribution to those of another."""
         return cls(tuple(source.ppf(SHARES).tolist()), tuple(target.ppf(SHARES).tolist()), **others)
 
-    def _pieces(self):
+    def _pieces(self, ends, at):
+        """Knots, values and slopes; of the piece around each ``at``: number, chord, slopes at its ends."""
         knots, values = np.asarray(self.knots, dtype=float), np.asarray(self.values, dtype=float)
         chords = np.diff(values) / np.diff(knots)
-        inner = 2 / (1 / chords[1:] + 1 / chords[:-1])
-        return knots, values, chords, np.concatenate([chords[:1], inner, chords[-1:]])
+        slopes = np.concatenate([chords[:1], 2 / (1 / chords[1:] + 1 / chords[:-1]), chords[-1:]])
+        k = np.clip(np.searchsorted(ends, at, side="right") - 1, 0, len(chords) - 1)
+        return knots, values, slopes, k, chords[k], slopes[k], slopes[k + 1]
 
     def _map(self, x):
-        knots, values, chords, slopes = self._pieces()
-        k = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(chords) - 1)
+        knots, values, slopes, k, s, d, e = self._pieces(self.knots, x)
         t = np.clip((x - knots[k]) / (knots[k + 1] - knots[k]), 0, 1)
-        s, d, e = chords[k], slopes[k], slopes[k + 1]
         rise = (values[k + 1] - values[k]) * (s * t**2 + d * t * (1 - t))
         y = values[k] + rise / (s + (d + e - 2 * s) * t * (1 - t))
         y = np.where(x < knots[0], values[0] + slopes[0] * (x - knots[0]), y)
         return np.where(x > knots[-1], values[-1] + slopes[-1] * (x - knots[-1]), y)
 
     def _unmap(self, y):
-        knots, values, chords, slopes = self._pieces()
-        k = np.clip(np.searchsorted(values, y, side="right") - 1, 0, len(chords) - 1)
-        s, d, e = chords[k], slopes[k], slopes[k + 1]
+        knots, values, slopes, k, s, d, e = self._pieces(self.values, y)
         # The piece is a ratio of quadratics in t: its inverse is the root of a quadratic.
         height, above = values[k + 1] - values[k], np.clip(y, values[0], values[-1]) - values[k]
         bend = above * (d + e - 2 * s)
@@ -213,8 +196,7 @@ class Ratios(Coordinates):
     """The first step, then each step divided by a positive curve of the one before: y_t = x_t / s(x_{t-1}).
 
     With u = (x - low) / (high - low) clipped, s = u^powers[0] (1 - u)^powers[1] exp(bend[0] u + bend[1] u^2):
-    powers (1, 1) on (0, 1) give the growth rates of a logistic map. A chaotic map magnifies rounding: of the
-    logistic map 32 steps come back within 1e-9, 64 do not within 1e-5.
+    powers (1, 1) on (0, 1) give the growth rates of a logistic map, whose chaos magnifies rounding.
     """
 
     name: ClassVar[str] = "ratios"
@@ -241,11 +223,7 @@ class Ratios(Coordinates):
 
 @dataclass(frozen=True)
 class Innovations(Coordinates):
-    """The first step, then what each step differs from its prediction by the one before, times ``gain``.
-
-    Predictions are polynomials of degree two of all channels: ``coefficients`` has a row for each of 1, the
-    channels, and their products, and a column for each channel.
-    """
+    """The first step, then each step less its prediction, `_features` @ ``coefficients``, times ``gain``."""
 
     name: ClassVar[str] = "innovations"
     coefficients: tuple[tuple[float, ...], ...]
@@ -276,8 +254,7 @@ class Innovations(Coordinates):
     def _unmap(self, y):
         x, coefficients = y.copy(), np.asarray(self.coefficients)
         for t in range(1, x.shape[1]):
-            step = x[:, t] / self.gain + _features(x[:, t - 1]) @ coefficients
-            x[:, t] = np.clip(step, -RUNAWAY, RUNAWAY)
+            x[:, t] = np.clip(x[:, t] / self.gain + _features(x[:, t - 1]) @ coefficients, -RUNAWAY, RUNAWAY)
         return x
 
 
@@ -289,10 +266,7 @@ def _features(x):
 
 @dataclass(frozen=True)
 class Polar(Coordinates):
-    """Paths in the plane as first position, then the logarithm of each step's length and its heading.
-
-    ``least`` is added to lengths, so that a rest has a finite logarithm; headings, in radians, are unwrapped.
-    """
+    """First position, then log(length + ``least``) and unwrapped heading, in radians, of each step."""
 
     name: ClassVar[str] = "polar"
     channels: ClassVar[int] = 2

@@ -30,15 +30,10 @@ def bin_of(z: Values, edges: Edges) -> Int[np.ndarray, "n"]:
     if z.min() < edges[0] or z.max() > edges[-1]:
         ends = f"{edges[0]:.4g} to {edges[-1]:.4g}, got {z.min():.4g} to {z.max():.4g}"
         raise ValueError(f"expected values within the bins, from {ends}")
-    return _bin_of(z, edges)
-
-
-def _bin_of(z, edges):
     return np.minimum(np.searchsorted(edges, z, side="right") - 1, edges.size - 2)
 
 
 def _shares(bins, count):
-    """Share of the bin numbers ``bins`` in each of ``count`` bins."""
     return np.bincount(bins, minlength=count) / len(bins)
 
 
@@ -61,7 +56,6 @@ def half_l1(p: Shares, q: Shares) -> Any:
 
 
 def _tv(p, bins):
-    """Total variation between ``p`` and the shares of the bin numbers ``bins``."""
     return half_l1(p, _shares(bins, len(p)))
 
 
@@ -69,10 +63,8 @@ def distributions(*given: Shares) -> list[Shares]:
     """Distributions in float64. Raises ValueError unless all are shares of the same bins that sum to 1."""
     found = [np.atleast_1d(np.asarray(checks.real(one, "shares"), dtype=float)) for one in given]
     for one in found:
-        if not (one >= 0).all() or not np.allclose(one.sum(axis=-1), 1):
-            raise ValueError(f"expected shares of 0 or more that sum to 1, got {one}")
-    if len({one.shape[-1] for one in found}) > 1:
-        raise ValueError(f"expected shares of the same bins, got shapes {[one.shape for one in found]}")
+        if one.shape[-1] != found[0].shape[-1] or (one < 0).any() or not np.allclose(one.sum(axis=-1), 1):
+            raise ValueError(f"expected shares of 0 or more of the same bins that sum to 1, got {given}")
     return found
 
 
@@ -98,9 +90,8 @@ def sampling_floor(statistic: Callable[[Values], float], prior: Any, n: int, dat
 @lru_cache(maxsize=64)  # a notebook asks for the same floor for every arm
 def _tv_floor(levels, n, data):
     """`sampling_floor` of the total variation over bins that end at these ``levels`` of the prior's cdf."""
-    levels = np.array(levels)
     p, uniform = np.diff(levels), scipy.stats.uniform()
-    return sampling_floor(lambda u: _tv(p, _bin_of(u, levels)), uniform, n, data)
+    return sampling_floor(lambda u: half_l1(p, np.histogram(u, levels)[0] / n), uniform, n, data)
 
 
 @dataclass(frozen=True)
@@ -125,8 +116,7 @@ class Drift:
     @cached_property
     def w1_floor(self) -> Interval:
         """`sampling_floor` of `w1`."""
-        n = self.values.shape[1]
-        return sampling_floor(_w1(self.prior, n), self.prior, n, self.data)
+        return sampling_floor(_w1(self.prior, self.bins.shape[1]), self.prior, self.bins.shape[1], self.data)
 
     @cached_property
     def ceiling(self) -> float:
@@ -152,10 +142,7 @@ class Drift:
 
 
 def assess(groups: Sequence[Values], prior: Any, edges: Edges, data: int) -> Drift:
-    """The drift of recovered values (one array a seed, equally many in each) from their prior.
-
-    Distances are means over seeds of each seed's own. ``data`` is the size of the training sets.
-    """
+    """Mean over seeds of the drift of values, equally many a seed, of models trained on ``data`` rows."""
     bins = [bin_of(group, edges) for group in groups]
     if len(sizes := {len(row) for row in bins}) != 1:
         raise ValueError(f"expected equally many values from each seed, got {sorted(sizes)}")
@@ -165,8 +152,7 @@ def assess(groups: Sequence[Values], prior: Any, edges: Edges, data: int) -> Dri
         raise ValueError(f"expected bins that hold the whole prior, got {p.sum():.3g} of it")
     q = np.stack([_shares(row, len(p)) for row in bins])
     floor = _tv_floor(tuple(prior.cdf(edges).tolist()), bins.shape[1], data)
-    tv = bootstrap(lambda rows: _tv(p, rows), bins)
-    return Drift(edges, p, q, tv, floor, bins, values, prior, data)
+    return Drift(edges, p, q, bootstrap(lambda rows: _tv(p, rows), bins), floor, bins, values, prior, data)
 
 
 def drift_correlation(f: Shares, q: Shares, p: Shares) -> Any:
@@ -184,10 +170,7 @@ def _correlation(f, q, p):
 
 
 def skill(f: Shares, q: Shares, p: Shares) -> Any:
-    """Share of the total variation between prior and q that a forecast explains, 1 - TV(f, q) / TV(p, q).
-
-    0 for f = p, 1 for f = q. Sampling noise is in both distances: even the true distribution stays below 1.
-    """
+    """Share of drift explained, 1 - TV(f, q) / TV(p, q): noise of q keeps even the truth below 1."""
     f, q, p = distributions(f, q, p)
     drifted = half_l1(p, q)
     if not np.all(drifted > 0):
@@ -206,10 +189,7 @@ class Score(NamedTuple):
 
 
 def score(forecasts: Shares, drift: Drift) -> Score:
-    """Score a forecast of q(z), one for all seeds or one for each, against the observed ``drift``.
-
-    The interval of the skill is too narrow (80 % or less) where a single seed has a ceiling below a half.
-    """
+    """Score forecasts, one or one a seed; one seed's skill has too narrow an interval if ceiling < 0.5."""
     p, finite = drift.p, drift.edges[np.isfinite(drift.edges)]
     edges = np.clip(drift.edges, finite.min(), finite.max())  # the mass of an open bin is at its finite edge
     gaps = np.diff((edges[1:] + edges[:-1]) / 2)  # between centres of bins

@@ -1,14 +1,12 @@
 """How small local errors move the distribution of a measured quantity, to second order.
 
-A local error moves a trajectory x to x' = x + d, where d has mean 0 and covariance S. By a Taylor expansion,
-the measurement z = m(x) changes by b on average (0 where m is harmonic and d isotropic), with variance D:
+A local error x' = x + d, with d of mean 0 and covariance S, moves z = m(x) by b on average, with variance D:
 
     bias  b(x) = E[m(x') - m(x)] = tr(S Hess m(x)) / 2
     blur  D(x) = Var[m(x')] = grad m(x)' S grad m(x)
 
-With means b(z), D(z) among trajectories that share z, the distribution of z goes from p to
-q = p - (b p)' + (D p)'' / 2, a Fokker-Planck step. Where p jumps, these are delta functions: q is read in
-integrated form, Q(a) = E[Phi((a - z - b) / sqrt(D))].
+With means b(z), D(z) at each z, p becomes q = p - (b p)' + (D p)'' / 2, a Fokker-Planck step; as p may jump,
+q is read in integrated form, Q(a) = E[Phi((a - z - b) / sqrt(D))].
 """
 
 from __future__ import annotations
@@ -36,12 +34,10 @@ def bias_and_blur(
 ) -> tuple[Values, Values]:
     """Bias b, in the unit of the quantity, and blur D, in its square, at each trajectory (see the module).
 
-    ``measure`` is a torch function of one trajectory without branches on values, as `Task.differentiable`;
-    ``covariance`` the matrix S, or a number s > 0 that stands for S = s^2 times identity.
+    ``measure`` must not branch on values; a number s > 0 as ``covariance`` stands for S = s^2 times identity.
     """
     x = checks.trajectories(x)
-    if len(x) == 0:
-        raise ValueError(f"expected one trajectory or more, got shape {x.shape}")
+    checks.check_count("number of trajectories", len(x))
     rows = torch.from_numpy(x)
     root = torch.from_numpy(_root(covariance, x[0].size)).reshape(-1, *x.shape[1:])
 
@@ -85,15 +81,12 @@ def expand(z: Values, bias: Values, blur: Values, edges: Edges) -> Shares:
     z, bias, blur = (checks.values(given) for given in (z, bias, blur))
     edges = checks.edges(edges)
     if not z.shape == bias.shape == blur.shape or blur.min() < 0:
-        got = f"sizes {len(z)}, {len(bias)} and {len(blur)}, and blur from {blur.min():g}"
-        raise ValueError(f"expected z, bias and blur >= 0 of one size, got {got}")
+        raise ValueError(f"expected z, bias and blur >= 0 of one size, got {z}, {bias} and {blur}")
     edges = np.append(edges[:-1], np.nextafter(edges[-1], np.inf))  # the last bin includes its upper edge
     total, step = np.zeros(edges.size), max(1, CHUNK // edges.size)
     for i in range(0, z.size, step):
         part = slice(i, i + step)
-        gap = edges - (z[part] + bias[part])[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            u = gap / np.sqrt(blur[part])[:, None]
-        u = np.where(np.isnan(u), -np.inf, u)  # 0 / 0: a point on an edge lies above it
-        total += ndtr(u).sum(axis=0)
+            u = (edges - (z[part] + bias[part])[:, None]) / np.sqrt(blur[part])[:, None]
+        total += ndtr(np.where(np.isnan(u), -np.inf, u)).sum(axis=0)  # 0 / 0: a point on an edge is above it
     return np.diff(total) / z.size

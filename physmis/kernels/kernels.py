@@ -41,16 +41,11 @@ class IsotropicKernel(Kernel):
 
 
 class References:
-    """Reference trajectories, and half the squared distances of others to them.
-
-    Distances are Euclidean, each channel in units of its standard deviation over the references (``spread``).
-    No reference is its own neighbour (leave-one-out).
-    """
+    """Reference trajectories, and Euclidean distances to them with channels in units of their ``spread``."""
 
     def __init__(self, data: Trajectories):
         data = checks.trajectories(data)
-        if len(data) < 2:
-            raise ValueError(f"expected two trajectories or more, got shape {data.shape}")
+        checks.check_count("number of trajectories", len(data), least=2)
         checks.enough_spread(data)
         self.data = np.ascontiguousarray(data, dtype=np.float32)
         # In float64, as a channel may vary little about a large value.
@@ -98,10 +93,7 @@ class References:
 
 
 class NeighbourKernel(Kernel):
-    """x' is another training trajectory x_j, drawn in proportion to exp(-|x_j - x|^2 / (2 width^2)).
-
-    With ``width`` 0 it is the nearest other one. An isotropic error of scale ``deviation`` is added.
-    """
+    """x' is another training trajectory, by `References.draw`, plus isotropic error of ``deviation``."""
 
     def __init__(self, data: Trajectories, width: float = 0.0, deviation: float = 0.0):
         if not (0 <= width < np.inf and 0 <= deviation < np.inf):
@@ -118,8 +110,7 @@ class NeighbourKernel(Kernel):
 class ExchangeKernel(Kernel):
     """The exact noise-and-denoise exchange: y = x + width * noise, and x' is drawn from the posterior of y.
 
-    x' is a reference x_j, drawn in proportion to exp(-|x_j - y|^2 / (2 width^2)). With plentiful references,
-    distributed as x but not x themselves, this is reversible, and leaves the prior unchanged.
+    With plentiful references, distributed as x but not x themselves, it is reversible and keeps the prior.
     """
 
     def __init__(self, references: Trajectories, width: float):
@@ -132,15 +123,10 @@ class ExchangeKernel(Kernel):
 
 
 class TangentKernel(Kernel):
-    """Errors along the data: steps between neighbours, short beside the trajectory's size.
+    """Errors along the data (models correct those across): a blur below l, and a pull to neighbours within l.
 
-    With x_i, x_j, x_k drawn from the nearest 5 % of the training trajectories (x itself left out; two at
-    least), and l = reach * |x - mean| (the mean of each channel, over data and steps),
-
+    With x_i, x_j, x_k drawn from the nearest 5 % of other data (two at least), and l = reach * |x - mean|,
         x' = x + (x_i - x_j) / sqrt(1 + |x_i - x_j|^2 / l^2) + (x_k - x) / (1 + |x_k - x|^2 / l^2).
-
-    The first step is a blur along the data, no longer than l; the second a pull toward neighbours within l.
-    Errors across the data are left out: a trained model corrects them. The kernel is this companion's own.
     """
 
     def __init__(self, data: Trajectories, reach: float):
@@ -157,7 +143,6 @@ class TangentKernel(Kernel):
         def squares(steps):
             return ((steps / self.references.spread) ** 2).sum(axis=(1, 2), keepdims=True)
 
-        x = checks.real(x, "trajectories")
         x_i, x_j, x_k = self.references.data[self.references.in_blocks(pick, x).T]
         blur, pull = x_i - x_j, x_k - x
         longest = np.maximum(squares(x - self.centre) * self.reach**2, 1e-12)  # l^2
@@ -171,9 +156,8 @@ class HeldEnds(Kernel):
     kernel: Kernel
 
     def deviate(self, x, rng):
-        x = checks.real(x, "trajectories")
         error = self.kernel.deviate(x, rng) - x
-        share = np.linspace(0, 1, x.shape[1])[:, None]
+        share = np.linspace(0, 1, error.shape[1])[:, None]
         return x + error - (1 - share) * error[:, :1] - share * error[:, -1:]
 
 

@@ -351,7 +351,7 @@ def test_advantage_is_paired_by_seed():
 
 def test_forecasts_must_be_distributions_over_the_bins_of_the_drift():
     for forecast, says in (
-        (np.full(20, 0.05), r"expected shares of the same bins, got shapes .*\(20,\)"),
+        (np.full(20, 0.05), "of the same bins"),
         (np.tile(PRIOR, (2, 1)), r"\(2,22\).*\(3,22\)"),
         (wave(1.5), "expected shares of 0 or more"),
     ):

@@ -246,7 +246,7 @@ def test_unusable_covariance_and_no_trajectories_are_refused():
     ):
         with pytest.raises(ValueError, match=says):
             bias_and_blur(lambda row: row.sum(), X, covariance)
-    with pytest.raises(ValueError, match="expected one trajectory or more"):
+    with pytest.raises(ValueError, match="expected number of trajectories"):
         bias_and_blur(lambda row: row.sum(), X[:0], 0.1)
 
 
