@@ -43,6 +43,7 @@ class GenerativeModel(ABC):
     def __post_init__(self):
         self.device = "cpu"
         self.network: nn.Module | None = None
+        self.condition_stats: Float[Tensor, "4"] | None = None  # mean, standard deviation, least, largest
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             if isinstance(field.default, int):
