@@ -18,8 +18,10 @@ from physmis import checks
 from physmis.models.training import optimise
 
 CHUNK = 256  # trajectories that are sampled at once: what fits a core's cache
-SLACK = 0.01  # how far beyond the conditions of training no warning is given, in units of their range
 
+Data = Float[np.ndarray, "n T C"]
+Values = Float[np.ndarray, "n"] | None
+Clamp = Mapping[int, Float[np.ndarray, "n C"]] | None
 # What networks work with: standardised tensors on the model's device.
 Trajectories = Float[Tensor, "n T C"]
 Condition = Float[Tensor, "n 1"] | None
@@ -32,7 +34,7 @@ class GenerativeModel(ABC):
     training ``steps``, the trajectories of a ``batch``, and the peak of the one-cycle learning ``rate``."""
 
     name: ClassVar[str]
-    speed: ClassVar[float]  # training steps in the time of one of a U-Net of the same batch and width
+    speed: ClassVar[float] = 1  # training steps in the time of one of a U-Net of the same batch and width
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # what hyperparameters that are words may be
     sampling: ClassVar[tuple[str, ...]] = ()  # hyperparameters that training does not depend on
     given: ClassVar[tuple[int, ...]] = ()  # time steps given in training and needed in ``clamp``
@@ -43,6 +45,7 @@ class GenerativeModel(ABC):
     def __post_init__(self):
         self.device = "cpu"
         self.network: nn.Module | None = None
+        self.condition_stats: Float[Tensor, "4"] | None = None  # mean, standard deviation, least, largest
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             if isinstance(field.default, int):
@@ -77,19 +80,15 @@ class GenerativeModel(ABC):
 
     def fit(
         self,
-        x: Float[np.ndarray, "n T C"],
+        x: Data,
         rng: np.random.Generator,
         *,
-        condition: Float[np.ndarray, "n"] | None = None,
-        weights: Float[np.ndarray, "n"] | None = None,
+        condition: Values = None,
+        weights: Values = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> GenerativeModel:
         """Train on trajectories ``x``, each with a scalar ``condition`` or none; returns the model itself.
-
-        Batches hold trajectories in proportion to their ``weights``, which do not enter the mean and scale by
-        which data are standardised. ``progress`` is called after each step with steps done and steps in all.
-        Raises FloatingPointError when training diverges.
-        """
+        Batches hold them in proportion to ``weights``; ``progress`` gets steps done and steps in all."""
         checks.check_generator(rng)
         x = _trajectories(x)
         checks.enough_spread(x)
@@ -97,8 +96,7 @@ class GenerativeModel(ABC):
         self.shape = tuple(x.shape[1:])
         self.mean, self.scale = x.mean(dim=(0, 1)), x.std(dim=(0, 1)).clamp(min=1e-6)
         x = ((x - self.mean) / self.scale).contiguous()
-        # Twice the largest standardised value: only estimates from almost pure noise ever lie beyond.
-        self.limit = 2 * float(x.abs().max())
+        self.limit = 2 * float(x.abs().max())  # only estimates from almost pure noise ever lie beyond
         self.condition_stats = None
         if condition is not None:
             numbers = _numbers("condition", condition, len(x))
@@ -119,8 +117,7 @@ class GenerativeModel(ABC):
                 rows = torch.randint(len(x), (self.batch,), generator=generator)
             else:
                 rows = torch.multinomial(weights, self.batch, replacement=True, generator=generator)
-            draws = rows, *self.training_noise(self.batch, generator)
-            rows, *noise = (draw.to(x.device) for draw in draws)
+            rows, *noise = (draw.to(x.device) for draw in (rows, *self.training_noise(self.batch, generator)))
             return self.loss(x[rows], None if condition is None else condition[rows], *noise)
 
         self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
@@ -128,18 +125,9 @@ class GenerativeModel(ABC):
         return self
 
     @torch.inference_mode()
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        clamp: Mapping[int, Float[np.ndarray, "n C"]] | None = None,
-        condition: Float[np.ndarray, "n"] | None = None,
-    ) -> Float[np.ndarray, "n T C"]:
+    def sample(self, n: int, rng: np.random.Generator, clamp: Clamp = None, condition: Values = None) -> Data:
         """``n`` new trajectories, with the requested ``condition`` each if the model was trained with one.
-
-        ``clamp`` maps time steps (0 the first, -1 the last) to values held there. Those that the model is
-        `given` in training are needed; the rest of the trajectory follows others in part only.
-        """
+        ``clamp`` maps time steps to values held there; those that are `given` in training are needed."""
         self._check_trained()
         n, generator = checks.check_count("n", n), torch_generator(rng)
         held, (steps, channels) = {}, self.shape
@@ -160,24 +148,13 @@ class GenerativeModel(ABC):
         return self._in_chunks(make, n, condition)
 
     @torch.inference_mode()
-    def perturb(
-        self,
-        x: Float[np.ndarray, "n T C"],
-        strength: float,
-        rng: np.random.Generator,
-        condition: Float[np.ndarray, "n"] | None = None,
-    ) -> Float[np.ndarray, "n T C"]:
-        """Round trip: a perturbed trajectory x' for each of ``x``, from which the model starts.
-
-        ``strength``, in (0, 1], says how much of ``x`` is forgotten; at 1 the result is a new sample. Each
-        class counts it in its own way, see `round_trip`: strengths of two classes cannot be compared.
-        """
+    def perturb(self, x: Data, strength: float, rng: np.random.Generator, condition: Values = None) -> Data:
+        """Round trip: a perturbed trajectory x' for each of ``x``; at ``strength`` 1, the most, a new sample.
+        Strengths of two classes cannot be compared: each counts it in its own way, see `round_trip`."""
         self._check_trained()
         if not (isinstance(strength, Real) and 0 < strength <= 1):
             raise ValueError(f"expected a strength in (0, 1], got {strength!r}")
-        x = torch.as_tensor(_trajectories(x), dtype=torch.float32)
-        if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"expected trajectories of (steps, channels) {self.shape}, got {tuple(x.shape)}")
+        x = torch.as_tensor(_trajectories(x, self.shape), dtype=torch.float32)
         generator = torch_generator(rng)
 
         def make(rows, condition):
@@ -186,7 +163,7 @@ class GenerativeModel(ABC):
 
         return self._in_chunks(make, len(x), condition)
 
-    def _in_chunks(self, make: Callable, n: int, condition: Any) -> Float[np.ndarray, "n T C"]:
+    def _in_chunks(self, make: Callable, n: int, condition: Any) -> Data:
         """What ``make(rows, condition)`` gives for a few rows at a time, in the units of the data."""
         condition = self._standardised_condition(condition, n)
         parts = []
@@ -206,7 +183,7 @@ class GenerativeModel(ABC):
             return None
         mean, scale, low, high = self.condition_stats
         numbers = _numbers("condition", condition, n)
-        slack = SLACK * (high - low)
+        slack = 0.01 * (high - low)  # beyond the conditions of training, without a warning
         if beyond := int(((numbers < low - slack) | (numbers > high + slack)).sum()):
             text = f"{beyond} of {n} conditions lie outside of those of training, {low:g} to {high:g}"
             warnings.warn(text, stacklevel=5)  # of whoever calls `sample`, which is wrapped once
@@ -242,13 +219,12 @@ class GenerativeModel(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """All that `from_state` needs beside the hyperparameters: shape and scale of the data, weights."""
         self._check_trained()
-        state = {"shape": np.array(self.shape), "mean": self.mean.numpy(), "scale": self.scale.numpy()}
-        state["limit"] = np.array(self.limit, dtype=np.float32)
+        state = {"shape": torch.tensor(self.shape), "mean": self.mean, "scale": self.scale}
+        state["limit"] = torch.tensor(self.limit, dtype=torch.float32)
         if self.condition_stats is not None:
-            state["told"] = self.condition_stats.numpy()
-        for name, tensor in self.network.state_dict().items():
-            state[f"network.{name}"] = tensor.cpu().contiguous().numpy()
-        return state
+            state["told"] = self.condition_stats
+        state |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return {name: tensor.cpu().contiguous().numpy() for name, tensor in state.items()}
 
     def from_state(self, state: Mapping[str, np.ndarray]) -> GenerativeModel:
         """Take up the `state` of a model with the same `config`; returns the model itself."""
@@ -256,9 +232,8 @@ class GenerativeModel(ABC):
         self.shape, self.limit = tuple(tensors.pop("shape").tolist()), float(tensors.pop("limit"))
         self.mean, self.scale = tensors.pop("mean"), tensors.pop("scale")
         self.condition_stats = tensors.pop("told", None)
-        network = self.make_network(*self.shape, self.condition_stats is not None)
-        network.load_state_dict(tensors)
-        self.network = network.to(self.device).eval()
+        self.network = self.make_network(*self.shape, self.condition_stats is not None).to(self.device).eval()
+        self.network.load_state_dict(tensors)
         return self
 
     def _check_trained(self) -> None:
@@ -266,11 +241,11 @@ class GenerativeModel(ABC):
             raise RuntimeError(f"model '{self.name}' is not trained yet: call fit or from_state first")
 
 
-def _trajectories(x: Any) -> Float[np.ndarray, "n T C"]:
+def _trajectories(x: Any, shape: tuple[int, ...] = ()) -> Data:
     """``x`` as a float array, if it holds one trajectory or more that single precision can represent."""
     x = checks.real(x, "trajectories")
-    if x.ndim != 3 or x.size == 0:
-        raise ValueError(f"expected one or more trajectories of shape (n, T, C), got {x.shape}")
+    if x.ndim != 3 or x.size == 0 or x.shape[1:] != (shape or x.shape[1:]):
+        raise ValueError(f"expected trajectories (n, T, C), (T, C) = {shape or 'any'}, got {x.shape}")
     return checks.sized(x, "trajectories", largest=checks.SINGLE)
 
 

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from physmis.models.base import Condition, GenerativeModel, Trajectories, embed_condition
 
-FLOOR = 1e-3  # least standard deviation of a component, in units of the data's: densities stay finite
-
 
 class Mixture(NamedTuple):
     """Gaussian mixtures over C channels with K components: logits (..., K), mean and scale (..., K, C)."""
@@ -34,7 +32,6 @@ class Mixture(NamedTuple):
         return torch.logsumexp(self.logits.log_softmax(-1) + each.sum(-1), dim=-1)
 
     def draw(self, generator: torch.Generator) -> Float[Tensor, "*n C"]:
-        """One draw from each mixture."""
         shape, device = self.mean.shape[:-2], self.mean.device
         level = torch.rand((*shape, 1), generator=generator).to(device)
         noise = torch.randn((*shape, self.mean.shape[-1]), generator=generator).to(device)
@@ -79,14 +76,8 @@ class CausalNetwork(nn.Module):
         self.leave = nn.Linear(width, components * (1 + 2 * channels))
 
     def forward(self, x: Trajectories, condition: Condition = None) -> Mixture:
-        start = self.start.expand(len(x), 1, -1)
-        tokens = torch.cat([start, self.enter(x[:, :-1])], dim=1)
+        tokens = torch.cat([self.start.expand(len(x), 1, -1), self.enter(x[:, :-1])], dim=1)
         return self.mixtures(tokens + self.place, condition, [None] * len(self.blocks))
-
-    def next(self, t: int, last: Tensor | None, past: list, n: int, condition: Condition) -> Mixture:
-        """The mixture (n, 1) of step ``t``; ``last`` (n, C) is the step before, ``past`` one pair a block."""
-        token = self.start.expand(n, -1) if last is None else self.enter(last)
-        return self.mixtures(token[:, None] + self.place[t], condition, past)
 
     def mixtures(self, h: Float[Tensor, "n t width"], condition: Condition, past: list) -> Mixture:
         """The mixture that follows from each of the tokens ``h`` and those before it."""
@@ -96,7 +87,7 @@ class CausalNetwork(nn.Module):
             h = block(h, kept)
         out = self.leave(self.norm(h)).unflatten(-1, (self.components, -1))
         mean, scale = out[..., 1:].chunk(2, dim=-1)
-        return Mixture(out[..., 0], mean, FLOOR + F.softplus(scale))
+        return Mixture(out[..., 0], mean, 1e-3 + F.softplus(scale))  # densities stay finite
 
 
 @dataclass
@@ -126,12 +117,12 @@ class Transformer(GenerativeModel):
         return -self.network(x, condition).log_density(x).mean()
 
     def generate(self, n, generator, held, condition):
-        steps, channels = self.shape
-        x = torch.empty((n, steps, channels), device=self.device)
+        x, network = torch.empty((n, *self.shape), device=self.device), self.network
         empty = torch.empty((n, self.heads, 0, self.width // self.heads), device=self.device)
         past = [[empty, empty] for _ in range(self.layers)]
-        for t in range(steps):
-            mixture = self.network.next(t, x[:, t - 1] if t else None, past, n, condition)
+        for t in range(self.shape[0]):
+            token = network.enter(x[:, t - 1]) if t else network.start.expand(n, -1)
+            mixture = network.mixtures(token[:, None] + network.place[t], condition, past)
             x[:, t] = held.get(t, mixture.draw(generator)[:, 0])
         return x
 

@@ -1,8 +1,5 @@
-"""A one-dimensional U-Net over time steps: the architecture of published trajectory planners, kept small.
-
-Same layers as the reinforcement-learning U-Net of `diffusers` (after Janner et al. 2022), with SiLU
-throughout. Convolutions are two-dimensional, of height 1, in channels-last layout: CPUs do those fastest.
-"""
+"""A small U-Net over time steps, with the layers of the reinforcement-learning U-Net of `diffusers` (after
+Janner et al. 2022) and SiLU throughout."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis.models.base import Condition, Trajectories, embed_condition
@@ -22,12 +18,11 @@ UNCONDITIONAL = 0.1  # share of training trajectories that come without their co
 
 
 def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2d:
-    """Convolution over the time steps of (n, channels, 1, T)."""
+    """Convolution over the time steps of (n, channels, 1, T): CPUs do those, channels last, fastest."""
     return nn.Conv2d(inputs, outputs, (1, width), (1, stride), (0, width // 2))
 
 
 def conv_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Convolution, group norm, SiLU."""
     return nn.Sequential(conv(inputs, outputs), nn.GroupNorm(GROUPS, outputs), nn.SiLU())
 
 
@@ -41,8 +36,7 @@ class ResidualBlock(nn.Module):
         self.skip = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x, e):
-        h = self.enter(x) + self.shift(F.silu(e))[:, :, None, None]
-        return self.leave(h) + self.skip(x)
+        return self.leave(self.enter(x) + self.shift(F.silu(e))[:, :, None, None]) + self.skip(x)
 
 
 class UNet(nn.Module):
@@ -86,7 +80,7 @@ class OptionalCondition(nn.Module):
         super().__init__()
         self.embed, self.nothing = embed, nn.Parameter(torch.zeros(width))
 
-    def forward(self, condition: Float[Tensor, "n 1"]) -> Float[Tensor, "n width"]:
+    def forward(self, condition: Condition) -> Tensor:
         return torch.where(condition.isnan(), self.nothing, self.embed(condition.nan_to_num()))
 
 
@@ -95,7 +89,6 @@ class UNetDiffusion(Diffusion):
     """A diffusion model with a small 1-D U-Net; ``width`` channels at full resolution, a multiple of 8."""
 
     name = "unet"
-    speed = 1
     rate: float = 5e-3
     width: int = 16
 
@@ -123,8 +116,7 @@ class Guided(UNetDiffusion):
         return network
 
     def training_noise(self, n, generator):
-        unconditional = torch.rand((n, 1), generator=generator) < UNCONDITIONAL
-        return unconditional, *super().training_noise(n, generator)
+        return torch.rand((n, 1), generator=generator) < UNCONDITIONAL, *super().training_noise(n, generator)
 
     def loss(self, x, condition, unconditional, level, noise):
         return super().loss(x, condition.masked_fill(unconditional, torch.nan), level, noise)
@@ -137,7 +129,6 @@ class Guided(UNetDiffusion):
         return unconditional + self.guidance * (conditional - unconditional)
 
 
-@dataclass
 class Planner(UNetDiffusion):
     """A U-Net that sees the first and the last step of each trajectory without noise (Janner et al. 2022)."""
 
@@ -145,7 +136,6 @@ class Planner(UNetDiffusion):
     given = (0, -1)
 
 
-@dataclass
 class Continuation(UNetDiffusion):
     """A U-Net given the first step of each trajectory alone: it continues from a state."""
 

@@ -73,7 +73,6 @@ class VAE(GenerativeModel):
             ]
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
         if not (self.network.activity > ACTIVE).any():
-            # The level is that of whoever calls `fit`.
             warnings.warn(f"posterior collapse: none of the {self.codes} codes varies with x", stacklevel=3)
 
     def training_noise(self, n, generator):

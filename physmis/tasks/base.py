@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from physmis import checks
 CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """Trajectories in float32, and the quantity of each."""
 
@@ -27,7 +26,7 @@ class Batch:
     z: Float[np.ndarray, "n"]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Quantity:
     """The physical quantity and its prior p(z), a frozen `scipy.stats` distribution (``pdf``, ``ppf``)."""
 
@@ -38,7 +37,6 @@ class Quantity:
 
     @property
     def label(self) -> str:
-        """Axis label, with the unit where there is one."""
         return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
@@ -46,7 +44,7 @@ class Quantity:
         return with_bins_beyond(self.prior.ppf(np.linspace(0, 1, n + 1)), n // 8)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Channel:
     """One channel of a trajectory: what it is, and in which unit."""
 
@@ -55,7 +53,6 @@ class Channel:
 
     @property
     def label(self) -> str:
-        """Axis label, with the unit where there is one."""
         return self.name + (f" [{self.unit}]" if self.unit else "")
 
 
@@ -75,13 +72,11 @@ class Task(ABC):
 
     def __post_init__(self):
         checks.check_count("steps", self.steps, least=self.shortest)
-        (least, most), (low, high) = self.bounds, (self.low, self.high)
-        if not (np.isfinite(high) and least <= low < high <= most):
-            raise ValueError(f"expected a range with {least} <= low < high <= {most}, got [{low}, {high}]")
+        if not (np.isfinite(self.high) and self.bounds[0] <= self.low < self.high <= self.bounds[1]):
+            raise ValueError(f"expected finite low < high in {[*self.bounds]}, got [{self.low}, {self.high}]")
 
     @property
     def quantity(self) -> Quantity:
-        """The curated quantity and its prior."""
         return Quantity(*self.measured, uniform(self.low, self.high - self.low))
 
     @abstractmethod
@@ -113,21 +108,18 @@ class Task(ABC):
         """``x`` in float64. Raises unless it holds finite real numbers in shape (n, steps, channels)."""
         return checks.trajectories(x, len(self.channels), self.steps, f"trajectories of task '{self.name}'")
 
-    def check_values(self, z: Any, low: float, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
-        """Values of the quantity in float64. Raises ValueError unless all are within ``low`` and ``high``."""
-        name, _, unit = self.measured
-        z = checks.values(z, f"values of the {name}")
-        if z.min() < low or z.max() > high:
-            got = f"values from {z.min():g} to {z.max():g}"
-            raise ValueError(f"expected {name} from {low:g} to {high:g}{unit and f' {unit}'}, got {got}")
+    def check_values(self, z: Any, high: float = checks.LARGEST) -> Float[np.ndarray, "n"]:
+        """Values of the quantity in float64. Raises ValueError unless all are within 0 and ``high``."""
+        z = checks.values(z, f"values of the {self.measured[0]}")
+        if z.min() < 0 or z.max() > high:
+            raise ValueError(f"expected {self.measured[0]} of 0 to {high:g}, got {z.min():g} to {z.max():g}")
         return z
 
 
 def with_bins_beyond(inner: Float[np.ndarray, "inner"], beyond: int) -> Float[np.ndarray, "edges"]:
     """Edges ``inner``, of ``beyond`` more bins of the outermost width on each side, and infinite ends."""
-    steps = np.arange(1, beyond + 1)
-    below = inner[0] - steps[::-1] * (inner[1] - inner[0])
-    above = inner[-1] + steps * (inner[-1] - inner[-2])
+    below = inner[0] - np.arange(beyond, 0, -1) * (inner[1] - inner[0])
+    above = inner[-1] + np.arange(1, beyond + 1) * (inner[-1] - inner[-2])
     return np.concatenate([[-np.inf], below, inner, above, [np.inf]])
 
 

@@ -13,17 +13,11 @@ from physmis import checks
 from physmis.tasks.base import Channel, Task
 
 CHUNK = 1000  # motions integrated together: they share their steps in time
-ACCURACY = 1e-11  # relative and absolute, of each step of the integration, root mean square over a chunk
-HIGHEST = 1e6  # energy in units of that of both rods upright; above, the integrator would take minutes
 
 
 @dataclass(frozen=True)
 class Pendulum(Task):
-    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is uniform.
-
-    Given E, the state at time 0 follows the microcanonical distribution: uniform in the phase space between E
-    and E + dE, as dE goes to 0 (see `start`). Motion preserves it: the state at each step follows it, too.
-    """
+    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is uniform."""
 
     name: ClassVar[str] = "pendulum"
     measured: ClassVar = ("mechanical energy", "E", "J")
@@ -71,12 +65,11 @@ class Pendulum(Task):
     def start(self, energy: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
         """States (angle 1, angle 2, angular velocities) from the microcanonical distribution of each energy.
 
-        Its density is delta(H - E) over angles and momenta. With two degrees of freedom, momenta at given
-        angles whose energy is between E and E + dE fill an area of 2 pi sqrt(det M) dE, however much kinetic
-        energy is left. So angles have density sqrt(det M) where V < E; and velocities, in the metric of the
-        mass matrix M, have a free direction.
+        Its density is delta(H - E) over angles and momenta, which motion preserves. With two degrees of
+        freedom, momenta at given angles with energies E to E + dE fill an area of 2 pi sqrt(det M) dE. So
+        angles have density sqrt(det M) where V < E; velocities, in the metric of M, have a free direction.
         """
-        energy = self.check_values(energy, 0.0, HIGHEST * self.saddles[2])
+        energy = self.check_values(energy, 1e6 * self.saddles[2])  # more would take minutes to integrate
         # Neither angle can be larger than if all the energy lifted its own rod.
         own = np.array([(self.m1 + self.m2) * self.l1, self.m2 * self.l2]) * self.g
         widest = np.arccos(np.maximum(1 - energy[:, None] / own, -1))
@@ -107,18 +100,14 @@ class Pendulum(Task):
         motions = np.empty((len(start), self.steps, 4))
         times = np.linspace(0, self.duration, self.steps)
         for i in range(0, len(start), CHUNK):
-            # State by state, so that each of the four is contiguous.
-            flat = start[i : i + CHUNK].T.ravel()
-            y = solve_ivp(flat_rate, times[[0, -1]], flat, "DOP853", times, rtol=ACCURACY, atol=ACCURACY).y
+            flat = start[i : i + CHUNK].T.ravel()  # state by state, so that each of the four is contiguous
+            y = solve_ivp(flat_rate, times[[0, -1]], flat, "DOP853", times, rtol=1e-11, atol=1e-11).y
             motions[i : i + CHUNK] = y.reshape(4, -1, self.steps).transpose(1, 2, 0)
         return motions
 
     def rate(self, state):
-        """Time derivatives of (angle 1, angle 2, angular velocities): Lagrange's equations, solved.
-
-        M (w1', w2') = f with f = (-m2 l1 l2 w2^2 sin D - (m1 + m2) g l1 sin a1,
-        m2 l1 l2 w1^2 sin D - m2 g l2 sin a2), D = a1 - a2. ``state`` holds four arrays of one shape.
-        """
+        """Time derivatives of four arrays: Lagrange's equations M (w1', w2') = f, where D = a1 - a2 and
+        f = (-m2 l1 l2 w2^2 sin D - (m1 + m2) g l1 sin a1, m2 l1 l2 w1^2 sin D - m2 g l2 sin a2)."""
         a1, a2, w1, w2 = state
         c, s = np.cos(a1 - a2), np.sin(a1 - a2)
         # M divided by (l1, l2) on both sides, f by (l1, l2): lengths remain in the unknowns l1 w1', l2 w2'.
@@ -131,8 +120,7 @@ class Pendulum(Task):
 
     def mass_matrix(self, cosine):
         """Entries (1, 1), (1, 2), (2, 2) of M in kg m^2; ``cosine`` is that of the angle between the rods."""
-        coupling = self.m2 * self.l1 * self.l2 * cosine
-        return (self.m1 + self.m2) * self.l1**2, coupling, self.m2 * self.l2**2
+        return (self.m1 + self.m2) * self.l1**2, self.m2 * self.l1 * self.l2 * cosine, self.m2 * self.l2**2
 
     def potential(self, cos1, cos2):
         """Potential energy above hanging at rest, in J."""
@@ -160,10 +148,8 @@ class Pendulum(Task):
         return np.stack([x1, y1, x2, y2, u1, v1, u2, v2], axis=-1)
 
     def read(self, x):
-        """(s1, c1, s2, c2, w1, w2) of channels, sines and cosines of the angles; and violations of the rods.
-
-        The latter are relative errors of lengths and, for "bobs", velocities along a rod in units of `speed`.
-        """
+        """Sines, cosines and velocities of the angles; and violations of the rods: relative errors of lengths
+        and, for "bobs", velocities along a rod in units of `speed`."""
         if self.coordinates == "angles":
             s1, c1, s2, c2, w1, w2 = (x[..., k] for k in range(6))
             (s1, c1, r1), (s2, c2, r2) = _direction(s1, c1), _direction(s2, c2)
@@ -197,13 +183,10 @@ class Pendulum(Task):
         return np.max(list(self.residuals(x).values()), axis=0)
 
     def residuals(self, x: Float[np.ndarray, "n T C"]) -> dict[str, Float[np.ndarray, "n"]]:
-        """Root mean squares along each trajectory of four dimensionless residuals.
-
-        energy : deviation of the energy from its mean, in units of `saddles`[0].
-        rods : violations of the rods (see `read`).
-        kinematics, dynamics : angles less integrated angular velocities; these less integrated accelerations,
-            in units of `speed`. The trapezoidal rule is right to 0.01 at default times.
-        """
+        """Root mean squares along each trajectory: of the energy's deviation from its mean, in units of
+        `saddles`[0]; of violations of the rods (see `read`); of angles less integrated angular velocities;
+        and of these less integrated accelerations, in units of `speed`. The trapezoidal rule is right to
+        0.01 at default times."""
         x, states = self.check(x), self.decode(x)
         rates = np.stack(self.rate(np.moveaxis(states, -1, 0)), axis=-1)
         steps = (rates[:, 1:] + rates[:, :-1]) / 2 * (self.duration / (self.steps - 1))

@@ -28,21 +28,19 @@ class Sine(Task):
         return 1.0, self.steps / 4
 
     def generate(self, z, rng):
-        z = self.check_values(z, 0.0, self.steps / 2)  # above, frequencies alias
-        phase, t = rng.uniform(0, 2 * np.pi, len(z)), np.arange(self.steps) / self.steps
+        z = self.check_values(z, self.steps / 2)  # above, frequencies alias
+        phase = rng.uniform(0, 2 * np.pi, len(z))
+        t = np.arange(self.steps) / self.steps
         return np.sin(2 * np.pi * z[:, None] * t + phase[:, None])[..., None]
 
     @in_chunks
     def measure(self, x):
-        """Frequency of the least-squares sinusoid a cos + b sin, with a, b free (see `_fit`)."""
         return self._fit(x[..., 0])[0]
 
     def differentiable(self, x):
-        """The frequency at which the power of the projection onto span(cos, sin) is largest (see `_fit`).
-
-        A grid and three Newton steps find it, without derivatives. Each of two further steps doubles the
-        order to which it is right in deviations of x: derivatives are those of the implicit function theorem.
-        """
+        """The frequency of most power (see `_fit`), by a grid and three Newton steps without derivatives.
+        Each of two further steps doubles the order to which it is right in deviations of x: derivatives are
+        those of the implicit function theorem."""
         t = 2 * np.pi * torch.arange(self.steps, dtype=x.dtype, device=x.device) / self.steps
 
         def power(f, y):
@@ -50,8 +48,7 @@ class Sine(Task):
             cc, ss, cs, yc, ys = (c * c).sum(), (s * s).sum(), (c * s).sum(), (y * c).sum(), (y * s).sum()
             return (ss * yc**2 - 2 * cs * yc * ys + cc * ys**2) / (cc * ss - cs**2)
 
-        slope = torch.func.grad(power)
-        bend = torch.func.grad(slope)
+        slope, bend = torch.func.grad(power), torch.func.grad(torch.func.grad(power))
         y, fixed = x[:, 0], x[:, 0].detach()
         grid = torch.arange(0.25, self.steps / 2 - 0.25, 0.125, dtype=x.dtype, device=x.device)
         f = start = grid[0] + 0.125 * torch.func.vmap(power, (0, None))(grid, fixed).argmax()
@@ -70,19 +67,16 @@ class Sine(Task):
         return np.sqrt(np.mean((x[..., 0] - fit) ** 2, axis=1))
 
     def _fit(self, x):
-        """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,).
-
-        a and b are linear given w, so the residual is a function of w alone (variable projection; Golub and
-        Pereyra 1973). A grid finds the global minimum of that function, Gauss-Newton steps polish it.
-        """
+        """Nonlinear least squares of a cos(w t) + b sin(w t) for rows of ``x``: f, a, b, each (n,). With a, b
+        linear given w, the residual depends on w alone (variable projection; Golub and Pereyra 1973): a grid
+        finds its global minimum, Gauss-Newton steps polish it."""
         # Scaled by powers of two, which is exact, so that small amplitudes do not reach the floors below.
         scale = np.frexp(np.abs(x).max(axis=1))[1]
         x = np.ldexp(x, -scale[:, None])
         t = np.arange(self.steps) / self.steps * 2 * np.pi
         grid = np.arange(0.25, self.steps / 2 - 0.25, 0.125)
         basis = np.stack([np.cos(np.outer(t, grid)), np.sin(np.outer(t, grid))], axis=-1)
-        # Orthonormal columns (T, 2) for each frequency, so that the explained power is a sum of two squares.
-        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]
+        q = np.linalg.qr(basis.transpose(1, 0, 2))[0]  # explained power is a sum of two squares
         power = (x @ q[..., 0].T) ** 2 + (x @ q[..., 1].T) ** 2
         start = grid[np.argmax(power, axis=1)]
         f, moving = start.copy(), np.arange(len(x))
@@ -95,8 +89,7 @@ class Sine(Task):
             step = np.sum(slope * residual, axis=1) / np.maximum(np.sum(slope**2, axis=1), 1e-30)
             before = f[moving]
             f[moving] = np.clip(before + step, start[moving] - 0.125, start[moving] + 0.125)
-            # Near the end each step almost squares the error: the next one would change nothing.
-            moving = moving[np.abs(f[moving] - before) > 1e-11]
+            moving = moving[np.abs(f[moving] - before) > 1e-11]  # less, and the next step changes nothing
         a, b, _ = _project(x, np.cos(f[:, None] * t), np.sin(f[:, None] * t))
         return f, np.ldexp(a, scale), np.ldexp(b, scale)
 
@@ -112,11 +105,8 @@ def _project(y, c, s):
 
 @dataclass(frozen=True)
 class Cone(Task):
-    """x = a * c(phase): amplitude a uniform on [0, high] times a closed curve c of unit-norm trajectories.
-
-    c(phase)_t is proportional to the sum over k = 1, 2, 3 of sin(k (2 pi t / T + phase)) / k. Its Euclidean
-    norm is 1 for every phase, so the data are a cone over a closed curve, its apex at 0, and |x| recovers a.
-    """
+    """x = a * c(phase), a cone: amplitude a = |x| uniform on [0, high] times a closed curve of norm 1 with
+    c(phase)_t proportional to the sum over k = 1, 2, 3 of sin(k (2 pi t / T + phase)) / k."""
 
     name: ClassVar[str] = "cone"
     channels: ClassVar = (Channel("displacement", ""),)
@@ -133,7 +123,7 @@ class Cone(Task):
         return wave / np.sqrt(self.steps / 2 * (1 + 1 / 4 + 1 / 9))
 
     def generate(self, z, rng):
-        z = self.check_values(z, 0.0)
+        z = self.check_values(z)
         return (z[:, None] * self.curve(rng.uniform(0, 2 * np.pi, len(z))))[..., None]
 
     def measure(self, x):
@@ -170,7 +160,7 @@ class Logistic(Task):
     steps: int = 32
 
     def generate(self, z, rng):
-        z = self.check_values(z, 0.0, 4.0)  # beyond, populations run away
+        z = self.check_values(z, 4.0)  # beyond, populations run away
         x = np.empty((self.steps, len(z)))
         x[0] = rng.random(len(z))
         for t in range(1, self.steps):
@@ -178,7 +168,6 @@ class Logistic(Task):
         return x.T[..., None]
 
     def measure(self, x):
-        """r of least squared one-step residuals: sum of x_{t+1} s_t over sum of s_t^2, s = x (1 - x)."""
         x = self.check(x)[..., 0]
         s = x[:, :-1] * (1 - x[:, :-1])
         return np.sum(x[:, 1:] * s, axis=1) / np.maximum(np.sum(s * s, axis=1), 1e-12)
