@@ -39,21 +39,24 @@ def test_a_claim_holds_when_its_whole_interval_does(expected, held, failed):
         ({}, {"C1.01.a": {**CLAIM, "profiles": ["fast"]}}, "C1.01.a: .*fast"),
     ],
 )
-def test_a_malformed_contract_names_the_row(tmp_path, figure_rows, claim_rows, message):
+def test_a_malformed_contract_names_the_row(tmp_path, monkeypatch, figure_rows, claim_rows, message):
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
     write_contract(tmp_path, figure_rows, claim_rows)
     with pytest.raises(ContractError, match=message):
-        load_contract(tmp_path / "figures" / "contract.toml")
+        load_contract()
 
 
-def test_a_contract_of_another_form_or_none_is_named(tmp_path):
-    path = tmp_path / "contract.toml"
+def test_a_contract_of_another_form_or_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
+    path = tmp_path / "figures" / "contract.toml"
+    path.parent.mkdir()
     for text in (None, "[figures", "[figure.fig_01_a]"):
         if text is not None:
             path.write_text(text)
         with pytest.raises(ContractError, match="contract.*expected"):
-            load_contract(path)
+            load_contract()
     path.write_text("")
-    assert load_contract(path).notebooks == []
+    assert load_contract().notebooks == []
 
 
 def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
