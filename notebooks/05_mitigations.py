@@ -165,6 +165,7 @@ for ax, (name, task) in zip(axes, TASKS.items(), strict=True):
     saved |= {f"{name}_{k}": v for k, v in (("edges", found.edges), ("p", found.p), ("untreated", found.q),
                                             ("naive", after.q), ("weights", w))}  # fmt: skip
     run.record_claim(f"C8.05.{name}_reweighted_drifts", *after.excess)
+axes[0].set_ylabel("density over that of the prior")
 axes[0].legend(fontsize=8, loc="lower center")
 run.save_figure(fig, "fig_05_reweighting", data=saved, configs=[r.key for key in treated for r in done[key]])
 plt.show()

@@ -206,7 +206,7 @@ agreement = intervals.bootstrap(
     lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["as they are"]
 )
 run.record_claim("C10.06.looks_valid", *shares["as they are"])
-run.record_claim("C10.06.shifted", *drifts["as they are"])
+run.record_claim("C10.06.moved", *drifts["as they are"])
 after = [audit(x, "path_length", kernel=None, generated=paths, seed=SEED) for paths in new["as they are"]]
 run.record_claim("C10.06.each_moved", *3 * [max(report.comparison.p_value for report in after)])
 run.record_claim("C10.06.forecast", *np.minimum(agreement, 1))
