@@ -222,7 +222,7 @@ run.record_claim("C10.06.advice", *gain)
 # ## 4. Test the audit
 #
 # The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as large a
-# difference as was found: exact whatever the distribution, if only the trajectories are independent. It says *moved*
+# difference as was found: exact whatever the distribution, if only the trajectories are independent. It detects a shift
 # below a chance of 3 %. What does it notice? We take values of a normal distribution, shift half of them, and count.
 
 # %%
@@ -267,13 +267,13 @@ run.record_claim("C10.06.false_alarms", *interval(false_alarms, repeats), seeds=
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** Of 500 audits without a shift, 2.8 % say *moved*. A shift of a fifth of a standard deviation is noticed
+# **What we see.** Of 500 audits without a shift, 2.8 % detect one. A shift of a fifth of a standard deviation is noticed
 # always with 1,600 values a side, with 400 in half of the cases: take a thousand trajectories or more.
 
 # %% [markdown]
 # ## 5. In a pipeline
 #
-# The same from the command line. The exit code is 0 if no shift was found, 1 if the distribution has moved, 2 for bad
+# The same from the command line. The exit code is 0 if no shift is detected, 1 if one is, 2 for bad
 # input, so that a training pipeline can stop there. `--html` writes a page with figure and table.
 
 # %%
@@ -297,7 +297,7 @@ run.finish()
 # %% [markdown]
 # ## Try it
 #
-# Two normal samples, one of them shifted and wider. Move the shift until the audit says *moved*, then take more values.
+# Two normal samples, one of them shifted and wider. Move the shift until the audit detects it, then take more values.
 
 
 # %%
@@ -316,7 +316,7 @@ def draw(shift, width, values):
     axes[1].barh([0], [found.tv], color=plotting.COLOURS["unet"], height=0.4)
     axes[1].plot(found.floor[1:], [1, 1], color="0.2")
     axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
-                title=f"{'moved' if found.shifted else 'no shift found'}, chance {found.p_value:.3f}")  # fmt: skip
+                title=f"{'shift detected' if found.shifted else 'no shift detected'}, $p$ = {found.p_value:.3f}")  # fmt: skip
     return fig
 
 

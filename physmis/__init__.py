@@ -3,16 +3,13 @@
 Notebooks argue, this package computes.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from physmis.paper.run import Run
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["start"]
 
 
-def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
+def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> Any:
     """Open the run of a notebook: `physmis.paper.run.start`."""
     from physmis.paper import run  # torch and matplotlib are slow to import, and not everybody needs them
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import runpy
 import sys
@@ -55,24 +56,33 @@ def _parser():
 
 
 def _audit(given):
-    page = Path(given.html) if given.html else None
-    if page and page.is_file():  # a mistyped name must not destroy data
-        with page.open("rb") as file:
-            if file.read(len(PAGE)) != PAGE:
-                raise ValueError(f"--html: expected a new file or a page of an audit, got {page}")
+    page = given.html and _page(Path(given.html))
     # Only here, as they take seconds (torch) that --help does not need.
     from physmis.audit import report
     from physmis.audit.audit import audit
     from physmis.audit.readers import read
+    from physmis.experiments.store import write
 
     measure, prior = _measure(given.measure), given.prior and _prior(given.prior)
     demonstrations = read(given.demonstrations, given.array, given.channels)
     generated = read(given.generated, given.array, given.channels) if given.generated else None
     found = audit(demonstrations, measure, generated=generated, prior=prior, dt=given.dt, seed=given.seed)
+    try:
+        print(found, flush=True)
+    except BrokenPipeError:  # the reader has gone; the exit code still tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if page:
-        page.write_text(report.html(found), encoding="utf-8")
-    print(found)
+        write(page, report.html(found).encode())
     return SHIFT if found.shifted else NO_SHIFT
+
+
+def _page(path):
+    """Where the page is written. Raises ValueError where a mistyped name would destroy data."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"--html: expected a file in a folder that exists, got {path}")
+    if path.exists() and (begins := path.read_bytes()[: len(PAGE)]) and begins != PAGE:
+        raise ValueError(f"--html: expected a new file or a page of an audit, got {path}")
+    return path
 
 
 def _prior(words):

@@ -45,11 +45,6 @@ class Experiment:
                 f"'{self.model.name}'"
             )
 
-    def chunks(self, fresh: bool = False) -> list[int]:
-        """Numbers of the chunks of demonstrations in the training set (or `fresh_set`); none if generated."""
-        count = -(-self.data // self.task.chunk) if self.task.chunk else 0
-        return [i + count * fresh for i in range(count)]
-
     @property
     def training_config(self) -> dict[str, Any]:
         """What a trained model depends on."""
@@ -102,16 +97,14 @@ def demonstrations(task: Task, chunk: int) -> Job:
     if not task.chunk:
         raise ValueError(f"expected a task that collects demonstrations, got '{task.name}'")
     config = {"kind": "demonstrations", "task": task.recording, "chunk": chunk}
-    return Job(config, partial(_collect, task, chunk))
-
-
-def _collect(task: Task, chunk: int, store: Store, device: str) -> dict[str, np.ndarray]:
-    return task.collect(chunk)
+    return Job(config, lambda store, device: task.collect(chunk))
 
 
 def needed_demonstrations(experiment: Experiment, fresh: bool = False) -> tuple[Job, ...]:
     """The jobs that collect an experiment's training set (or `fresh_set`)."""
-    return tuple(demonstrations(experiment.task, chunk) for chunk in experiment.chunks(fresh))
+    chunk = experiment.task.chunk
+    count = -(-experiment.data // chunk) if chunk else 0  # none where trajectories are generated
+    return tuple(demonstrations(experiment.task, i + count * fresh) for i in range(count))
 
 
 def training_set(experiment: Experiment, store: Store) -> Batch:
@@ -173,12 +166,12 @@ def training_seconds(experiment: Experiment, store: Store) -> float:
 
 def samples(experiment: Experiment) -> Job:
     """Draw an experiment's `Samples`."""
-    needs, read = (training(experiment),), partial(_samples, experiment)
-    return Job(experiment.config, partial(_sample, experiment), needs, read, experiment.model.cost)
 
+    def read(entry: Entry) -> Samples:
+        return Samples(experiment, entry.key, **entry.arrays)
 
-def _samples(experiment: Experiment, entry: Entry) -> Samples:
-    return Samples(experiment, entry.key, **entry.arrays)
+    needs, cost = (training(experiment),), experiment.model.cost
+    return Job(experiment.config, partial(_sample, experiment), needs, read, cost)
 
 
 def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.ndarray]:

@@ -85,8 +85,12 @@ def kernel_draws(
         needs += experiments.needed_demonstrations(experiment, fresh=True)
     if model is not None:
         needs += (experiments.training(model),)
-    compute = partial(_draw, experiment, kernel, parameters, model)
-    return Job(config, compute, needs, partial(_kernel_draws, experiment, model))
+
+    def read(entry: Entry) -> KernelDraws:  # "landed" is the name in stored files
+        z, z_perturbed, validity = (entry.arrays[name] for name in ("z", "landed", "validity"))
+        return KernelDraws(experiment, model, entry.key, entry.meta["seconds"], z, z_perturbed, validity)
+
+    return Job(config, partial(_draw, experiment, kernel, parameters, model), needs, read)
 
 
 def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
@@ -101,8 +105,3 @@ def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> d
     x = data[rows]
     perturbed = made.deviate(x, np.random.default_rng([experiment.seed, KERNEL]))
     return {"z": task.measure(x), "landed": task.measure(perturbed), "validity": task.validity(perturbed)}
-
-
-def _kernel_draws(experiment: Experiment, model: Experiment | None, entry: Entry) -> KernelDraws:
-    z, z_perturbed, validity = (entry.arrays[name] for name in ("z", "landed", "validity"))
-    return KernelDraws(experiment, model, entry.key, entry.meta["seconds"], z, z_perturbed, validity)

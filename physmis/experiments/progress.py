@@ -42,13 +42,14 @@ def follow(name: str, path: Path) -> Iterator[None]:
 
     def run() -> None:
         under_way: dict[str, str] = {}
-        told = time.monotonic()
+        rest, printed = "", time.monotonic()
         with open(path) as file:
             over = False
             while not over:
-                over = ended.wait(0.5)  # and once more, for what was told since
-                for line in file:
-                    with contextlib.suppress(ValueError, KeyError):  # a worker may be in the middle of a line
+                over = ended.wait(0.5)  # and once more, for what came since
+                *lines, rest = (rest + file.read()).split("\n")  # a worker may be in the middle of a line
+                for line in lines:
+                    with contextlib.suppress(ValueError, KeyError):
                         event = json.loads(line)
                         steps = f"{event['label']}: {event['done']}/{event['total']} steps"
                         under_way[event["label"]] = steps
@@ -57,9 +58,9 @@ def follow(name: str, path: Path) -> Iterator[None]:
                             tell(f"{steps} in {duration(event['seconds'])}")
                         elif event["left"] is not None:
                             under_way[event["label"]] += f", {duration(event['left'])} left"
-                if under_way and time.monotonic() - told >= PERIOD:
+                if under_way and time.monotonic() - printed >= PERIOD:
                     tell("; ".join(under_way.values()))
-                    told = time.monotonic()
+                    printed = time.monotonic()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

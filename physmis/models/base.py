@@ -88,7 +88,17 @@ class GenerativeModel(ABC):
         progress: Callable[[int, int], None] | None = None,
     ) -> GenerativeModel:
         """Train on trajectories ``x``, each with a scalar ``condition`` or none; returns the model itself.
-        Batches hold them in proportion to ``weights``; ``progress`` gets steps done and steps in all."""
+        Batches hold them in proportion to ``weights``; ``progress`` gets steps done and steps in all.
+        A call that is refused or interrupted leaves the model as it was."""
+        before = dict(vars(self))
+        try:
+            self._fit(x, rng, condition, weights, progress)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, x, rng, condition, weights, progress) -> None:
         checks.check_generator(rng)
         x = _trajectories(x)
         checks.enough_spread(x)
@@ -122,7 +132,6 @@ class GenerativeModel(ABC):
 
         self.losses = optimise(self.network, batch_loss, self.steps, self.rate, progress)
         self.after_training(x, condition)
-        return self
 
     @torch.inference_mode()
     def sample(self, n: int, rng: np.random.Generator, clamp: Clamp = None, condition: Values = None) -> Data:

@@ -100,7 +100,7 @@ def load_contract() -> Contract:
 
 def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
     match = re.fullmatch(pattern, id)
-    if not match or not str(row.get("notebook")).startswith(f"{match[1]}_"):
+    if not match or not isinstance(row, dict) or not str(row.get("notebook")).startswith(f"{match[1]}_"):
         raise ContractError(f"contract: expected an id of the form {pattern} with its notebook, got {id!r}")
     kinds = {one.name: one.type for one in fields(kind)}
     for name, value in row.items():

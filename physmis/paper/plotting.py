@@ -58,10 +58,7 @@ def array_name(*words: str) -> str:
 
 
 def plot_trajectories(
-    ax: Axes,
-    x: Float[np.ndarray, "n T"],
-    z: Float[np.ndarray, "n"],
-    limits: tuple[float, float],
+    ax: Axes, x: Float[np.ndarray, "n T"], z: Float[np.ndarray, "n"], limits: tuple[float, float]
 ) -> LineCollection:
     """One line a trajectory over its time steps, coloured by ``z`` on a scale of ``limits``.
 

@@ -62,7 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     code = _report(outcomes, options.profile, whole=options.only is None)
     if options.save_outputs and code == 0:
-        claims.refresh()
+        try:
+            claims.refresh()
+        except ValueError as error:  # such as a manifest that lacks another notebook
+            print(f"regenerate: {error}", file=sys.stderr)
+            return 1
     return code
 
 
@@ -110,8 +114,8 @@ def _check_scheduler(address: str) -> None:
             threads = client.nthreads().values()
     except (ImportError, OSError, ValueError) as error:  # a time-out is an OSError
         raise ValueError(f"--scheduler: expected a Dask scheduler at {address!r}; {error}") from error
-    if set(threads) != {1}:
-        raise ValueError(f"--scheduler: expected workers of one thread (--nthreads 1), got {list(threads)}")
+    if set(threads) != {1} or len(threads) < 2:
+        raise ValueError(f"--scheduler: expected 2 or more workers of --nthreads 1, got {list(threads)}")
 
 
 def _set_environment(scratch: Path, options: argparse.Namespace) -> None:

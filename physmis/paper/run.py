@@ -20,11 +20,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 import matplotlib
 import psutil
 import torch
@@ -40,10 +35,7 @@ from physmis.paper import profiles
 from physmis.paper.claims import Claim, Contract, ContractError, load_contract, read_manifest
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
-_FORMATS = {
-    "png": {"dpi": 200, "metadata": {"Software": None}},
-    "pdf": {"metadata": {"CreationDate": None}},
-}
+_FORMATS = {"png": {"dpi": 200, "metadata": {"Software": None}}, "pdf": {"metadata": {"CreationDate": None}}}
 PARAMETERS = ("PROFILE", "SEED", "DEVICE")  # of every notebook
 _CODE = ("physmis", "notebooks/*.py", "figures/contract.toml", "pyproject.toml", "requirements*.lock")
 
@@ -80,9 +72,7 @@ def resolve_device(device: str) -> str:
     present = torch.cuda.is_available()
     if device == "cuda" and not present:
         raise ValueError("device: expected 'auto' or 'cpu', as torch finds no GPU here, got 'cuda'")
-    if device == "auto":
-        return "cuda" if present else "cpu"
-    return device
+    return {"auto": "cuda" if present else "cpu"}.get(device, device)
 
 
 class Run:
@@ -107,8 +97,8 @@ class Run:
 
     def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
         """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples."""
-        wanted = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
-        results, cold = cached_all(wanted, self.store, self.device)
+        all_jobs = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
+        results, cold = cached_all(all_jobs, self.store, self.device)
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
@@ -225,8 +215,10 @@ def _stamp(fig: Figure, text: str) -> None:
 
 def _peak_memory() -> int:
     """Largest resident memory in MiB, of this process and of the largest one that it waited for."""
-    if resource is None:
+    if sys.platform == "win32":
         return 0
+    import resource
+
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return round(sum(usage) / (2**20 if sys.platform == "darwin" else 2**10))
 

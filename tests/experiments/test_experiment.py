@@ -196,7 +196,8 @@ class Collected(Cone):
 
 def test_chunks_of_demonstrations_are_shared_by_seeds_and_collected_once(store):
     one = Experiment(Collected(steps=8), dataclasses.replace(TINY.model, batch=4), data=6, samples=3, seed=0)
-    assert (one.chunks(), one.chunks(fresh=True), TINY.chunks()) == ([0, 1], [2, 3], [])
+    chunks = [[j.config["chunk"] for j in ex.needed_demonstrations(one, fresh)] for fresh in (False, True)]
+    assert chunks == [[0, 1], [2, 3]] and not ex.needed_demonstrations(TINY)
     two = changed(one, seed=1)
     cached_all([samples(one), samples(two), kernel_draws(one, "exchange", {"width": 0.5})], store)
     assert {path.stem for path in store.root.glob("demonstrations/*")} == {
