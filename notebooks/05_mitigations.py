@@ -443,7 +443,8 @@ for ax, name in zip(axes, TASKS, strict=True):
         ax.errorbar(x, y, **bars, color=plotting.COLOURS[way], marker=marker, capsize=2, lw=1, label=way)
         ax.plot(x[0], y[0], "^", color="0.2", ms=8, zorder=4)
     ax.set(title=name, xlabel="share valid", xlim=(-0.05, 1.05))
-axes[0].set_ylabel("excess drift")
+axes[0].set_ylabel("excess drift (total variation)")
+axes[2].plot([], [], "^", color="0.2", ms=8, label="without treatment")
 axes[2].legend(fontsize=8)
 keys = [r.key for name in TASKS for way in list(WAYS)[1:] for r in done[name, way]]
 run.save_figure(fig, "fig_05_pareto", data=saved, configs=keys)
