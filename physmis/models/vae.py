@@ -73,7 +73,7 @@ class VAE(GenerativeModel):
             ]
         self.network.activity = torch.cat(codes).var(dim=0, correction=0)
         if not (self.network.activity > ACTIVE).any():
-            warnings.warn(f"posterior collapse: none of the {self.codes} codes varies with x", stacklevel=3)
+            warnings.warn(f"posterior collapse: none of the {self.codes} codes varies with x", stacklevel=4)
 
     def training_noise(self, n, generator):
         return (torch.randn((n, self.codes), generator=generator),)
