@@ -2,6 +2,11 @@
 PYTHON  ?= python3
 PROFILE ?= standard
 JOBS    ?=
+OUTPUT  ?=
+SAVE    ?=
+N       ?= 3
+SEED    ?=
+CHEAP   ?=
 UV      ?= uv
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -10,10 +15,14 @@ NEWEST  := .venv-newest
 # What `make newest` does not renew. A newer torch may have no build for this machine; KEEP=/dev/null tries it.
 KEEP    ?= requirements-torch.lock
 
-.PHONY: help figures workshop test lint bench lock newest notebooks site clean
+.PHONY: help figures reproduce spotcheck class workshop test lint bench lock newest notebooks site clean
 
 help:
-	@echo "make figures [PROFILE=smoke|workshop|standard|full] [JOBS=n]   run every notebook, write figures/PROFILE"
+	@echo "make figures     every figure and claim from the stored results, in output/standard; five minutes"
+	@echo "                 [PROFILE=smoke|workshop|standard|full] [JOBS=n] [OUTPUT=folder] [SAVE=1: replace what is committed]"
+	@echo "make reproduce   train everything anew and compare with the stored results; more than an hour [SAVE=1]"
+	@echo "make spotcheck   train N=3 stored models anew, drawn at random [SEED=...], and compare; minutes"
+	@echo "make class       copy the notebooks to class/ and open JupyterLab there"
 	@echo "make workshop    fill the store for a class: every notebook at workshop size, in about ten minutes"
 	@echo "make test        run the tests"
 	@echo "make lint        check style and formatting"
@@ -22,10 +31,20 @@ help:
 	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
 	@echo "make newest      run the tests and every notebook with the newest dependencies that pyproject.toml allows"
-	@echo "make clean       remove .venv, .venv-newest, caches and smoke figures and the site; the store of results stays"
+	@echo "make clean       remove .venv, .venv-newest, caches, output and the site; the store of results stays"
 
 figures: $(READY)
-	$(BIN)/python -m physmis.paper.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m physmis.paper.regenerate --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(OUTPUT),--output $(OUTPUT)) $(if $(SAVE),--save)
+
+reproduce: $(READY)
+	$(BIN)/python -m physmis.paper.reproduce $(if $(JOBS),--jobs $(JOBS)) $(if $(SAVE),--save)
+
+spotcheck: $(READY)
+	$(BIN)/python -m physmis.paper.reproduce --models $(N) $(if $(SEED),--seed $(SEED)) $(if $(CHEAP),--cheap)
+
+class: $(READY)
+	$(BIN)/python -m physmis.teaching.classroom
 
 workshop: $(READY)
 	$(BIN)/python -m physmis.paper.regenerate --profile workshop $(if $(JOBS),--jobs $(JOBS))
@@ -78,6 +97,5 @@ $(READY): pyproject.toml requirements.lock requirements-torch.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .hypothesis build *.egg-info site figures/smoke figures/workshop 'figures/'*@*
-	rm -rf figures/*/notebooks
+	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .hypothesis build *.egg-info site output store-anew
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

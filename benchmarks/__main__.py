@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import audit, kernels, maze, models, pendulum, tasks, unet
-from physmis.experiments import store
-from physmis.paper.run import machine as describe_hardware
+from benchmarks import audit, figures, kernels, maze, models, pendulum, tasks, unet
+from physmis.experiments import provenance
 
 
 def main() -> None:
@@ -17,6 +16,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     machine = describe_machine()
+    print("Figures: about four minutes", flush=True)
+    figure_rows = figures.run()
     print("Tasks: a few seconds", flush=True)
     task_rows = tasks.run()
     print("Kernels: about a quarter of a minute", flush=True)
@@ -34,7 +35,16 @@ def main() -> None:
     lines = ["| operation | ours | peer | ratio | spread |", "|---|---|---|---|---|"]
     lines += [
         f"| {' | '.join(row)} |"
-        for row in unet_rows + maze_rows + pendulum_rows + model_rows + task_rows + kernel_rows + audit_rows
+        for row in [
+            *figure_rows,
+            *unet_rows,
+            *maze_rows,
+            *pendulum_rows,
+            *model_rows,
+            *task_rows,
+            *kernel_rows,
+            *audit_rows,
+        ]
     ]
     notes = [
         f"- {note}"
@@ -48,10 +58,10 @@ def main() -> None:
 
 def describe_machine() -> str:
     """The machine, how busy it is, and the versions that matter; no names of hosts or users."""
-    versions = store.versions() | {"diffusers": metadata.version("diffusers")}
+    versions = provenance.versions() | {"diffusers": metadata.version("diffusers")}
     told = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy", "diffusers"))
     load = f"load average {os.getloadavg()[0]:.1f} at the start; " if hasattr(os, "getloadavg") else ""
-    return f"Machine: {describe_hardware('cpu')}, one thread used; {load}{told}."
+    return f"Machine: {provenance.machine('cpu')}, one thread used; {load}{told}."
 
 
 if __name__ == "__main__":

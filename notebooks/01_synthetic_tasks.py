@@ -49,7 +49,7 @@ import numpy as np
 
 import physmis
 from physmis import drift, tasks
-from physmis.experiments.experiment import trained, training_seconds, training_set
+from physmis.experiments.experiment import excerpt, samples, training, training_set
 from physmis.experiments.forecasts import assess, excess_of_valid, experiment, valid_share
 from physmis.paper import plotting
 
@@ -71,23 +71,10 @@ def experiments(name, model="unet", **changes):
     return [experiment(P, tasks.load(name), seed, model, **changes) for seed in run.seeds]
 
 
-three = ("sine", "cone", "logistic")
-classes = plotting.NAMES
-logistic = tasks.load("logistic")
-steps = P.models["unet"]["steps"]
-budgets = [steps // 4, steps, 2 * steps]
-plan = {
-    "task": {name: experiments(name) for name in three},
-    "budget": {n: experiments("logistic", steps=n) for n in budgets},
-    "class": {(model, name): experiments(name, model) for model in classes for name in three},
-}
-flat = run.compute({
-    (part, name, e.seed): e for part, groups in plan.items() for name, group in groups.items() for e in group
-})  # fmt: skip
-done = {
-    part: {name: [flat[part, name, seed] for seed in run.seeds] for name in groups}
-    for part, groups in plan.items()
-}
+def results(groups):
+    """Results of a dictionary of lists of experiments."""
+    flat = run.compute({(name, e.seed): e for name, group in groups.items() for e in group})
+    return {name: [flat[name, e.seed] for e in group] for name, group in groups.items()}
 
 
 def keys(groups):
@@ -113,14 +100,16 @@ def keys(groups):
 # are the first of their set, not chosen.
 
 # %%
-base = done["task"]
-result = base["logistic"][0]
-data = training_set(result.experiment, run.store)
+logistic = tasks.load("logistic")
+first = experiments("logistic")[0]
+made = run.compute({"all": first, "three": excerpt(samples(first), range(3))})
+result, some = made["all"], made["three"]
+data = training_set(first, run.store)
 noise = np.random.default_rng(SEED).normal(data.x.mean(), data.x.std(), data.x[0].shape)
 noisy = np.stack([np.cos(a) * data.x[0] + np.sin(a) * noise for a in (0.3, 0.8, 1.3)])
-fig = plotting.plot_problem(logistic, data, noisy, result.x, result.z)
+fig = plotting.plot_problem(logistic, data, noisy, some, result.z)
 edges, saved = logistic.quantity.bins(), {"training_x": data.x[:3], "training_z": data.z[:3], "noisy": noisy}
-saved |= {"generated_x": result.x[:3], "generated_z": result.z[:3], "edges": edges}
+saved |= {"generated_x": some, "generated_z": result.z[:3], "edges": edges}
 saved |= {"curated": drift.histogram(data.z, edges), "recovered": drift.histogram(result.z, edges)}
 run.save_figure(fig, "fig_01_problem", data=saved, configs=[result.key], seeds=[SEED])
 plt.show()
@@ -147,7 +136,8 @@ plt.show()
 # On data made by the generator, $m(g(z, u)) = z$ up to rounding: the measurement adds no error of its own.
 
 # %%
-examples = {name: training_set(group[0].experiment, run.store) for name, group in base.items()}
+three = ("sine", "cone", "logistic")
+examples = {name: training_set(experiments(name)[0], run.store) for name in three}
 errors = {}
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.2))
 for ax, (name, batch) in zip(axes, examples.items(), strict=True):
@@ -159,7 +149,7 @@ for ax, (name, batch) in zip(axes, examples.items(), strict=True):
     ax.set(title=name, yticks=[], ylabel=f"{task.channels[0].label}, offset")
     fig.colorbar(lines, ax=ax, label=task.quantity.label)
 saved = {f"{name}_{part}": getattr(b, part)[:3] for name, b in examples.items() for part in "xz"}
-run.save_figure(fig, "fig_01_tasks", data=saved, configs=keys(base), seeds=[SEED])
+run.save_figure(fig, "fig_01_tasks", data=saved, seeds=[SEED])
 plt.show()
 worst = max(errors.values())
 run.record_claim("C1.01.measurement_exact", worst, worst, worst, seeds=[SEED])
@@ -201,6 +191,7 @@ def histograms(drifts):
     return {f"{name}_{part}": getattr(d, part) for name, d in drifts.items() for part in ("edges", "p", "q")}
 
 
+base = results({name: experiments(name) for name in three})
 found = {name: assess(group) for name, group in base.items()}
 fig, axes = plt.subplots(2, 3, figsize=(12, 6.2))
 show_recovered(axes[0], base.values(), found.values(), found)
@@ -241,7 +232,9 @@ run.record_claim("C1.01.sine_drifts_less", *found["logistic"].minus(found["sine"
 # profile's training steps to twice as many. Each model is trained from the start, not continued.
 
 # %%
-by_budget = done["budget"]
+steps = P.models["unet"]["steps"]
+budgets = [steps // 4, steps, 2 * steps]
+by_budget = results({n: experiments("logistic", steps=n) for n in budgets})
 budget_drift = {steps: assess(group) for steps, group in by_budget.items()}
 budget_valid = [valid_share(group) for group in by_budget.values()]
 
@@ -290,14 +283,16 @@ run.record_claim("C1.01.training_is_not_enough", *longest.excess)
 # numbers of steps are chosen for that.
 
 # %%
-by_class = done["class"]
+classes = plotting.NAMES
+by_class = results({(model, name): experiments(name, model) for model in classes for name in three})
 class_drift = {pair: assess(group) for pair, group in by_class.items()}
 for model, title in classes.items():
-    results = [result for name in three for result in by_class[model, name]]
-    seconds = np.mean([training_seconds(result.experiment, run.store) for result in results])
-    print(
-        f"{title:12s} {trained(results[0].experiment, run.store).size:10,d} parameters, {seconds:.1f} s of training"
-    )
+    group = [result.experiment for name in three for result in by_class[model, name]]
+    fits = run.compute({(e.task.name, e.seed): training(e) for e in group})
+    seconds = np.mean([fit.meta["seconds"] for fit in fits.values()])
+    network = group[0].model.make_network(logistic.steps, len(logistic.channels), False)
+    size = sum(part.numel() for part in network.parameters())
+    print(f"{title:12s} {size:10,d} parameters, {seconds:.1f} s of training")
 
 # %%
 fig, axes = plt.subplots(3, 4, figsize=(13, 8), sharex="row")
@@ -523,8 +518,9 @@ check("01.2", answer)
 #   squares is off by (root mean square over 2,000 trajectories).
 #
 # `answer`: a function of `x`, an array of trajectories of shape `(n, 32)`, that returns the growth rates, shape `(n,)`.
-# How small can you make it? Then measure `base["logistic"][0].x[..., 0]` with it: was the drift made by the
-# measurement?
+# How small can you make it? Then measure all trajectories of section 1 with it: was the drift made by the measurement?
+# With `from physmis.experiments.parallel import whole` they are `whole(samples(first), run.store).arrays["x"][..., 0]`,
+# for which the model is trained where the store lacks it.
 
 # %%
 answer = ...

@@ -57,7 +57,7 @@ from physmis import drift, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.executions import executions as execution
-from physmis.experiments.experiment import Experiment
+from physmis.experiments.experiment import Experiment, excerpt, needed_demonstrations, samples, training_set
 from physmis.experiments.experiment import demonstrations as collected
 from physmis.experiments.forecasts import (
     assess,
@@ -68,6 +68,7 @@ from physmis.experiments.forecasts import (
     valid_share,
 )
 from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.parallel import Job
 from physmis.models import build
 from physmis.paper import plotting
 from physmis.tasks.maze_layout import layout
@@ -96,13 +97,11 @@ P = run.profile
 # %%
 task = tasks.load("maze")
 chunks = -(-P.data // task.chunk)
-pool = run.compute({i: collected(task, i) for i in range(chunks)})
-recorded = {
-    name: np.concatenate([part.arrays[name] for part in pool.values()])
-    for name in ("x", "separation", "goal")
-}
+pool = [collected(task, i) for i in range(chunks)]
+recorded = run.compute(dict(enumerate(pool)) | {"x": excerpt(pool[0], range(task.chunk))})
+first = task.batch(recorded.pop("x")).x
+z, separations = (np.concatenate([p[name] for p in recorded.values()]) for name in ("z", "separation"))
 size = chunks * task.chunk  # whole chunks, as each of them is uniform
-demonstrations = task.batch(recorded["x"])
 quantity = task.quantity
 low, high = quantity.prior.support()
 plan = layout(task.maze)
@@ -128,20 +127,20 @@ def draw_ways(ax, x, z):
 
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1, 1, 1.4))
 for k, ax in enumerate(axes[:2]):
-    lines = draw_ways(ax, demonstrations.x[3 * k : 3 * k + 3], demonstrations.z[3 * k : 3 * k + 3])
+    lines = draw_ways(ax, first[3 * k : 3 * k + 3], z[3 * k : 3 * k + 3])
 axes[0].set_title("demonstrations")
 fig.colorbar(lines, ax=axes[1], label=quantity.label)
 edges = np.linspace(low, high, 11)
-axes[2].hist(demonstrations.z, edges, density=True, color=plotting.COLOURS["prior"], alpha=0.4, label="all")
+axes[2].hist(z, edges, density=True, color=plotting.COLOURS["prior"], alpha=0.4, label="all")
 for separation in range(1, task.separations + 1):
-    part = demonstrations.z[recorded["separation"] == separation]
+    part = z[separations == separation]
     share = np.histogram(part, edges)[0] / len(part) / np.diff(edges)
     colour = plt.cm.cividis((separation - 1) / task.separations)
     places = (edges[1:] + edges[:-1]) / 2 + 0.08 * (separation - 2.5)  # side by side, to be seen
     axes[2].plot(places, share, "o", color=colour, ms=5, label=f"separation {separation}")
 axes[2].set(xlabel=quantity.label, ylabel="density [1/m]", title="curated")
 axes[2].legend(fontsize=9, loc="lower center")
-saved = {"x": demonstrations.x[:6], "z": demonstrations.z, "separation": recorded["separation"]}
+saved = {"x": first[:6], "z": z, "separation": separations}
 run.save_figure(fig, "fig_03_demonstrations", data=saved, seeds=[SEED])
 plt.show()
 
@@ -194,17 +193,25 @@ done = run.compute(jobs)
 intent = seeds_of(done, "intent")
 made = {name: seeds_of(done, *name) for name in variants}
 executions = {name: seeds_of(done, "execution", *name) for name in variants}
+plans, free = done[*main[0], SEED], done[*main[1], SEED]
 
 
-def intended(result):
-    """Demonstrations whose start and goal each plan was given."""
-    return demonstrations.x[result.row]
+def intended(store, device):
+    """Demonstrations whose start and goal the first plans were given."""
+    return {"x": training_set(plans.experiment, store).x[plans.row[:6]]}
 
+
+config = {"kind": "intended", "of": plans.experiment.config, "plans": 6}
+needs = needed_demonstrations(plans.experiment)
+drawn = run.compute({
+    "intended": Job(config, intended, needs, lambda entry: entry.arrays["x"]),
+    "plans": excerpt(samples(plans.experiment), range(6)),
+    "executed": excerpt(jobs["execution", *main[0], SEED], range(6)),
+    "free": excerpt(samples(free.experiment), range(6)),
+})  # fmt: skip
 
 fig, axes = plt.subplots(2, 4, figsize=(12, 6.3))
-plans, free = done[*main[0], SEED], done[*main[1], SEED]
-executed = done["execution", *main[0], SEED].arrays["x"]
-rows = [intended(plans), plans.x, executed, free.x]
+rows = list(drawn.values())
 titles = ("demonstrations", "plans", "plans, executed", "unconditional")
 for column, x, title in zip(axes.T, rows, titles, strict=True):
     for k, ax in enumerate(column):
@@ -212,7 +219,7 @@ for column, x, title in zip(axes.T, rows, titles, strict=True):
         lines = draw_ways(ax, x[some], task.distance(x[some]))
     column[0].set_title(title)
 fig.colorbar(lines, ax=axes, label=quantity.label, shrink=0.6, extend="both")
-saved = {plotting.array_name(title): x[:6, :, :2] for title, x in zip(titles, rows, strict=True)}
+saved = {plotting.array_name(title): x[..., :2] for title, x in zip(titles, rows, strict=True)}
 run.save_figure(fig, "fig_03_plans", data=saved, configs=[plans.key, free.key], seeds=[SEED])
 plt.show()
 
@@ -220,13 +227,13 @@ plt.show()
 planned, driven, valid, success = {}, {}, {}, {}
 for name in variants:
     planned[name] = assess(made[name])
-    distances = [task.distance(r.arrays["x"]) for r in executions[name]]
+    distances = [r["distance"] for r in executions[name]]
     driven[name] = drift.assess(distances, quantity.prior, quantity.bins(), size)
     valid[name] = valid_share(made[name])
-    success[name] = over_seeds(lambda r: r.arrays["success"], executions[name])
+    success[name] = over_seeds(lambda r: r["success"], executions[name])
     print(f"{LABELS[name[0]]:15s} {name[1]:24s} valid {valid[name]!s:22s} success {success[name]!s:22s} "
           f"excess drift, planned {planned[name].excess}")  # fmt: skip
-print("demonstrations, executed: success", over_seeds(lambda r: r.arrays["success"], intent))
+print("demonstrations, executed: success", over_seeds(lambda r: r["success"], intent))
 
 # %% [markdown]
 # **What we see.** The planner reaches its goal in 97 % of executions. Not all of its plans are valid, though: 0.69 on
@@ -259,8 +266,7 @@ plt.show()
 # %%
 def change(result):
     """Travel distance of each plan less that of its demonstration; for the unconditional, less the mean."""
-    start = task.distance(intended(result)) if result.row is not None else demonstrations.z.mean()
-    return result.z - start
+    return result.z - (z[result.row] if result.row is not None else z.mean())
 
 
 changed = {name: over_seeds(change, made[name]) for name in main}
@@ -306,11 +312,11 @@ def length_with_jitter(x, s):
     return (sigma * np.sqrt(np.pi / 2) * ((1 + u) * i0e(half) + u * i1e(half))).sum(axis=1)
 
 
-some, rng = demonstrations.x[: min(2000, len(demonstrations.x))], np.random.default_rng(SEED)
-worst = []
+rng, worst = np.random.default_rng(SEED), []
 for s in (0.003, 0.01, 0.03):
-    moved = [task.measure(some + s * rng.standard_normal(some.shape)) - task.measure(some) for _ in range(8)]
-    formula = (length_with_jitter(some, s) - task.measure(some)).mean()
+    jittered = (first + s * rng.standard_normal(first.shape) for _ in range(32))
+    moved = [task.measure(x) - task.measure(first) for x in jittered]
+    formula = (length_with_jitter(first, s) - task.measure(first)).mean()
     worst.append(np.mean(moved) / formula)
 off = [abs(ratio - 1) for ratio in worst]
 run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off), seeds=[SEED])
@@ -396,8 +402,8 @@ plt.show()
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.6))
-effort = {"curated intent": [r.arrays["effort"] for r in intent]}
-effort |= {LABELS[name[0]]: [r.arrays["effort"] for r in executions[name]] for name in main}
+effort = {"curated intent": [r["effort"] for r in intent]}
+effort |= {LABELS[name[0]]: [r["effort"] for r in executions[name]] for name in main}
 colours = ["prior", main[0][0], main[1][0]]
 for (title, groups), key in zip(effort.items(), colours, strict=True):
     ax.ecdf(np.concatenate(groups), color=plotting.COLOURS[key], lw=2, label=title)
@@ -429,16 +435,16 @@ run.finish()
 # %% [markdown]
 # ## Try it
 #
-# Each position of 600 demonstrated paths gets a normal error; set its size in each direction, and for how long it stays
+# Each position of 480 demonstrated paths gets a normal error; set its size in each direction, and for how long it stays
 # alike. See how quick errors lengthen paths, while slow ones of the same size hardly do.
 
 # %%
 from physmis.teaching import check, explore
 
-pick = demonstrations.x[:600, :, :2].astype(float)
+pick = first.astype(float)
 normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw
 # The most direct of the first hundred, as ways that turn back hide what is below.
-direct = np.argmin(demonstrations.z[:100] - np.linalg.norm(np.ptp(pick[:100], axis=1), axis=-1))
+direct = np.argmin(z[:100] - np.linalg.norm(np.ptp(pick[:100], axis=1), axis=-1))
 
 
 def with_errors(n, size_cm, smoothness_s):

@@ -52,7 +52,7 @@ import physmis
 from physmis import drift, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
-from physmis.experiments.experiment import Experiment
+from physmis.experiments.experiment import Experiment, excerpt, half, samples
 from physmis.experiments.forecasts import (
     assess,
     bias_and_spread,
@@ -62,6 +62,7 @@ from physmis.experiments.forecasts import (
     valid_share,
 )
 from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.parallel import Job, whole
 from physmis.kernels import expansion
 from physmis.models import build
 from physmis.paper import plotting
@@ -212,7 +213,23 @@ done = run.compute(jobs)
 made = {name: seeds_of(done, name) for name in MODELS}
 observed = {name: assess(made[name]) for name in MODELS}
 valid = {name: valid_share(made[name]) for name in MODELS}
-residuals = {name: [r.experiment.task.residuals(r.x) for r in made[name]] for name in MODELS}
+
+
+def residuals_of(e):
+    """A job for the residuals of an experiment's motions, by name."""
+
+    def compute(store, device):
+        found = e.task.residuals(whole(samples(e), store, device).arrays["x"])
+        return {kind: half(values) for kind, values in found.items()}
+
+    def read(entry):
+        return {kind: values.astype(float) for kind, values in entry.arrays.items()}
+
+    return Job({"kind": "residuals", "of": e.config}, compute, (samples(e),), read)
+
+
+checked = run.compute({key: residuals_of(e) for key, e in jobs.items()})
+residuals = {name: seeds_of(checked, name) for name in MODELS}
 for name in MODELS:
     parts = {
         kind: np.mean([part[kind] > task.tolerance for part in residuals[name]])
@@ -234,7 +251,8 @@ for name in MODELS:
 fig = plt.figure(figsize=(13, 6.4), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=(2.1, 1))
 both = [made[name][0] for name in main]
-shown = {"real": (x[30:], z[30:])} | {name: (r.x, r.z) for name, r in zip(main, both, strict=True)}
+drawn = run.compute({name: excerpt(samples(jobs[name, SEED]), range(30)) for name in main})
+shown = {"real": (x[30:], z[30:])} | {name: (drawn[name], done[name, SEED].z) for name in main}
 strips = left.subplots(len(shown), 1)
 portraits = right.subplots(len(shown), 1, sharex=True, sharey=True)
 saved = {}

@@ -59,10 +59,11 @@ from physmis.coordinates.search import KernelCoordinates, learn_ratios
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.executions import compatibility
-from physmis.experiments.experiment import Experiment, training_seconds, training_set
-from physmis.experiments.experiment import demonstrations as collected
+from physmis.experiments.experiment import Experiment, needed_demonstrations, training, training_set
 from physmis.experiments.forecasts import assess, halved, seeds_of, valid_share, validity_gain
 from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.parallel import Job
+from physmis.experiments.store import key as digest
 from physmis.kernels import IsotropicKernel
 from physmis.mitigations import Conditioned, InCoordinates, Reweighted
 from physmis.models import build
@@ -116,7 +117,8 @@ def train(arms):
 untreated = {(name, "untreated"): arm(name, kind=KIND[name]) for name in TASKS}
 untreated |= {(name, "untreated, all steps"): arm(name, brief=False) for name in ("maze", "pendulum")}
 train(untreated)
-demonstrations = {name: training_set(done[name, "untreated"][0].experiment, run.store) for name in TASKS}
+plain = {name: untreated[name, "untreated"][SEED] for name in TASKS}
+demonstrations = {name: training_set(plain[name], run.store) for name in TASKS if name != "maze"}
 
 # %% [markdown]
 # ## 2. Weight the data
@@ -127,11 +129,8 @@ demonstrations = {name: training_set(done[name, "untreated"][0].experiment, run.
 # weights could reach under a fixed $T$ is a linear program. Weights do not change the errors themselves.
 
 # %%
-trips = {}
-for name in TASKS:
-    for seed, job in untreated[name, "untreated"].items():
-        trips[name, seed] = kernel_draws(job, "round_trip", {"strength": 0.7}, job)
-trips = run.compute(trips)
+jobs = {(name, seed): e for name in TASKS for seed, e in untreated[name, "untreated"].items()}
+trips = run.compute({key: kernel_draws(e, "round_trip", {"strength": 0.7}, e) for key, e in jobs.items()})
 p = {name: drifts[name, "untreated"].p for name in TASKS}
 weights = {}
 for name in TASKS:  # half a trajectory is added to each bin, so that none is empty
@@ -219,7 +218,8 @@ plt.show()
 for name in TASKS:
     results = done[name, "conditioned"]
     ranks = [scipy.stats.rankdata([r.requested, r.z], axis=1).T for r in results]
-    follows = intervals.bootstrap(lambda rows: np.corrcoef(rows.T)[0, 1], ranks)
+    # 0 where all is beyond the largest stored value, as from barely trained models
+    follows = intervals.bootstrap(lambda rows: np.nan_to_num(np.corrcoef(rows.T)[0, 1]), ranks)
     run.record_claim(f"C8.05.{name}_conditioned_follows", *follows)
     helps = drifts[name, "untreated"].minus(drifts[name, "conditioned"])
     run.record_claim(f"C8.05.{name}_conditioned_helps", *helps)
@@ -236,10 +236,9 @@ for name in TASKS:
 # energies from 1 to 6 J for motions that go on from a given state, which already has an energy.
 
 # %%
-recorded = run.compute({i: collected(TASKS["maze"], i) for i in range(DATA["maze"] // chunk)})
-separation = np.concatenate([part.arrays["separation"] for part in recorded.values()])
-rng = np.random.default_rng(SEED)
-each = min(P.samples // 16, 32)
+recorded = run.compute(dict(enumerate(needed_demonstrations(plain["maze"]))))
+separation = np.concatenate([part["separation"] for part in recorded.values()])
+rng, each = np.random.default_rng(SEED), min(P.samples // 16, 32)
 requests = {"maze": np.linspace(3, 12, 10), "pendulum": np.linspace(1, 6, 6)}
 starts, apart = (2.0, 3.5, 5.0), range(1, TASKS["maze"].separations + 1)
 models = {name: done[name, way][0] for name, way in given_more}
@@ -253,11 +252,9 @@ for name, keys in (("maze", apart), ("pendulum", starts)):
         noise, values = int(rng.integers(2**63)), requests[name].tolist()
         jobs[name, key] = compatibility(models[name].experiment, rows.tolist(), values, noise)
 came, checked = {}, {}  # quantity and check of single trajectories, (rows, values)
-for (name, key), entry in run.compute(jobs).items():
-    x, task = entry.arrays["x"], TASKS[name]
-    flat = x.reshape(-1, *x.shape[2:])
-    check = task.validity(flat) < task.tolerance if name == "maze" else task.residuals(flat)["energy"]
-    came[name, key], checked[name, key] = (a.reshape(x.shape[:2]) for a in (task.measure(flat), check))
+for (name, key), found in run.compute(jobs).items():
+    came[name, key], check = found["z"], found["validity"]
+    checked[name, key] = check < TASKS["maze"].tolerance if name == "maze" else check
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
@@ -275,8 +272,7 @@ saved |= {f"maze_{k}_apart": came["maze", k] for k in apart}
 saved |= {f"maze_{k}_valid": checked["maze", k] for k in apart}
 saved |= {f"pendulum_from_{k:g}": came["pendulum", k] for k in starts}
 saved |= {f"pendulum_from_{k:g}_residual": checked["pendulum", k] for k in starts}
-keys = [result.key for result in models.values()]
-run.save_figure(fig, "fig_05_compatibility", data=saved, configs=keys, seeds=[SEED])
+run.save_figure(fig, "fig_05_compatibility", saved, [r.key for r in models.values()], seeds=[SEED])
 plt.show()
 costs = []
 for begin in starts:
@@ -322,37 +318,51 @@ sized = {
     "pendulum": size_maps.EnergyWarp.between(prior["pendulum"], chi(4), pendulum=TASKS["pendulum"]),
 }
 arcsine = np.linspace(0.02, 0.98, 17)
-plain = {"filter": maps.Filter(0.5), "increments": maps.Increments()}
+simple = {"filter": maps.Filter(0.5), "increments": maps.Increments()}
 CANDIDATES = {"logistic": {
     "as it is": maps.Identity(),
-    **plain,
+    **simple,
     "arcsine": maps.Warp(tuple(arcsine), tuple(np.arcsin(np.sqrt(arcsine)))),
     "innovations": maps.Innovations.of(batch.x),
     "learned": learned,
     "learned, faded": maps.Chain(learned, maps.FirstAndRest(*fade)),
 }}  # fmt: skip
 for name, chart in sized.items():
-    CANDIDATES[name] = {"as it is": maps.Identity(), "sized": chart} | plain
-    CANDIDATES[name]["sized, filter"] = maps.Chain(chart, plain["filter"])
+    CANDIDATES[name] = {"as it is": maps.Identity(), "sized": chart} | simple
+    CANDIDATES[name]["sized, filter"] = maps.Chain(chart, simple["filter"])
 CANDIDATES["maze"]["polar"] = maps.Polar()
 
 # %%
 sine = {("sine", s): forecasts.experiment(P, tasks.load("sine"), s) for s in run.seeds}
 sine = seeds_of(run.compute(sine), "sine")
 scale = forecasts.matched_scale(sine[0].experiment, forecasts.residual(sine), run.store)
-
 errors = partial(Errors, scale=scale)
-subset = {name: some.x[rng.permutation(len(some.x))[:4096]] for name, some in demonstrations.items()}
-forecast_drift, CHOSEN = {}, {}
+rows = {name: rng.permutation(DATA[name])[:4096] for name in TASKS}
+
+
+def foresee(name, candidate, store, device):
+    """What the kernel does to demonstrations in coordinates: drift, share of valid ones, seconds it takes."""
+    task, x, began = TASKS[name], training_set(plain[name], store).x[rows[name]], time.process_time()
+    found = KernelCoordinates.of(candidate, x, task.measure, errors, SEED)
+    took, valid = time.process_time() - began, task.validity(found.x_perturbed) < task.tolerance
+    return {"found": np.array([found.drift, valid.mean(), took])}
+
+
+jobs, forecast_drift, CHOSEN = {}, {}, {}
 for name, candidates in CANDIDATES.items():
-    task, some, began = TASKS[name], subset[name], time.process_time()
-    found = {k: KernelCoordinates.of(c, some, task.measure, errors, SEED) for k, c in candidates.items()}
-    seconds[name] += (time.process_time() - began) / len(candidates)
-    valid = {k: np.mean(task.validity(r.x_perturbed) < task.tolerance) for k, r in found.items()}
-    near = [k for k in candidates if found[k].drift <= min(r.drift for r in found.values()) + 0.01]
+    config = {"kind": "forecast_drift", "task": TASKS[name].config(), "data": DATA[name], "scale": scale,
+              "rows": digest({"rows": rows[name].tolist()}), "seed": SEED}  # fmt: skip
+    for k, c in candidates.items():
+        compute, needs = partial(foresee, name, c), needed_demonstrations(plain[name])
+        jobs[name, k] = Job(config | {"coordinates": c.config()}, compute, needs)
+foreseen = {key: entry.arrays["found"].tolist() for key, entry in run.compute(jobs).items()}
+for name, candidates in CANDIDATES.items():
+    found, valid, took = ({k: foreseen[name, k][part] for k in candidates} for part in range(3))
+    seconds[name] += np.mean(list(took.values()))
+    near = [k for k in candidates if found[k] <= min(found.values()) + 0.01]
     CHOSEN[name] = next(k for k in near if valid[k] >= max(valid[other] for other in near) - 0.01)
-    forecast_drift[name] = {k: r.drift for k, r in found.items()}
-    print(name, {k: (round(r.drift, 3), float(valid[k])) for k, r in found.items()}, "chosen:", CHOSEN[name])
+    forecast_drift[name] = found
+    print(name, {k: (round(found[k], 3), valid[k]) for k in candidates}, "chosen:", CHOSEN[name])
 
 # %% [markdown]
 # **What we see.** (Forecast drift, share valid.) Coordinates in which the quantity is linear or a size, and fades out,
@@ -362,9 +372,8 @@ for name, candidates in CANDIDATES.items():
 # %%
 trial = {
     (name, f"trial, {k}"): arm(name, None if k == "as it is" else InCoordinates(c), seeds=[SEED])
-    for name in small
-    for k, c in CANDIDATES[name].items()
-}
+    for name in small for k, c in CANDIDATES[name].items()
+}  # fmt: skip
 best = {name: InCoordinates(candidates[CHOSEN[name]]) for name, candidates in CANDIDATES.items()}
 chosen = {(name, "in coordinates"): arm(name, best[name], brief=name in small) for name in TASKS}
 train(trial | chosen)
@@ -453,9 +462,8 @@ for name in small:
     for label, other in (("reweighted", BEST[name]), ("conditioned", "conditioned")):
         gain = drifts[name, other].minus(drifts[name, "in coordinates"])
         run.record_claim(f"C9.05.{name}_beats_{label}", *gain)
-worst = max(
-    seconds[name] / training_seconds(done[name, "in coordinates"][0].experiment, run.store) for name in TASKS
-)
+fits = run.compute({name: training(done[name, "in coordinates"][0].experiment) for name in TASKS})
+worst = max(seconds[name] / fit.meta["seconds"] for name, fit in fits.items())
 run.record_claim("C9.05.cost_of_fitting", worst, worst, worst, seeds=[SEED])
 
 # %% [markdown]
@@ -477,11 +485,7 @@ run.finish()
 # %%
 from physmis.teaching import check, explore
 
-POWERS = np.linspace(0.2, 2.2, 11)
-
-
-def isotropic(size):
-    return lambda y: IsotropicKernel(size, y.std(axis=(0, 1)))
+POWERS, some = np.linspace(0.2, 2.2, 11), demonstrations["cone"].x[rows["cone"]]
 
 
 def draw(power, error_size):
@@ -489,7 +493,7 @@ def draw(power, error_size):
     cone, found = TASKS["cone"], {}
     for p in (1.0, power, *POWERS):
         found[p] = KernelCoordinates.of(
-            maps.NormPower(p), subset["cone"], cone.measure, isotropic(error_size)
+            maps.NormPower(p), some, cone.measure, lambda y: IsotropicKernel(error_size, y.std(axis=(0, 1)))
         )
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     bins = cone.quantity.bins()[1:-1]

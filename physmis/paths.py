@@ -1,4 +1,4 @@
-"""Where things lie: notebooks, figures and results, in the checkout or where $PHYSMIS_ROOT says."""
+"""Where things lie: notebooks, figures and results, in the checkout or where variables say."""
 
 import os
 from pathlib import Path
@@ -17,3 +17,19 @@ def root() -> Path:
 def store_root() -> Path:
     """$PHYSMIS_STORE, else `store/`: trained models, samples and kernel draws."""
     return Path(os.environ.get("PHYSMIS_STORE") or root() / "store").absolute()
+
+
+def results_root() -> Path | None:
+    """$PHYSMIS_RESULTS, else `results/standard/`: the small results that travel; None where it is "none"."""
+    given = os.environ.get("PHYSMIS_RESULTS")
+    return None if given == "none" else Path(given or root() / "results" / "standard").absolute()
+
+
+def output(profile: str) -> Path:
+    """Where a run of a profile puts figures, manifest and notebooks: in $PHYSMIS_OUTPUT, or `output/`."""
+    return Path(os.environ.get("PHYSMIS_OUTPUT") or root() / "output").absolute() / profile
+
+
+def committed() -> Path:
+    """The committed figures and their manifest."""
+    return root() / "figures" / "standard"

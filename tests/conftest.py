@@ -43,9 +43,11 @@ def one_thread():
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """An empty store, work in this process alone, and a file of progress beside the store."""
+    """An empty store without stored results, work in this process alone, and a file of progress beside it."""
     monkeypatch.setenv("PHYSMIS_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PHYSMIS_RESULTS", "none")
     monkeypatch.setenv("PHYSMIS_JOBS", "1")
     monkeypatch.setenv("PHYSMIS_PROGRESS", str(tmp_path / "progress"))
-    monkeypatch.delenv("PHYSMIS_SCHEDULER", raising=False)
+    for name in ("PHYSMIS_SCHEDULER", "PHYSMIS_STORED_ONLY"):
+        monkeypatch.delenv(name, raising=False)
     return Store(tmp_path / "store")

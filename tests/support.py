@@ -77,6 +77,7 @@ class Place:
     def __init__(self, folder, bodies):
         self.root = folder / "place {braces}"
         self.notebooks, self.figures = self.root / "notebooks", self.root / "figures"
+        self.output, self.store = self.root / "output" / "standard", folder / "store"
         self.notebooks.mkdir(parents=True)
         self.figures.mkdir()
         contract = []
@@ -94,7 +95,7 @@ class Place:
         (self.root / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
         self.environment = without_settings() | {
             "PHYSMIS_ROOT": str(self.root),
-            "PHYSMIS_STORE": str(folder / "store"),
+            "PHYSMIS_STORE": str(self.store),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         }
 
@@ -113,7 +114,7 @@ class Place:
         )
 
     def manifest(self):
-        return json.loads((self.figures / "standard" / "manifest.json").read_text())
+        return json.loads((self.output / "manifest.json").read_text())
 
 
 def without_settings():

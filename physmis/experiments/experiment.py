@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
 
-from physmis.experiments.parallel import Job, cached
+from physmis.experiments.parallel import Job, whole
 from physmis.experiments.progress import reporter
 from physmis.experiments.store import Entry, Store
 from physmis.mitigations import InCoordinates, Treatment
@@ -73,14 +74,13 @@ class Experiment:
 class Samples:
     """Trajectories that an experiment's model has generated.
 
-    key : address in the store.    x : trajectories.    z, validity : their quantity and residual.
-    row : the training trajectory that given steps come from.    requested : the quantity that a conditioned
-    model was given.
+    key : address in the store.    z, validity : quantity and residual of each.    row : the training
+    trajectory that given steps come from.    requested : the quantity that a conditioned model was given.
+    The trajectories themselves, "x", are a large array: see `excerpt`.
     """
 
     experiment: Experiment
     key: str
-    x: Float[np.ndarray, "n T C"]
     z: Float[np.ndarray, "n"]
     validity: Float[np.ndarray, "n"]
     row: Int[np.ndarray, "n"] | None = None
@@ -93,11 +93,29 @@ class Samples:
 
 
 def demonstrations(task: Task, chunk: int) -> Job:
-    """Collect chunk number ``chunk`` of a task's demonstrations."""
+    """Collect chunk number ``chunk`` of a task's demonstrations: their "z" and "separation"; large is "x"."""
     if not task.chunk:
         raise ValueError(f"expected a task that collects demonstrations, got '{task.name}'")
     config = {"kind": "demonstrations", "task": task.recording, "chunk": chunk}
-    return Job(config, lambda store, device: task.collect(chunk))
+
+    def collect(store: Store, device: str) -> dict[str, np.ndarray]:
+        found = task.collect(chunk)
+        return {**found, "z": task.quantity.encode(task.batch(found["x"]).z)}
+
+    def read(entry: Entry) -> dict[str, np.ndarray]:
+        return {**entry.arrays, "z": task.quantity.decode(entry.arrays["z"])}
+
+    return Job(config, collect, read=read, small=("z", "separation"))
+
+
+def excerpt(job: Job, rows: Sequence[int], array: str = "x") -> Job:
+    """Some rows of a large array of another job's result, which are small."""
+    config = {"kind": "excerpt", "of": job.config, "array": array, "rows": [int(row) for row in rows]}
+
+    def compute(store: Store, device: str) -> dict[str, np.ndarray]:
+        return {array: whole(job, store, device).arrays[array][list(rows)]}
+
+    return Job(config, compute, (job,), lambda entry: entry.arrays[array])
 
 
 def needed_demonstrations(experiment: Experiment, fresh: bool = False) -> tuple[Job, ...]:
@@ -121,7 +139,7 @@ def _batch(experiment: Experiment, store: Store, stream: int) -> Batch:
     task, n = experiment.task, experiment.data
     if not task.chunk:
         return _generated(task, n, experiment.seed, stream)
-    chunks = [cached(job, store).arrays["x"] for job in needed_demonstrations(experiment, stream == FRESH)]
+    chunks = [whole(job, store).arrays["x"] for job in needed_demonstrations(experiment, stream == FRESH)]
     return task.batch(np.concatenate(chunks)[:n])
 
 
@@ -131,9 +149,9 @@ def _generated(task: Task, n: int, seed: int, stream: int) -> Batch:
 
 
 def training(experiment: Experiment) -> Job:
-    """Train an experiment's model: its weights, and the "losses"."""
+    """Train an experiment's model. The weights are large; how long it took is in the entry's ``meta``."""
     needs, cost = needed_demonstrations(experiment), experiment.model.cost
-    return Job(experiment.training_config, partial(_train, experiment), needs, cost=cost)
+    return Job(experiment.training_config, partial(_train, experiment), needs, small=(), cost=cost)
 
 
 def _train(experiment: Experiment, store: Store, device: str) -> dict[str, np.ndarray]:
@@ -151,27 +169,24 @@ def _train(experiment: Experiment, store: Store, device: str) -> dict[str, np.nd
 
 def trained(experiment: Experiment, store: Store, device: str = "cpu") -> GenerativeModel:
     """The experiment's model, trained now if ``store`` does not hold it."""
-    weights = dict(cached(training(experiment), store, device).arrays)
+    weights = dict(whole(training(experiment), store, device).arrays)
     weights.pop("losses")
     return build(**experiment.model.config()).to(device).from_state(weights)
-
-
-def training_seconds(experiment: Experiment, store: Store) -> float:
-    """Wall time of training and of making its data. Raises KeyError where ``store`` lacks the model."""
-    entry = store.fetch(experiment.training_config)
-    if entry is None:
-        raise KeyError(f"{store.root} holds no model of {experiment}")
-    return entry.meta["seconds"]
 
 
 def samples(experiment: Experiment) -> Job:
     """Draw an experiment's `Samples`."""
 
     def read(entry: Entry) -> Samples:
-        return Samples(experiment, entry.key, **entry.arrays)
+        arrays, quantity = dict(entry.arrays), experiment.task.quantity
+        for name in {"z", "requested"} & arrays.keys():
+            arrays[name] = quantity.decode(arrays[name])
+        return Samples(experiment, entry.key, **{**arrays, "validity": arrays["validity"].astype(float)})
 
-    needs, cost = (training(experiment),), experiment.model.cost
-    return Job(experiment.config, partial(_sample, experiment), needs, read, cost)
+    model = experiment.model
+    cost = experiment.samples * getattr(model, "sampler_steps", 1.0) * model.width**2
+    small = ("z", "validity", "row", "requested")
+    return Job(experiment.config, partial(_sample, experiment), (training(experiment),), read, small, cost)
 
 
 def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.ndarray]:
@@ -182,12 +197,18 @@ def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.n
         data = training_set(experiment, store).x
         beside["row"] = rng.integers(len(data), size=n)
         clamp = {step: data[beside["row"], step] for step in model.given}
-    if treatment and (requested := treatment.requests(task, n, rng)) is not None:
-        beside["requested"] = requested
-    x = model.sample(n, rng, clamp, beside.get("requested"))
+    requested = treatment.requests(task, n, rng) if treatment else None
+    if requested is not None:
+        beside["requested"] = task.quantity.encode(requested)
+    x = model.sample(n, rng, clamp, requested)
     if treatment:
         x = treatment.restore(x)
-    return {"x": x, "z": task.measure(x), "validity": task.validity(x), **beside}
+    return {"x": x, "z": task.quantity.encode(task.measure(x)), "validity": half(task.validity(x)), **beside}
+
+
+def half(residuals: Float[np.ndarray, "n"]) -> Float16[np.ndarray, "n"]:
+    """Residuals as stored: in half precision, where the largest are 60,000."""
+    return np.minimum(residuals, 6e4).astype(np.float16)
 
 
 def describe(part: GenerativeModel | Task) -> str:

@@ -133,12 +133,11 @@ def pilot_of(experiment: Experiment) -> Experiment:
 
 
 def longest_reach(draws: Mapping[float, KernelDraws], most: float = 0.2) -> float:
-    """The largest reach of the tangent kernel, up to ``most``, with a median residual within the tolerance.
+    """The largest reach of the tangent kernel, up to ``most``, of which half of the draws are valid.
 
     ``draws`` maps reaches to kernel draws; the smallest reach is returned where none is valid.
     """
-    tolerance = next(iter(draws.values())).experiment.task.tolerance
-    fits = [r for r, found in draws.items() if r <= most and np.median(found.validity) <= tolerance]
+    fits = [r for r, found in draws.items() if r <= most and found.valid.mean() >= 0.5]
     return max(fits, default=min(draws))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from physmis import kernels
 from physmis.experiments import experiment as experiments
@@ -35,7 +35,7 @@ class KernelDraws:
 
     experiment : whose training set.    model : the experiment whose model the kernel asks, or None.
     key, seconds : address in the store, and how long it took.
-    z : quantity of x.    z_perturbed, validity : quantity and residual of x'.
+    z : quantity of x.    z_perturbed, valid : quantity of x', and whether it is valid.
     """
 
     experiment: Experiment
@@ -44,7 +44,7 @@ class KernelDraws:
     seconds: float
     z: Float[np.ndarray, "n"]
     z_perturbed: Float[np.ndarray, "n"]
-    validity: Float[np.ndarray, "n"]
+    valid: Bool[np.ndarray, "n"]
 
     @property
     def transition(self) -> kernels.Transition:
@@ -86,11 +86,15 @@ def kernel_draws(
     if model is not None:
         needs += (experiments.training(model),)
 
-    def read(entry: Entry) -> KernelDraws:  # "landed" is the name in stored files
-        z, z_perturbed, validity = (entry.arrays[name] for name in ("z", "landed", "validity"))
-        return KernelDraws(experiment, model, entry.key, entry.meta["seconds"], z, z_perturbed, validity)
+    def read(entry: Entry) -> KernelDraws:
+        z, z_perturbed = (
+            experiment.task.quantity.decode(entry.arrays[name]) for name in ("z", "z_perturbed")
+        )
+        seconds, valid = entry.meta["seconds"], entry.arrays["valid"]
+        return KernelDraws(experiment, model, entry.key, seconds, z, z_perturbed, valid)
 
-    return Job(config, partial(_draw, experiment, kernel, parameters, model), needs, read)
+    compute = partial(_draw, experiment, kernel, parameters, model)
+    return Job(config, compute, needs, read, cost=experiment.samples)
 
 
 def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
@@ -104,4 +108,5 @@ def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> d
         rows = np.random.default_rng([experiment.seed, KERNEL, 0]).permutation(len(data))[rows]
     x = data[rows]
     perturbed = made.deviate(x, np.random.default_rng([experiment.seed, KERNEL]))
-    return {"z": task.measure(x), "landed": task.measure(perturbed), "validity": task.validity(perturbed)}
+    z, z_perturbed = (task.quantity.encode(task.measure(part)) for part in (x, perturbed))
+    return {"z": z, "z_perturbed": z_perturbed, "valid": task.validity(perturbed) < task.tolerance}

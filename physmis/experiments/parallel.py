@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from joblib.externals.loky import get_reusable_executor
 
+from physmis.experiments import progress
+from physmis.experiments.estimates import estimate, forewarning
 from physmis.experiments.store import Entry, Store, key
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,8 +30,9 @@ class Job:
     ----------
     config : what the result depends on; "kind" names the sort of result.
     compute : gives the arrays, from a store that holds what is needed, and a device ("cpu" or "cuda").
-    needs : jobs whose results must be stored before.
-    read : makes the result out of the stored entry.
+    needs : jobs whose results, with their large arrays, must be in the store before.
+    read : makes the result out of the stored entry, which has the small arrays.
+    small : names of the small arrays, which travel with the repository; None if all are small.
     cost : relative cost; the dearest are begun first.
     """
 
@@ -36,21 +40,33 @@ class Job:
     compute: Callable[[Store, str], Arrays]
     needs: tuple[Job, ...] = ()
     read: Callable[[Entry], Any] = lambda entry: entry
+    small: tuple[str, ...] | None = None
     cost: float = 0.0
 
 
 def cached(job: Job, store: Store, device: str = "cpu") -> Any:
-    """The result of a job; it and what it needs are computed where ``store`` does not hold them."""
+    """The result of a job, computed now where neither ``store`` nor the stored results have it."""
     entry = store.fetch(job.config)
     if entry is None:
-        for need in job.needs:
-            cached(need, store, device)
-        torch.set_num_threads(1)  # more would change the order of sums, and so the last digits
-        begun = time.perf_counter()
-        arrays = job.compute(store, device)
-        store.put(job.config, arrays, time.perf_counter() - begun, device)
+        _make(job, store, device)
         entry = store.fetch(job.config)
     return job.read(entry)
+
+
+def whole(job: Job, store: Store, device: str = "cpu") -> Entry:
+    """A job's entry with its large arrays, computed now where ``store`` itself lacks them."""
+    entry = store.fetch_whole(job.config)
+    if entry is None:
+        _make(job, store, device)
+        entry = store.fetch_whole(job.config)
+    return entry
+
+
+def _make(job: Job, store: Store, device: str) -> None:
+    torch.set_num_threads(1)  # more would change the order of sums, and so the last digits
+    begun = time.perf_counter()
+    arrays = job.compute(store, device)
+    store.put(job.config, arrays, time.perf_counter() - begun, device, job.small, job.cost)
 
 
 def cached_all(jobs: Sequence[Job], store: Store, device: str = "cpu") -> tuple[list[Any], bool]:
@@ -58,17 +74,29 @@ def cached_all(jobs: Sequence[Job], store: Store, device: str = "cpu") -> tuple[
 
     What is missing is computed in waves (demonstrations, models, and what asks them), each spread over
     $PHYSMIS_JOBS processes, or one a core; or over the workers of the Dask scheduler at $PHYSMIS_SCHEDULER,
-    which must share the store. On "cuda" this process computes one after the other. An interruption loses
-    only what is being computed.
+    which must share the store. On "cuda" this process computes one after the other. If it will take more
+    than a minute, that is said first; an interruption loses only what is being computed. Raises LookupError
+    where something is missing and $PHYSMIS_STORED_ONLY is set.
     """
     entries = [store.fetch(job.config) for job in jobs]
     missing = [job for job, entry in zip(jobs, entries, strict=True) if entry is None]
-    for wave in _waves(missing, store):
-        if device == "cuda":
-            for job in wave:
-                _work(job, store, device)
-        else:
-            _fan_out(wave, store, device)
+    waves = _waves(missing, store)
+    if waves:
+        if os.environ.get("PHYSMIS_STORED_ONLY"):
+            raise LookupError(
+                f"{len(missing)} results are neither in {store.root} nor in {store.results}, the first "
+                f"{missing[0].config}; `make figures SAVE=1` makes and keeps them"
+            )
+        workers = 1 if device == "cuda" else job_count()
+        seconds = estimate([job for wave in waves for job in wave], store)
+        if text := forewarning(waves, seconds, workers):
+            progress.say(text)
+        try:
+            for wave in waves:
+                _run_wave(wave, store, device, [seconds[key(job.config)] for job in wave])
+        except KeyboardInterrupt:
+            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+            raise
     results = []
     for job, entry in zip(jobs, entries, strict=True):
         if entry is None and (entry := store.fetch(job.config)) is None:
@@ -88,7 +116,7 @@ def _waves(jobs: Sequence[Job], store: Store) -> list[list[Job]]:
         address = key(job.config)
         if address not in depths:
             depths[address] = -1
-            if store.fetch(job.config) is None:
+            if not store.holds(job.config):
                 depths[address] = 1 + max((depth(need) for need in job.needs), default=-1)
                 found[address] = job
         return depths[address]
@@ -101,21 +129,51 @@ def _waves(jobs: Sequence[Job], store: Store) -> list[list[Job]]:
     return [sorted(wave, key=lambda job: -job.cost) for wave in waves]
 
 
-def _fan_out(jobs: Sequence[Job], store: Store, device: str) -> None:
-    with _workers():
-        # Nothing is queued ahead: if this process is killed, its workers fall idle after what they are at.
-        parallel = joblib.Parallel(
-            n_jobs=min(job_count(), len(jobs)), pre_dispatch="n_jobs", return_as="generator_unordered"
-        )
-        done = parallel(joblib.delayed(_work)(job, store, device) for job in jobs)
-        kind = jobs[0].config["kind"]
-        for _ in tqdm(done, kind, len(jobs), unit="job", disable="PHYSMIS_PROGRESS" in os.environ):
-            pass
+def _run_wave(jobs: Sequence[Job], store: Store, device: str, seconds: Sequence[float]) -> None:
+    sizes = {key(job.config): took or 1.0 for job, took in zip(jobs, seconds, strict=True)}
+    with progress.bar(jobs[0].config["kind"], sizes) as (path, finish), _workers():
+        if device == "cuda":
+            done = (_work(job, store, device, path, os.getpid()) for job in jobs)
+        else:
+            # Nothing is queued ahead: if this process is killed, workers fall idle after what they are at.
+            parallel = joblib.Parallel(
+                n_jobs=min(job_count(), len(jobs)), pre_dispatch="n_jobs", return_as="generator_unordered"
+            )
+            with _uninterrupted():
+                done = parallel(joblib.delayed(_work)(job, store, device, path, os.getpid()) for job in jobs)
+        for address in done:
+            finish(address)
 
 
-def _work(job: Job, store: Store, device: str) -> None:
-    """`cached`, without sending arrays back between processes: the store holds them."""
-    cached(job, store, device)
+def _work(job: Job, store: Store, device: str, path: str | None, owner: int) -> str:
+    """Put a job's result into the store, without sending arrays back between processes; gives its address."""
+    address = key(job.config)
+    if (
+        os.getpid() != owner and os.name == "posix"
+    ):  # whoever interrupts means the owner, which ends its workers
+        with contextlib.suppress(ValueError):  # not in the main thread, as on a cluster
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    progress.append_to(path, address)
+    try:
+        if not store.holds(job.config):
+            _make(job, store, device)
+    finally:
+        progress.append_to(None, None)
+    return address
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that begin inside of it ignore Ctrl-C: it means this one, which ends them."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

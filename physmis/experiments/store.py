@@ -1,32 +1,34 @@
 """Results on disk: the address of an entry is a hash of the config that made it.
 
-An entry is one file, `<root>/<kind>/<key>.npz`: named arrays, and beside them "meta", a JSON text of config,
-versions, device and seconds. It is written aside and renamed into place: it is there wholly or not at all.
+An entry is `<root>/<kind>/<key>.npz`: small arrays, and beside them "meta", a JSON text of config, seconds,
+device, machine, code and versions. Large arrays (weights, all trajectories) lie beside it in
+`<key>.large.npz`. The small ones of the `standard` profile travel with the repository, in the same layout, in
+`results/standard`. Files are written aside and renamed into place: each is there wholly or not at all.
 Nothing is unpickled; the checksums are those of the zip format.
 """
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
-import platform
 import re
 import secrets
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physmis import paths
+from physmis.experiments.provenance import code_version, machine, versions
 
 FORMAT = 1  # Bump by hand when equal configs no longer mean equal results.
-PACKAGES = ("physmis", "numpy", "scipy", "torch", "matplotlib", "seaborn", "mujoco", "gymnasium-robotics")
 
 
 @dataclass(frozen=True)
@@ -41,36 +43,37 @@ class Entry:
 def key(config: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a config and `FORMAT`: 64 hex digits.
 
-    Key order does not matter and a tuple counts as a list; `1` and `1.0` differ.
+    Key order does not matter and a tuple counts as a list; `1` and `1.0` differ. Floats count to nine
+    digits, as the last ones of a computed number differ between processors.
     Raises TypeError or ValueError for a config that is not plain JSON.
     """
-    text = json.dumps({"format": FORMAT, "config": _plain(config, "config")}, sort_keys=True)
+    text = json.dumps({"format": FORMAT, "config": _plain(config, "config", digits=9)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, digits: int = 17) -> Any:
     # json.dumps would take NaN, and keys such as 1, which it turns into "1".
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not np.isfinite(value):
             raise ValueError(f"{where}: expected finite numbers in a config, got {value}")
-        return float(value)
+        return float(f"{value:.{digits}g}")
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [_plain(item, f"{where}[{i}]", digits) for i, item in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _plain(item, f"{where}.{name}") for name, item in value.items()}
+        return {name: _plain(item, f"{where}.{name}", digits) for name, item in value.items()}
     raise TypeError(f"{where}: expected None, bool, int, float, str, list or dict with names, got {value!r}")
 
 
-def pack(arrays: Mapping[str, Any]) -> bytes:
+def pack(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
     """The bytes of an `.npz`, the same for the same arrays. Raises TypeError for arrays of objects."""
     arrays = {name: np.asarray(array) for name, array in sorted(arrays.items())}
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"array {name!r}: expected numbers, booleans or strings, got Python objects")
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    (np.savez_compressed if compressed else np.savez)(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -105,33 +108,46 @@ def write(path: Path, data: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 class Store:
-    """Results under `root` (default: `paths.store_root()`). Processes may share it."""
+    """Results under `root` (default: `paths.store_root()`). Processes may share it.
 
-    def __init__(self, root: Path | str | None = None):
+    Small arrays that it lacks are looked for in `results`, which is only read (default: what travels with
+    the repository, `paths.results_root()`, if `root` is the default, too).
+    """
+
+    def __init__(self, root: Path | str | None = None, results: Path | str | None = None):
         self.root = Path(root) if root is not None else paths.store_root()
+        self.results = Path(results) if results is not None else None if root else paths.results_root()
 
     def path(self, config: Mapping[str, Any]) -> Path:
-        """The file of a config's entry, there or not. Raises ValueError when "kind" is no plain name."""
-        kind = config.get("kind")
-        if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", kind):
-            raise ValueError(f"config['kind']: expected lower-case letters, digits and _, got {kind!r}")
-        return self.root / kind / f"{key(config)}.npz"
+        """The file of a config's small arrays, there or not. ValueError when "kind" is no plain name."""
+        return self.root / address(config)
+
+    def holds(self, config: Mapping[str, Any]) -> bool:
+        """Whether all arrays are in the store itself."""
+        path = self.path(config)
+        small = self.read(path)
+        return small is not None and (not small.meta["large"] or _large(path).is_file())
 
     def fetch(self, config: Mapping[str, Any]) -> Entry | None:
-        """The stored entry, or None; also, with a warning, where the file is damaged."""
+        """The entry's small arrays, of the store or of the stored results; None where neither has them.
+
+        A damaged file counts as absent, with a warning; in the store it is set aside.
+        """
+        if (entry := self.read(self.path(config))) is not None or self.results is None:
+            return entry
+        return self.read(self.results / address(config))
+
+    def fetch_whole(self, config: Mapping[str, Any]) -> Entry | None:
+        """The entry with its large arrays, or None where the store itself lacks them."""
         path = self.path(config)
+        if (small := self.read(path)) is None or not small.meta["large"]:
+            return small
+        large = self.read(_large(path))
+        return large and Entry(small.key, {**large.arrays, **small.arrays}, small.meta)
+
+    def read(self, path: Path) -> Entry | None:
+        """The arrays of one file; None, with a warning, if it is damaged, and if it is not there."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -139,15 +155,59 @@ class Store:
         try:
             arrays = _unpack(data)
             meta = json.loads(str(arrays.pop("meta")))
-            if key(meta["config"]) != path.stem:
+            if not path.name.startswith(key(meta["config"])):
                 raise ValueError("it holds another config")
+            if not {"key", "large"} <= meta.keys():
+                raise ValueError("it is of an earlier form")
         except Exception as error:  # zipfile and numpy raise nearly anything for damaged bytes
-            warnings.warn(f"{path} is damaged and will be made anew: {error}", stacklevel=2)
+            text = f"{path} is damaged: {error}. "
+            if path.is_relative_to(self.root):
+                aside = path.with_name(path.name + ".damaged")
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    path.replace(aside)
+                text += f"It is set aside as {aside.name} and will be made anew"
+            else:
+                text += f"It counts as absent; `git checkout {path}` restores it"
+            warnings.warn(text, stacklevel=3)
             return None
-        return Entry(path.stem, arrays, meta)
+        return Entry(meta["key"], arrays, meta)
 
-    def put(self, config: Mapping[str, Any], arrays: Mapping[str, Any], seconds: float, device: str) -> None:
-        """Store what took `seconds` on `device`. Raises OSError naming the path when it cannot be written."""
-        plain = _plain(config, "config")
-        meta = {"config": plain, "seconds": seconds, "device": device, "versions": versions()}
-        write(self.path(config), pack({**arrays, "meta": json.dumps(meta)}))
+    def put(
+        self,
+        config: Mapping[str, Any],
+        arrays: Mapping[str, Any],
+        seconds: float,
+        device: str,
+        small: Iterable[str] | None = None,
+        cost: float = 0.0,
+    ) -> None:
+        """Store what took ``seconds`` on ``device``; ``small`` names the small arrays (default: all).
+
+        ``cost`` is the job's relative one. Raises OSError naming the path when it cannot be written.
+        """
+        path, plain = self.path(config), _plain(config, "config")
+        large = {} if small is None else {name: arrays[name] for name in sorted(arrays.keys() - set(small))}
+        rest = {name: array for name, array in arrays.items() if name not in large}
+        made = {"seconds": round(seconds, 3), "cost": cost, "device": device, "machine": machine(device)}
+        made |= {"code": _code(paths.root()), "versions": versions(), "large": [*large]}
+        meta = json.dumps({"key": path.stem, "config": plain, **made})
+        if large:
+            write(_large(path), pack({**large, "meta": meta}))
+        write(path, pack({**rest, "meta": meta}, compressed=True))
+
+
+@functools.lru_cache  # it asks git, and a process does not change its code
+def _code(root: Path) -> str:
+    return code_version()
+
+
+def address(config: Mapping[str, Any]) -> str:
+    """Where an entry lies in a store. Raises ValueError when "kind" is no plain name."""
+    kind = config.get("kind")
+    if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", kind):
+        raise ValueError(f"config['kind']: expected lower-case letters, digits and _, got {kind!r}")
+    return f"{kind}/{key(config)}.npz"
+
+
+def _large(path: Path) -> Path:
+    return path.with_suffix(".large.npz")

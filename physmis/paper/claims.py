@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from physmis import paths
@@ -114,9 +115,9 @@ def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
         raise ContractError(f"contract, {id}: {error}") from error
 
 
-def read_manifest(profile: str) -> dict[str, Any]:
-    """A profile's manifest; empty when there is none. Raises ContractError when it is damaged."""
-    path = paths.root() / "figures" / profile / "manifest.json"
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of figures; empty when there is none. ContractError when it is damaged."""
+    path = folder / "manifest.json"
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -125,12 +126,13 @@ def read_manifest(profile: str) -> dict[str, Any]:
         raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
 
 
-def table(profile: str = "standard") -> str:
-    """The claims that each figure shows, in Markdown, and how many of all hold.
+def table(folder: Path | None = None) -> str:
+    """The claims that each figure shows, in Markdown, and how many of all hold; of the committed figures, or
+    of another folder.
 
     Raises ContractError where the manifest lacks a claim or a notebook.
     """
-    contract, manifest = load_contract(), read_manifest(profile)
+    contract, manifest = load_contract(), read_manifest(folder or paths.committed())
     head = "figure", "claim", "notebook", "command", "seconds", "value [95 % interval]", "expected", "holds?"
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     try:
@@ -139,7 +141,7 @@ def table(profile: str = "standard") -> str:
             for id in promise.claims:
                 found = manifest["claims"][id]
                 rows.append(
-                    f"| [{figure}](figures/{profile}/{figure}.png) | `{id}`: {found['statement']} "
+                    f"| [{figure}](figures/standard/{figure}.png) | `{id}`: {found['statement']} "
                     f"| [{number}](notebooks/{promise.notebook}.ipynb) "
                     f"| `python -m physmis.paper.regenerate --only {number}` | {seconds:.0f} "
                     f"| {found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}] "
@@ -148,18 +150,18 @@ def table(profile: str = "standard") -> str:
                 )
         claims = manifest["claims"].values()
     except KeyError as error:
-        raise ContractError(f"the manifest of {profile} has no {error}; run `make figures`") from error
+        raise ContractError(f"the manifest has no {error}; run the notebooks again") from error
     held = sum(claim["holds"] for claim in claims)
     return "\n".join([*rows, "", f"Of all {len(claims)} claims {held} hold and {len(claims) - held} do not."])
 
 
-def refreshed(text: str, profile: str = "standard") -> str:
+def refreshed(text: str, folder: Path | None = None) -> str:
     """A README's text with the `table` as it is now. Raises ValueError unless it holds both marks once."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
         raise ValueError(f"expected the lines {BEGIN} and {END}, once each, in the README")
-    return f"{before}{BEGIN}\n{table(profile)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(folder)}\n{END}{after}"
 
 
 def refresh() -> None:

@@ -1,8 +1,9 @@
 """Run the notebooks with papermill, each from its `.py` source: `python -m physmis.paper.regenerate`.
 
-Executed copies go to `figures/<profile>/notebooks/`. Notebooks run one after another; what fans out inside
-them uses `--jobs` processes, or the workers of a Dask scheduler (`--scheduler tcp://...`). Exit code 0 when
-every notebook ran and every check of its figures and claims passed, 1 otherwise, 130 after Ctrl-C.
+Figures and executed copies go to `output/<profile>/`; what is committed stays as it is, unless `--save`.
+Notebooks run one after another; what fans out inside them uses `--jobs` processes, or the workers of a Dask
+scheduler (`--scheduler tcp://...`). Exit code 0 when every notebook ran and every check of its figures and
+claims passed, 1 otherwise, 130 after Ctrl-C.
 """
 
 import argparse
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
-import jupytext.cli
 import nbformat
 import papermill
 import psutil
@@ -26,7 +26,8 @@ from ipykernel.kernelspec import write_kernel_spec
 
 from physmis import paths
 from physmis.experiments import progress, store
-from physmis.paper import claims, profiles, run
+from physmis.experiments.provenance import code_version
+from physmis.paper import claims, committed, profiles, run
 
 
 class NotebookError(Exception):
@@ -61,10 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nregenerate: stopped; what was complete is in the store", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     code = _report(outcomes, options.profile, whole=options.only is None)
-    if options.save_outputs and code == 0:
+    if code == 0 and options.only is None and options.profile == "standard":
         try:
-            claims.refresh()
-        except ValueError as error:  # such as a manifest that lacks another notebook
+            print(committed.save(sources) if options.save else committed.compare(paths.output("standard")))
+        except ValueError as error:
             print(f"regenerate: {error}", file=sys.stderr)
             return 1
     return code
@@ -79,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster to use, such as tcp://10.0.0.1:8786")
     add("--seed", type=int, default=0, help="the first training seed (default: 0)")
     add("--device", default="auto", help="auto (the default), cpu or cuda")
-    add("--save-outputs", action="store_true", help="write notebooks/*.ipynb and the claims in the README")
+    add("--output", metavar="FOLDER", help="where figures go (default: output/)")
+    add(
+        "--stored-only", action="store_true", help="fail where a result is not stored, rather than compute it"
+    )
+    add(
+        "--save", action="store_true", help="replace figures/standard, results/standard, outputs of notebooks"
+    )
     return parser
 
 
@@ -93,8 +100,10 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise ValueError(f"--jobs: expected 1 or more, got {options.jobs}")
     if options.scheduler and (options.jobs is not None or device == "cuda"):
         raise ValueError("--scheduler: expected neither --jobs nor cuda; the cluster's CPUs do the work")
-    if options.save_outputs and options.profile != "standard":
-        raise ValueError(f"--save-outputs: expected the standard profile, got {options.profile}")
+    if options.save and (options.profile != "standard" or options.only or options.seed):
+        raise ValueError("--save: expected the whole standard profile, with seed 0")
+    if options.save and code_version().endswith("-dirty"):
+        raise ValueError("--save: expected committed code, got uncommitted changes")
     sources = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))}
     if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
         raise ValueError(f"the contract and the folder name other notebooks: {', '.join(unlike)}")
@@ -133,6 +142,10 @@ def _set_environment(scratch: Path, options: argparse.Namespace) -> None:
         os.environ["PHYSMIS_JOBS"] = str(options.jobs)
     if options.scheduler:
         os.environ["PHYSMIS_SCHEDULER"] = options.scheduler
+    if options.output:
+        os.environ["PHYSMIS_OUTPUT"] = str(Path(options.output).absolute())
+    if options.stored_only:
+        os.environ["PHYSMIS_STORED_ONLY"] = "1"
 
 
 @contextlib.contextmanager
@@ -157,20 +170,17 @@ def _signals() -> Iterator[None]:
 def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
     outcome = Outcome(source.stem)
     print(f"[{outcome.name}] begins, profile {options.profile}", flush=True)
-    copy = paths.root() / "figures" / options.profile / "notebooks" / f"{outcome.name}.ipynb"
+    copy = paths.output(options.profile) / "notebooks" / f"{outcome.name}.ipynb"
     begun = time.perf_counter()
     try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
         before = _manifest_row(options.profile, outcome.name)
         with progress.follow(outcome.name, scratch / "progress"):
-            _execute(source, copy, options)
+            _execute(source, copy, options, scratch)
         outcome.row = _manifest_row(options.profile, outcome.name)
         if outcome.row.get("run") == before.get("run"):
             raise NotebookError("it ended without finish(): nothing of this run is in the manifest")
-        if problems := run.check(options.profile, outcome.name):
+        if problems := run.check(paths.output(options.profile), outcome.name):
             raise NotebookError("\n  ".join(problems))
-        if options.save_outputs:
-            _save_outputs(source, copy)
     except NotebookError as error:
         outcome.failure = str(error)
     except Exception as error:  # Whatever it is, the other notebooks still run.
@@ -182,21 +192,25 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
 
 
 def _manifest_row(profile: str, name: str) -> dict[str, Any]:
-    return claims.read_manifest(profile).get("notebooks", {}).get(name, {})
+    return claims.read_manifest(paths.output(profile)).get("notebooks", {}).get(name, {})
 
 
-def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
+def _execute(source: Path, copy: Path, options: argparse.Namespace, scratch: Path) -> None:
     notebook = jupytext.read(source)
     # With the pairing metadata of the source, an editor that saves the copy would write a second .py.
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     parameters = dict(zip(run.PARAMETERS, (options.profile, options.seed, options.device), strict=True))
     try:
-        nbformat.write(notebook, copy)
-        # From its own folder, so that neither the copy's metadata nor a brace in the path gets in the way.
-        with contextlib.chdir(copy.parent):
-            papermill.execute_notebook(
-                copy.name, copy.name, parameters, kernel_name="python3", language="python"
-            )
+        # In the scratch folder, as another run may be at work on the same copy; and from there, so that
+        # neither the copy's metadata nor a brace in the path gets in the way.
+        with contextlib.chdir(scratch):
+            nbformat.write(notebook, copy.name)
+            try:
+                papermill.execute_notebook(
+                    copy.name, copy.name, parameters, kernel_name="python3", language="python"
+                )
+            finally:
+                store.write(copy, Path(copy.name).read_bytes())
     except papermill.PapermillExecutionError as error:
         where = f"cell `{(error.source.strip().splitlines() or [''])[0]}`"
         see = os.path.relpath(copy)
@@ -208,28 +222,9 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace) -> None:
             raise NotebookError(f"cell `{first}` never ran, and no cell raised an error: an exit before it?")
 
 
-def _save_outputs(source: Path, copy: Path) -> None:
-    """Put the outputs of an executed copy into the committed `.ipynb` beside the source."""
-    pair = source.with_suffix(".ipynb")
-    jupytext.cli.jupytext(["--quiet", "--update", "--to", "ipynb", str(source)])
-    notebook, executed = nbformat.read(pair, as_version=4), nbformat.read(copy, as_version=4)
-    ran = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    count = 0
-    for cell, run_cell in zip(notebook.cells, ran, strict=True):
-        if cell.cell_type == "code":
-            count += 1
-            cell.execution_count, cell.outputs = count, run_cell.outputs
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output.execution_count = count
-    notebook.metadata.pop("widgets", None)
-    if "widgets" in executed.metadata:
-        notebook.metadata["widgets"] = executed.metadata["widgets"]
-    store.write(pair, (nbformat.writes(notebook) + "\n").encode())
-
-
 def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
-    rows = claims.read_manifest(profile).get("claims", {}).values()
+    folder = paths.output(profile)
+    rows = claims.read_manifest(folder).get("claims", {}).values()
     print(f"\n{'notebook':<26}{'seconds':>8}{'peak MiB':>10}{'cold':>6}  claims that hold")
     for outcome in outcomes:
         held = [row["holds"] for row in rows if row["notebook"] == outcome.name]
@@ -239,11 +234,11 @@ def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
         print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{cold:>6}  {share}")
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     if whole and not failures:
-        failures = run.check(profile)
+        failures = run.check(folder)
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     if not failures:
-        print(f"figures are in {os.path.relpath(paths.root() / 'figures' / profile)}")
+        print(f"figures are in {os.path.relpath(folder)}")
     return 1 if failures else 0
 
 

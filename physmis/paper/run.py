@@ -1,8 +1,8 @@
 """What a notebook saves: figures, claims, and the manifest that says where they come from.
 
 A notebook opens a run with `start`, saves through it, and closes it with `finish`, which fails when something
-that the contract promises is missing, and writes `figures/<profile>/manifest.json`. `check` compares a whole
-folder with the contract.
+that the contract promises is missing, and writes `manifest.json` beside the figures. All of it goes to
+`paths.output`, never to the committed `figures/standard`. `check` compares a folder with the contract.
 """
 
 import ast
@@ -10,34 +10,41 @@ import hashlib
 import io
 import json
 import math
-import platform
-import re
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import psutil
 import torch
 from filelock import FileLock
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from physmis import paths
 from physmis.experiments import store
 from physmis.experiments.experiment import Experiment, samples
 from physmis.experiments.parallel import Job, cached_all
+from physmis.experiments.provenance import code_version, machine, versions
 from physmis.experiments.store import Store
 from physmis.paper import profiles
 from physmis.paper.claims import Claim, Contract, ContractError, load_contract, read_manifest
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
-_FORMATS = {"png": {"dpi": 200, "metadata": {"Software": None}}, "pdf": {"metadata": {"CreationDate": None}}}
+_FORMATS = {
+    "png": (FigureCanvasAgg, 200, {"Software": None}),
+    "pdf": (FigureCanvasPdf, 72, {"CreationDate": None}),
+}
 PARAMETERS = ("PROFILE", "SEED", "DEVICE")  # of every notebook
-_CODE = ("physmis", "notebooks/*.py", "figures/contract.toml", "pyproject.toml", "requirements*.lock")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A computation was interrupted. A notebook shows one line, no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["Interrupted. What is complete is kept: run the cell again to go on."]
 
 
 def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
@@ -87,7 +94,8 @@ class Run:
         self.seeds = tuple(range(seed, seed + profile.seeds))
         self.store = Store()
         self.cold = False
-        self._folder = paths.root() / "figures" / profile.name
+        self._folder = paths.output(profile.name)
+        self._results: set[str] = set()
         self._contract = contract
         self._figures = {id: row for id, row in contract.figures.items() if row.notebook == notebook}
         self._claims = {id: row for id, row in contract.claims.items() if row.notebook == notebook}
@@ -96,9 +104,17 @@ class Run:
         self._begun = time.perf_counter()
 
     def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
-        """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples."""
+        """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples.
+
+        If that takes more than a minute, it says so first. Raises Interrupted, after which what is complete
+        is kept.
+        """
         all_jobs = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
-        results, cold = cached_all(all_jobs, self.store, self.device)
+        self._results |= {store.address(job.config) for job in all_jobs}
+        try:
+            results, cold = cached_all(all_jobs, self.store, self.device)
+        except KeyboardInterrupt:
+            raise Interrupted from None
         self.cold |= cold
         return dict(zip(jobs, results, strict=True))
 
@@ -119,13 +135,7 @@ class Run:
         if self.profile.stamp:
             _stamp(fig, self.profile.stamp)
         files = {"npz": store.pack(data)}
-        fig.draw_without_rendering()
-        fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen
-        with matplotlib.rc_context({"savefig.bbox": None}):  # A tight box would change the size.
-            for kind, options in _FORMATS.items():
-                buffer = io.BytesIO()
-                fig.savefig(buffer, format=kind, **options)
-                files[kind] = buffer.getvalue()
+        files |= _drawn(fig)
         for kind, content in files.items():
             store.write(self._folder / f"{id}.{kind}", content)
         self._saved["figures"][id] = {
@@ -176,16 +186,17 @@ class Run:
             "cold": self.cold,
             "code": self._code,
             "run": secrets.token_hex(8),
+            "results": sorted(self._results),
         }
         rows = {**self._saved, "notebooks": {self.notebook: row}}
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / ".lock"):
-            old = read_manifest(self.profile.name)
+            old = read_manifest(self._folder)
             manifest = {
                 "profile": self.profile.name,
                 "code": self._code,
                 "machine": machine(self.device),
-                "versions": store.versions(),
+                "versions": versions(),
             }
             others = set(self._contract.notebooks) - {self.notebook}
             for section, new in rows.items():
@@ -202,6 +213,21 @@ class Run:
                 f"{self.notebook}: expected a {what} of the contract ({accepted}), got {id!r}"
             )
         return promises[id]
+
+
+def _drawn(fig: Figure) -> dict[str, bytes]:
+    """A figure's files. They are drawn once each, where `savefig` draws twice, first to find a tight box."""
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen
+    canvas, dpi, files = fig.canvas, fig.dpi, {}
+    for kind, (backend, resolution, metadata) in _FORMATS.items():
+        buffer = io.BytesIO()
+        fig.dpi = resolution
+        getattr(backend(fig), f"print_{kind}")(buffer, metadata=metadata)
+        files[kind] = buffer.getvalue()
+    fig.dpi = dpi
+    fig.set_canvas(canvas)
+    return files
 
 
 def _stamp(fig: Figure, text: str) -> None:
@@ -223,9 +249,9 @@ def _peak_memory() -> int:
     return round(sum(usage) / (2**20 if sys.platform == "darwin" else 2**10))
 
 
-def check(profile: str, notebook: str | None = None) -> list[str]:
-    """What is wrong with a profile's figures, or with those of one notebook: a line a problem."""
-    contract, manifest, folder = load_contract(), read_manifest(profile), paths.root() / "figures" / profile
+def check(folder: Path, notebook: str | None = None) -> list[str]:
+    """What is wrong with a folder of figures, or with those of one notebook: a line a problem."""
+    contract, manifest = load_contract(), read_manifest(folder)
     problems = []
     for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
         rows = manifest.get(section, {})
@@ -237,7 +263,7 @@ def check(profile: str, notebook: str | None = None) -> list[str]:
             if section == "figures":
                 problems += _check_files(folder, id, rows[id])
             else:
-                problems += _check_claim(contract.claims[id], id, rows[id], profile)
+                problems += _check_claim(contract.claims[id], id, rows[id], manifest["profile"])
     if notebook is None:
         extra = {path.name for path in folder.glob("fig_*.*") if path.stem not in contract.figures}
         problems += [f"{name} lies in the folder and is not in the contract" for name in sorted(extra)]
@@ -272,32 +298,3 @@ def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) ->
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.4g} [{low:.4g}, {high:.4g}]"
-
-
-def code_version() -> str:
-    """The checkout's commit, with "-dirty" when code differs from it; "unknown" outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.root()), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        # A folder inside another project's repository would report that project's commit.
-        root = paths.root().resolve()
-        if not paths.IN_CHECKOUT or Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return "unknown"
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", *_CODE) else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def machine(device: str) -> str:
-    """The machine in words: processor, cores, memory, system, and the GPU where it is used."""
-    processor = platform.processor() or platform.machine()
-    if (cpuinfo := Path("/proc/cpuinfo")).is_file():
-        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
-        processor = match[1] if match else processor
-    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
-    system = f"{platform.system()} {platform.machine()}"
-    gpu = [torch.cuda.get_device_name()] if device == "cuda" else []
-    return ", ".join([processor, f"{psutil.cpu_count()} cores", memory, system, *gpu])

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int16
 from scipy.stats import uniform
 from torch import Tensor
 
 from physmis import checks
 
+LEVELS = 10_240  # of stored values over the prior's range: 256 in each fortieth of it
 CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
 
 
@@ -38,6 +39,18 @@ class Quantity:
     @property
     def label(self) -> str:
         return Channel(f"{self.name} ${self.symbol}$", self.unit).label
+
+    def encode(self, z: Float[np.ndarray, "n"]) -> Int16[np.ndarray, "n"]:
+        """Values as stored: in ten-thousandths of the prior's range, and to three ranges beyond it."""
+        low, high = self.prior.support()
+        codes = np.floor((np.asarray(z) - low) / (high - low) * LEVELS)
+        limits = np.iinfo(np.int16)
+        return np.clip(codes, limits.min, limits.max).astype(np.int16)
+
+    def decode(self, codes: Int16[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The values that `encode` has stored, in the middle of their level."""
+        low, high = self.prior.support()
+        return low + (codes + 0.5) * (high - low) / LEVELS
 
     def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
         """Edges of histogram bins: ``n`` of equal prior mass, ``n // 8`` beyond each end of it, for leaks."""

@@ -7,14 +7,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import uniform
 from support import GIVEN, TINY, contents
 
-from physmis import coordinates, mitigations, tasks
+from physmis import coordinates, drift, mitigations, tasks
 from physmis.experiments import experiment as ex
 from physmis.experiments.executions import compatibility, executions
 from physmis.experiments.experiment import Experiment, samples, trained, training, training_set
 from physmis.experiments.kernel_draws import kernel_draws
-from physmis.experiments.parallel import cached, cached_all
+from physmis.experiments.parallel import cached, cached_all, whole
 from physmis.experiments.store import key
 from physmis.models import build
 from physmis.paper.profiles import PROFILES
@@ -48,6 +51,15 @@ def standard(task, model, seed=0, treatment=None, **sizes):
     profile = PROFILES["standard"]
     network = build(model, **(sizes or profile.models[model]))
     return Experiment(load(task), network, profile.data, profile.samples, seed, treatment)
+
+
+def drawn(experiment, store):
+    """The trajectories that an experiment's model has generated."""
+    return whole(samples(experiment), store).arrays["x"]
+
+
+def as_stored(z, quantity=TINY.task.quantity):
+    return quantity.decode(quantity.encode(z))
 
 
 CONE, PLANNER = standard("cone", "unet"), standard("maze", "planner", seed=2)
@@ -111,19 +123,22 @@ def test_training_sets_and_fresh_sets_are_streams_of_their_own(store):
 
 
 def test_samples_are_what_the_trained_model_draws_and_the_task_measures(store):
-    result, task = cached(samples(TINY), store), TINY.task
+    result, task, x = cached(samples(TINY), store), TINY.task, drawn(TINY, store)
     model = build(**TINY.model.config())
     model.fit(training_set(TINY, store).x, rng=np.random.default_rng([0, ex.FIT]))
-    np.testing.assert_array_equal(result.x, model.sample(64, np.random.default_rng([0, ex.SAMPLE])))
-    assert result.x.shape == (64, 8, 1) and result.x.dtype == np.float32
-    np.testing.assert_array_equal(result.z, task.measure(result.x))
-    np.testing.assert_array_equal(result.validity, task.validity(result.x))
-    np.testing.assert_array_equal(result.valid, task.validity(result.x) < task.tolerance)
+    np.testing.assert_array_equal(x, model.sample(64, np.random.default_rng([0, ex.SAMPLE])))
+    assert x.shape == (64, 8, 1) and x.dtype == np.float32
+    np.testing.assert_array_equal(result.z, as_stored(task.measure(x)))
+    np.testing.assert_array_equal(result.validity, task.validity(x).astype(np.float16))
+    np.testing.assert_array_equal(result.valid, result.validity < task.tolerance)
+    assert result.z.dtype == result.validity.dtype == float
     assert result.key == key(TINY.config) and result.experiment == TINY
-    np.testing.assert_array_equal(store.fetch(TINY.training_config).arrays["losses"], model.losses)
-    assert ex.training_seconds(TINY, store) > 0
-    with pytest.raises(KeyError, match="holds no model of .*seed 1"):
-        ex.training_seconds(changed(TINY, seed=1), store)
+    small = {name: array.dtype for name, array in store.fetch(TINY.config).arrays.items()}
+    assert small == {"z": np.int16, "validity": np.float16}
+    assert store.fetch(TINY.training_config).arrays == {}
+    weights = whole(training(TINY), store)
+    np.testing.assert_array_equal(weights.arrays["losses"], model.losses)
+    assert 0 < cached(training(TINY), store).meta["seconds"] == weights.meta["seconds"]
     events = [json.loads(line) for line in Path(os.environ["PHYSMIS_PROGRESS"]).read_text().splitlines()]
     assert (events[-1]["done"], events[-1]["total"]) == (5, 5)
     assert events[0]["label"] == f"train {TINY}" and "cone(steps=8), seed 0" in events[0]["label"]
@@ -146,20 +161,20 @@ def test_samples_have_the_same_bytes_however_many_threads_there_were(store):
 
 def test_treatments_reach_training_and_sampling(store):
     base = changed(TINY, samples=16)
-    plain = cached(samples(base), store)
     uneven = tuple(np.linspace(0, 2, len(base.task.quantity.bins()) - 1).tolist())
-    weighted = cached(samples(changed(base, treatment=mitigations.Reweighted(uneven))), store)
-    assert not np.array_equal(weighted.x, plain.x)
+    weighted = changed(base, treatment=mitigations.Reweighted(uneven))
+    assert not np.array_equal(drawn(weighted, store), drawn(base, store))
 
     asked = cached(samples(changed(base, treatment=mitigations.Conditioned())), store)
     prior, rng = base.task.quantity.prior, np.random.default_rng([0, ex.SAMPLE])
-    np.testing.assert_array_equal(asked.requested, prior.ppf(rng.random(16)))
-    model = trained(asked.experiment, store)
-    np.testing.assert_array_equal(asked.x, model.sample(16, rng, {}, asked.requested))
+    requested = prior.ppf(rng.random(16))
+    np.testing.assert_array_equal(asked.requested, as_stored(requested))
+    wanted = trained(asked.experiment, store).sample(16, rng, {}, requested)
+    np.testing.assert_array_equal(drawn(asked.experiment, store), wanted)
 
     mapped = changed(base, treatment=mitigations.InCoordinates(WARP))
     y = trained(mapped, store).sample(16, np.random.default_rng([0, ex.SAMPLE]))
-    np.testing.assert_allclose(cached(samples(mapped), store).x, WARP.inverse(y), rtol=1e-6)
+    np.testing.assert_allclose(drawn(mapped, store), WARP.inverse(y), rtol=1e-6)
     with pytest.raises(ValueError, match="expected a model that is given no steps"):
         changed(mapped, model=GIVEN.model)
 
@@ -169,7 +184,51 @@ def test_given_steps_are_those_of_the_rows_that_are_told(store):
     rows = np.random.default_rng([0, ex.SAMPLE]).integers(64, size=12)
     np.testing.assert_array_equal(result.row, rows)
     for step in GIVEN.model.given:
-        np.testing.assert_allclose(result.x[:, step], x[rows, step], atol=1e-5)
+        np.testing.assert_allclose(drawn(GIVEN, store)[:, step], x[rows, step], atol=1e-5)
+
+
+def test_an_excerpt_has_rows_of_the_large_array_and_nothing_else(store):
+    job = ex.excerpt(samples(TINY), np.array([5, 0, 63]))
+    np.testing.assert_array_equal(cached(job, store), drawn(TINY, store)[[5, 0, 63]])
+    assert store.fetch_whole(job.config).arrays.keys() == {"x"}
+    assert not store.path(job.config).with_suffix(".large.npz").exists()
+    losses = ex.excerpt(training(TINY), [4], "losses")
+    assert cached(losses, store) == whole(training(TINY), store).arrays["losses"][4]
+    others = (job, losses, ex.excerpt(samples(TINY), [0, 5, 63]), ex.excerpt(samples(GIVEN), [5, 0, 63]))
+    assert len({key(other.config) for other in others}) == 4
+
+
+QUANTITY = tasks.Quantity("q", "q", "m", uniform(-1.25, 3.5))
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=50))
+def test_a_quantity_is_stored_to_half_a_level_and_never_in_another_bin(ranges):
+    """Of three ranges to both sides of the lower end."""
+    low, high = QUANTITY.prior.support()
+    z, level = low + (high - low) * np.array(ranges), (high - low) / tasks.base.LEVELS
+    found = as_stored(z, QUANTITY)
+    assert QUANTITY.encode(z).dtype == np.int16
+    np.testing.assert_allclose(found, z, rtol=0, atol=level / 2 * (1 + 1e-9))
+    np.testing.assert_array_equal(as_stored(found, QUANTITY), found)
+    for n in (40, 20):
+        edges = QUANTITY.bins(n)
+        inside = np.abs(z[:, None] - edges).min(axis=1) > 1e-12  # on an edge the last digit decides
+        np.testing.assert_array_equal(
+            drift.bin_of(found, edges)[inside], drift.bin_of(z, edges)[inside], str(n)
+        )
+
+
+def test_quantities_and_residuals_beyond_what_can_be_stored_are_clipped():
+    low, high = QUANTITY.prior.support()
+    limits = np.array([-1e9, low - 4 * (high - low), low + 4 * (high - low), 1e9])
+    assert QUANTITY.encode(limits).tolist() == [-32768] * 2 + [32767] * 2
+    np.testing.assert_allclose(
+        as_stored(limits, QUANTITY)[[0, -1]], low + np.array([-3.2, 3.2]) * 3.5, atol=2e-4
+    )
+    bins = drift.bin_of(as_stored(limits, QUANTITY), QUANTITY.bins())
+    np.testing.assert_array_equal(bins, drift.bin_of(limits, QUANTITY.bins()))
+    np.testing.assert_array_equal(ex.half(np.array([0.0, 0.25, 1e9, np.inf])), [0.0, 0.25, 6e4, 6e4])
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -188,7 +247,8 @@ class Collected(Cone):
     recording: ClassVar[dict] = {"name": "collected"}
 
     def collect(self, number):
-        return {"x": Cone.sample(self, 4, np.random.default_rng(number)).x}
+        x = Cone.sample(self, 4, np.random.default_rng(number)).x
+        return {"x": x, "separation": x[:, -1, 0] - x[:, 0, 0]}
 
     def batch(self, x):
         return tasks.Batch(x, self.measure(x))
@@ -200,12 +260,16 @@ def test_chunks_of_demonstrations_are_shared_by_seeds_and_collected_once(store):
     assert chunks == [[0, 1], [2, 3]] and not ex.needed_demonstrations(TINY)
     two = changed(one, seed=1)
     cached_all([samples(one), samples(two), kernel_draws(one, "exchange", {"width": 0.5})], store)
-    assert {path.stem for path in store.root.glob("demonstrations/*")} == {
-        key(ex.demonstrations(one.task, number).config) for number in range(4)
-    }
+    addresses = [key(ex.demonstrations(one.task, number).config) for number in range(4)]
+    names = {f"{address}{size}.npz" for address in addresses for size in ("", ".large")}
+    assert {path.name for path in store.root.glob("demonstrations/*")} == names
     x = np.concatenate([one.task.collect(number)["x"] for number in range(4)])
     np.testing.assert_array_equal(training_set(one, store).x, x[:6])
     np.testing.assert_array_equal(training_set(two, store).x, x[:6])
     np.testing.assert_array_equal(ex.fresh_set(one, store).x, x[8:14])
+    chunk = cached(ex.demonstrations(one.task, 1), store)
+    assert chunk.keys() == {"z", "separation"}
+    np.testing.assert_array_equal(chunk["z"], as_stored(one.task.measure(x[4:8]), one.task.quantity))
+    np.testing.assert_array_equal(chunk["separation"], x[4:8, -1, 0] - x[4:8, 0, 0])
     with pytest.raises(ValueError, match="expected a task that collects demonstrations, got 'cone'"):
         ex.demonstrations(TINY.task, 0)

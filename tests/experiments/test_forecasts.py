@@ -19,11 +19,11 @@ SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6
 
 def result(z, validity, seed=0, data=500):
     experiment = dataclasses.replace(SINE, seed=seed, data=data)
-    return Samples(experiment, "key", None, z, validity)
+    return Samples(experiment, "key", z, validity)
 
 
-def drawn(z, z_perturbed, validity=None):
-    return KernelDraws(SINE, None, "key", 1.0, z, z_perturbed, validity)
+def drawn(z, z_perturbed, valid=None):
+    return KernelDraws(SINE, None, "key", 1.0, z, z_perturbed, valid)
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ def test_pilot_is_shorter_in_training_and_sampling():
     assert forecasts.pilot_of(vae).model.steps == 5
 
 
-def test_longest_reach_is_the_last_valid_one():
-    def at(residual):
-        return drawn(None, None, np.full(9, residual))
+def test_longest_reach_is_the_last_one_of_which_half_is_valid():
+    def at(valid):
+        return drawn(None, None, np.arange(10) < valid)
 
-    found = {0.025: at(0.0), 0.05: at(0.04), 0.1: at(0.2), 0.2: at(0.3), 0.4: at(0.01)}
+    found = {0.025: at(10), 0.05: at(5), 0.1: at(4), 0.2: at(0), 0.4: at(9)}
     assert forecasts.longest_reach(found) == 0.05
     assert forecasts.longest_reach(found, most=0.4) == 0.4
-    assert forecasts.longest_reach({0.1: at(0.2), 0.05: at(0.1)}) == 0.05
+    assert forecasts.longest_reach({0.1: at(2), 0.05: at(4)}) == 0.05
 
 
 def test_only_the_round_trip_asks_the_model_itself():
@@ -180,7 +180,7 @@ def test_half_of_the_excess():
 
 def test_requested_values_are_compared_with_what_comes_out():
     z = np.random.default_rng(0).uniform(2, 6, 4000)
-    made = Samples(SINE, "key", None, z + 0.1, z, requested=z)
+    made = Samples(SINE, "key", z + 0.1, z, requested=z)
     np.testing.assert_allclose(forecasts.request_errors([made], 4), [[[0.1] * 4, [0.0] * 4]], atol=1e-12)
 
 

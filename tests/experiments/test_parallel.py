@@ -12,7 +12,7 @@ from support import TINY, contents
 
 from physmis.experiments.experiment import samples
 from physmis.experiments.kernel_draws import kernel_draws
-from physmis.experiments.parallel import Job, cached, cached_all, job_count
+from physmis.experiments.parallel import Job, _waves, cached, cached_all, job_count, whole
 from physmis.experiments.store import Store
 from physmis.paper import regenerate
 
@@ -39,13 +39,14 @@ class Calls:
 
     def job(self, name, *needs, cost=0.0):
         def compute(store, device):
-            assert all(store.fetch(need.config) for need in needs)
+            assert [str(whole(need, store, device).arrays["weights"]) for need in needs] == ["dear"] * len(
+                needs
+            )
             self.made.append(name)
-            return {"name": np.array(name), "device": np.array(device)}
+            return {"name": np.array(name), "device": np.array(device), "weights": np.array("dear")}
 
-        return Job(
-            {"kind": "call", "name": name}, compute, needs, lambda entry: str(entry.arrays["name"]), cost
-        )
+        config, small = {"kind": "call", "name": name}, ("name", "device")
+        return Job(config, compute, needs, lambda entry: str(entry.arrays["name"]), small, cost)
 
 
 def test_a_job_and_its_needs_are_computed_once(store):
@@ -57,6 +58,37 @@ def test_a_job_and_its_needs_are_computed_once(store):
     store.path(need.config).unlink()
     cached(job, store)
     assert calls.made == ["need", "job"]  # what a stored result has needed is not asked for
+    assert str(whole(job, store).arrays["weights"]) == "dear" and calls.made == ["need", "job"]
+
+
+@pytest.mark.parametrize("compute", [cached, lambda job, store: cached_all([job], store)[0][0]])
+def test_a_result_that_travels_is_not_computed_but_what_needs_all_of_it_makes_it_anew(store, compute):
+    travelling, calls = Store(store.root.with_name("results")), Calls()
+    need = calls.job("need")
+    job, other = calls.job("job", need), calls.job("other", need)
+    cached_all([need, job], travelling)
+    for path in travelling.root.rglob("*.large.npz"):
+        path.unlink()
+    calls.made.clear()
+    both = Store(store.root, travelling.root)
+    assert [compute(one, both) for one in (need, job)] == ["need", "job"]
+    assert calls.made == [] and not store.root.exists()
+    assert compute(other, both) == "other" and calls.made == ["need", "other"]
+    assert both.holds(need.config) and both.holds(other.config) and not both.holds(job.config)
+    assert not list(travelling.root.rglob("*.large.npz"))
+    assert str(whole(job, both).arrays["weights"]) == "dear" and calls.made == ["need", "other", "job"]
+
+
+def test_where_only_what_is_stored_may_be_read_a_missing_result_is_named(store, monkeypatch):
+    calls = Calls()
+    there, missing = calls.job("there"), [calls.job(name, calls.job("need")) for name in ("first", "second")]
+    cached(there, store)
+    monkeypatch.setenv("PHYSMIS_STORED_ONLY", "1")
+    assert cached_all([there, there], store) == (["there", "there"], False)
+    told = f"^2 results are neither in {store.root} .*'name': 'first'"
+    with pytest.raises(LookupError, match=told):
+        cached_all([there, *missing], store)
+    assert calls.made == ["there"]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -65,8 +97,7 @@ def test_waves_are_computed_in_order_the_dearest_first(store, monkeypatch, devic
     demonstrations = calls.job("demonstrations")
     models = [calls.job(f"model {cost}", demonstrations, cost=cost) for cost in (1.0, 3.0, 2.0)]
     drawn = [calls.job(f"samples {model.cost}", model, cost=model.cost) for model in models]
-    if device == "cpu":  # the processes would not share `calls`
-        monkeypatch.setattr("physmis.experiments.parallel.job_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
     results, computed = cached_all([*drawn, drawn[0], models[1]], store, device)
     assert computed and results == ["samples 1.0", "samples 3.0", "samples 2.0", "samples 1.0", "model 3.0"]
     waves = (("model", (3.0, 2.0, 1.0)), ("samples", (3.0, 2.0, 1.0)))
@@ -74,6 +105,22 @@ def test_waves_are_computed_in_order_the_dearest_first(store, monkeypatch, devic
     assert str(store.fetch(models[0].config).arrays["device"]) == device
     assert cached_all(drawn, store, device) == (results[:3], False)
     assert len(calls.made) == 7
+
+
+def test_a_wave_needs_only_what_came_before_and_a_stored_need_costs_no_wave(store):
+    calls = Calls()
+    a, b = calls.job("a", cost=1.0), calls.job("b", cost=2.0)
+    c = calls.job("c", a)
+    d = calls.job("d", b, c)
+
+    def names():
+        return [[job.config["name"] for job in wave] for wave in _waves([d, c, d, a], store)]
+
+    assert names() == [["b", "a"], ["c"], ["d"]]
+    cached(c, store)
+    assert names() == [["b"], ["d"]]
+    (store.path(a.config).with_suffix(".large.npz")).unlink()
+    assert names() == [["b", "a"], ["d"]]
 
 
 def test_one_process_gives_what_single_calls_give(store, undisturbed):
@@ -85,7 +132,7 @@ def test_one_process_gives_what_single_calls_give(store, undisturbed):
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
     assert not cached_all(WORK, store)[1]
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
-    assert len(list(store.root.glob("model/*"))) == 3
+    assert len(list(store.root.glob("model/*.large.npz"))) == 3
 
 
 @pytest.mark.end_to_end

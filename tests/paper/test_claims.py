@@ -95,7 +95,7 @@ def manifest(tmp_path, monkeypatch):
     return write
 
 
-def test_one_row_for_each_claim_of_a_figure_with_value_interval_and_verdict(manifest):
+def test_one_row_for_each_claim_of_a_figure_with_value_interval_and_verdict(manifest, tmp_path):
     _, rule, first, second, _, total = claims.table().splitlines()
     assert first == (
         "| [fig_01_a](figures/standard/fig_01_a.png) | `C1.01.holds`: It is so. "
@@ -104,6 +104,10 @@ def test_one_row_for_each_claim_of_a_figure_with_value_interval_and_verdict(mani
     )
     assert second.count("|") == first.count("|") == rule.count("|") and second.endswith("| **no** |")
     assert total == "Of all 2 claims 1 hold and 1 do not."
+    (tmp_path / "figures" / "standard").rename(tmp_path / "run")
+    assert claims.table(tmp_path / "run").splitlines()[2] == first
+    with pytest.raises(ContractError, match="the manifest has no"):
+        claims.table()
 
 
 def test_only_what_is_between_the_marks_changes_and_twice_is_as_once(manifest, tmp_path):
@@ -123,5 +127,5 @@ def test_only_what_is_between_the_marks_changes_and_twice_is_as_once(manifest, t
 def test_a_manifest_that_lacks_a_row_is_named(manifest):
     for gone, named in (("claims", "claims|C1.01"), ("notebooks", "01_test")):
         manifest(**{gone: {}})
-        with pytest.raises(ValueError, match=f"{named}.*make figures"):
+        with pytest.raises(ValueError, match=f"{named}.*run the notebooks again"):
             claims.table()

@@ -1,13 +1,18 @@
-"""What is committed: figures/standard, the outputs in the notebooks, the table in the README."""
+"""What is committed: figures, results, the outputs of notebooks, the table of claims in the README."""
 
 import json
+import os
+import subprocess
+import sys
 
 import jupytext
 import nbformat
 import pytest
-from support import ROOT, same_cells
+from support import ROOT, same_cells, without_settings
 
-from physmis.paper import claims
+from physmis import paths
+from physmis.experiments import store
+from physmis.paper import claims, committed
 from physmis.paper.run import check
 
 
@@ -18,10 +23,43 @@ def _the_checkout_itself(monkeypatch):
 
 def test_the_committed_figures_are_complete_and_of_one_clean_commit():
     assert (ROOT / "figures" / "standard" / "manifest.json").is_file(), "run `make figures`"
-    assert check("standard") == []
-    manifest = claims.read_manifest("standard")
+    assert check(paths.committed()) == []
+    manifest = claims.read_manifest(paths.committed())
     codes = {manifest["code"], *(row["code"] for row in manifest["notebooks"].values())}
     assert not any(code == "unknown" or code.endswith("-dirty") for code in codes), codes
+
+
+def test_the_stored_results_are_those_that_the_notebooks_ask_for():
+    manifest, results = claims.read_manifest(paths.committed()), paths.results_root()
+    asked = {address for row in manifest["notebooks"].values() for address in row["results"]}
+    files = {path.relative_to(results).as_posix(): path for path in results.rglob("*") if path.is_file()}
+    assert sorted(asked ^ files.keys()) == []
+    assert sum(path.stat().st_size for path in files.values()) <= committed.MOST
+    kept = store.Store(results)
+    for address, path in files.items():
+        entry = kept.read(path)  # compares checksums, and the address with the config
+        assert entry is not None and store.address(entry.meta["config"]) == address
+        assert entry.meta.keys() >= {"code", "machine", "seconds", "versions"}
+        assert not entry.meta["code"].endswith("-dirty") and entry.meta["code"] != "unknown"
+
+
+@pytest.mark.end_to_end
+def test_a_fresh_checkout_draws_every_figure_from_the_stored_results(tmp_path):
+    """`make figures` with an empty store; to the last byte on the machine that made the committed ones."""
+    environment = without_settings() | {"PHYSMIS_STORE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "physmis.paper.regenerate", "--stored-only", "--output", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    old, new = (claims.read_manifest(folder) for folder in (paths.committed(), tmp_path / "standard"))
+    assert not any(row["cold"] for row in new["notebooks"].values())
+    for name, row in old["notebooks"].items():
+        assert new["notebooks"][name]["results"] == row["results"]
+        assert new["notebooks"][name]["peak_mib"] <= 1536
+    assert not [*(tmp_path / "store").glob("*/*")]
+    if old["machine"] == new["machine"] and old["versions"] == new["versions"]:
+        for id, row in old["figures"].items():
+            assert new["figures"][id] == row
+    assert os.path.samefile(paths.root(), ROOT)
 
 
 def test_the_table_of_claims_in_the_readme_is_that_of_the_manifest():

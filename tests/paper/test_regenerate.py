@@ -21,7 +21,13 @@ from support import CLAIM, FINISH, ROOT, SAVE, START, Place, same_cells, wait_fo
 from physmis.experiments import progress
 from physmis.paper import regenerate
 
-GOOD = START + SAVE + CLAIM + FINISH
+COMPUTE = """
+# %%
+from physmis.experiments.parallel import Job
+
+_ = run.compute({{"toy": Job({{"kind": "toy"}}, lambda store, device: {{"x": [1.0, 2.0]}})}})
+"""
+GOOD = START + COMPUTE + SAVE + CLAIM + FINISH
 
 
 @pytest.fixture
@@ -31,14 +37,23 @@ def place(tmp_path):
 
 @pytest.mark.end_to_end
 def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
-    done = place.run("--seed", "3", "--device", "cpu", "--save-outputs")
+    done = place.run("--seed", "3", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^01_good +\d+ +\d+ +no  1 of 1$", done.stdout, re.MULTILINE)
+    assert [path.name for path in place.figures.iterdir()] == ["contract.toml"]  # what is committed stays
+    assert re.search(r"^01_good +\d+ +\d+ +yes  1 of 1$", done.stdout, re.MULTILINE)
     assert "\r" not in done.stdout and "Executing: 100%" in done.stderr
     assert place.manifest()["figures"]["fig_01_a"]["seeds"][0] == 3
-    assert "`C1.01.so`: It is so." in (place.root / "README.md").read_text()
+    assert "nothing is committed to compare with" in done.stdout
 
-    copy = place.figures / "standard" / "notebooks" / "01_good.ipynb"
+    done = place.run("--save")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "`C1.01.so`: It is so." in (place.root / "README.md").read_text()
+    for name in ("fig_01_a.npz", "fig_01_a.pdf", "manifest.json"):
+        assert same_bytes(place.output / name, place.figures / "standard" / name)
+    (address,) = json.loads((place.output / "manifest.json").read_text())["notebooks"]["01_good"]["results"]
+    assert same_bytes(place.store / address, place.root / "results" / "standard" / address)
+
+    copy = place.output / "notebooks" / "01_good.ipynb"
     metadata = nbformat.read(copy, as_version=4).metadata
     assert metadata.kernelspec.name == "python3" and "jupytext" not in metadata
     assert str(place.root) not in copy.read_text()
@@ -49,16 +64,52 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     assert first.metadata.jupytext.formats == "ipynb,py:percent" and "papermill" not in first.metadata
     assert same_cells(jupytext.read(place.notebooks / "01_good.py"), first)
     code = [cell for cell in first.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == [1, 2, 3, 4, 5]
+    assert [cell.execution_count for cell in code] == [1, 2, 3, 4, 5, 6]
     shown = matplotlib.image.imread(io.BytesIO(base64.b64decode(code[2].outputs[0].data["image/png"])))
     assert shown.shape[:2] == (100, 200)  # as it was saved, at 100 dots an inch; and not cut to a tight box
     assert "HOLDS. It is so." in code[3].outputs[0].text
     assert all(cell.metadata.keys() <= {"tags"} for cell in first.cells)
 
-    regenerate._save_outputs(pair.with_suffix(".py"), copy)
+    # From the stored results, without the store: the same.
+    shutil.rmtree(place.store)
+    (place.root / "results" / "standard" / "toy" / "left_over.npz").write_bytes(b"")
+    done = place.run("--save", "--stored-only")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 removed; 1 stored results" in done.stdout
     again = nbformat.read(pair, as_version=4)
     assert [cell.id for cell in again.cells] == [cell.id for cell in first.cells]
     assert len(list(place.notebooks.iterdir())) == 2
+
+    # A changed config has no stored result.
+    source = place.notebooks / "01_good.py"
+    source.write_text(source.read_text().replace('"kind": "toy"', '"kind": "toy", "changed": True'))
+    done = place.run("--stored-only", "--output", str(place.root / "elsewhere"))
+    assert done.returncode == 1 and "make figures SAVE=1" in done.stderr
+    assert (place.root / "elsewhere" / "standard" / "notebooks" / "01_good.ipynb").is_file()
+
+
+def same_bytes(first, second):
+    return first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.end_to_end
+def test_two_runs_at_once_both_finish_and_differences_from_what_is_committed_are_told(place):
+    runs = [
+        subprocess.Popen(
+            place.command(), env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(2)
+    ]
+    told = [run.communicate(timeout=300)[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], told
+    shutil.copytree(place.output, place.figures / "standard")
+    (place.figures / "standard" / "notebooks" / "01_good.ipynb").unlink()
+    manifest = place.manifest()
+    manifest["claims"]["C1.01.so"]["value"] = 0.5
+    (place.figures / "standard" / "manifest.json").write_text(json.dumps(manifest))
+    done = place.run()
+    assert "1 of 1 figures are those of figures/standard" in done.stdout
+    assert "0 of 1 claims are those of figures/standard\n  differs: C1.01.so" in done.stdout
 
 
 @pytest.mark.end_to_end
@@ -74,7 +125,7 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
     }
     place = Place(tmp_path, bodies)
     readme = (place.root / "README.md").read_text()
-    done = place.run("--save-outputs")
+    done = place.run("--save")
     assert done.returncode == 1
     lost = "02_forgets has not saved what it promises: fig_02_a"
     assert [line for line in done.stderr.splitlines() if line.startswith("FAILED")] == [
@@ -86,8 +137,8 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
         "FAILED 06_refuted: C1.06.so does not hold: -1 [-1, -1], expected > 0",
     ]
     assert place.manifest()["notebooks"].keys() == {"06_refuted", "07_good"}
-    assert [path.stem for path in place.notebooks.glob("*.ipynb")] == ["07_good"]
-    assert re.search(r"^07_good +\d+ +\d+ +no  1 of 1$", done.stdout, re.MULTILINE)
+    assert not [*place.notebooks.glob("*.ipynb")] and not (place.figures / "standard").exists()
+    assert re.search(r"^07_good +\d+ +\d+ +yes  1 of 1$", done.stdout, re.MULTILINE)
     assert re.search(r"^01_raises +\d+ +- +-  -$", done.stdout, re.MULTILINE)
     assert (place.root / "README.md").read_text() == readme
 
@@ -102,10 +153,8 @@ def test_wrong_options_are_named_before_anything_runs(place, monkeypatch, capsys
         (["--jobs", "0"], "--jobs: expected 1 or more, got 0"),
         (["--jobs", "two"], "invalid int value: 'two'"),
         (["--seed", "-1"], "--seed: expected 0 or more, got -1"),
-        (
-            ["--save-outputs", "--profile", "smoke"],
-            "--save-outputs: expected the standard profile, got smoke",
-        ),
+        (["--save", "--profile", "smoke"], "--save: expected the whole standard profile, with seed 0"),
+        (["--save", "--only", "01"], "--save: expected the whole standard profile, with seed 0"),
         ([*address, "--jobs", "2"], "--scheduler: expected neither --jobs nor cuda"),
         (["--scheduler", "nonsense"], "--scheduler: expected a Dask scheduler at 'nonsense'"),
         (["--what"], "--what"),
@@ -123,6 +172,7 @@ SLOW = """
 import subprocess, sys, time
 
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+run._folder.mkdir(parents=True)
 (run._folder / "workers").write_text(str(worker.pid))
 time.sleep(300)
 """
@@ -131,7 +181,7 @@ time.sleep(300)
 @pytest.mark.end_to_end
 def test_control_c_ends_kernels_and_workers(tmp_path):
     place = Place(tmp_path, {"01_slow": START + SLOW})
-    workers = place.figures / "standard" / "workers"
+    workers = place.output / "workers"
     runner = subprocess.Popen(place.command(), env=place.environment, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: workers.exists() and workers.read_text())
     family = psutil.Process(runner.pid).children(recursive=True)
@@ -191,9 +241,9 @@ def test_papermill_and_a_plain_script_give_the_same_arrays(tmp_path):
     def arrays(*command):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        found = {path.name: path.read_bytes() for path in root.glob("figures/smoke/*.npz")}
-        rows = json.loads((root / "figures" / "smoke" / "manifest.json").read_text())["notebooks"]
-        shutil.rmtree(root / "figures" / "smoke")
+        found = {path.name: path.read_bytes() for path in root.glob("output/smoke/*.npz")}
+        rows = json.loads((root / "output" / "smoke" / "manifest.json").read_text())["notebooks"]
+        shutil.rmtree(root / "output" / "smoke")
         return found, rows[notebook.name]["cold"]
 
     papermill = Path(sys.executable).with_name("papermill")

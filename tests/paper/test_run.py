@@ -1,7 +1,6 @@
 """What a notebook's run saves, and what `check` says of a folder of figures."""
 
 import json
-import subprocess
 import sys
 
 import matplotlib
@@ -10,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from support import TINY
 
-from physmis import paths
-from physmis.experiments.experiment import samples
+from physmis.experiments.experiment import excerpt, samples, training
+from physmis.experiments.store import key
 from physmis.paper import profiles
 from physmis.paper import run as runs
 from physmis.paper.claims import ContractError, read_manifest
@@ -30,6 +29,7 @@ DATA = {"x": np.arange(3.0)}
 
 
 def write_contract(root, figures, claims):
+    """The contract of a $PHYSMIS_ROOT, in TOML."""
     lines = []
     for section, rows in (("figures", figures), ("claims", claims)):
         for id, row in rows.items():
@@ -41,10 +41,11 @@ def write_contract(root, figures, claims):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The figures of a contract of two figures and a claim in 01_test, and one figure in 02_test."""
+    """The output of a contract of two figures and a claim in 01_test, and one figure in 02_test."""
     monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
+    monkeypatch.delenv("PHYSMIS_OUTPUT", raising=False)
     write_contract(tmp_path, FIGURES, {"C1.01.valid": CLAIM})
-    return tmp_path / "figures"
+    return tmp_path / "output"
 
 
 def a_figure():
@@ -100,13 +101,41 @@ def test_a_run_computes_once_and_knows_whether_it_did(place, store):
     made = first.compute({"one": samples(TINY), ("two", 2): samples(TINY)})
     assert list(made) == ["one", ("two", 2)] and first.cold and first.store.root == store.root
     np.testing.assert_array_equal(again.compute({3: samples(TINY)})[3].z, made["one"].z)
-    assert not again.cold
+    assert not again.cold and again._results == first._results
+
+
+def test_figures_go_where_the_variable_says_and_never_to_the_committed_ones(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("PHYSMIS_OUTPUT", str(tmp_path / "elsewhere"))
+    complete(notebook="02_test")
+    assert read_manifest(tmp_path / "elsewhere" / "standard")["figures"].keys() == {"fig_02_c"}
+    assert not place.exists() and [path.name for path in (tmp_path / "figures").iterdir()] == [
+        "contract.toml"
+    ]
+
+
+def test_the_manifest_names_the_stored_results_that_a_notebook_asks_for(place, store):
+    run = start("02_test", profile="smoke", device="cpu")
+    jobs = {"samples": TINY, "model": training(TINY), "rows": excerpt(samples(TINY), [0])}
+    run.compute(jobs)
+    run.compute({"samples again": samples(TINY)})
+    run.save_figure(a_figure(), "fig_02_c", DATA)
+    run.finish()
+    asked = read_manifest(place / "smoke")["notebooks"]["02_test"]["results"]
+    assert asked == sorted(
+        f"{kind}/{key(config)}.npz"
+        for kind, config in (
+            ("samples", TINY.config),
+            ("model", TINY.training_config),
+            ("excerpt", jobs["rows"].config),
+        )
+    )
+    assert all((store.root / address).is_file() for address in asked)
 
 
 def test_a_complete_run_fills_the_manifest(place, capsys):
     run = complete()
     complete(notebook="02_test")
-    assert check("standard") == []
+    assert check(place / "standard") == []
     manifest = json.loads((place / "standard" / "manifest.json").read_text())
     parts = ("profile", "code", "machine", "versions", "figures", "claims", "notebooks")
     assert tuple(manifest) == parts
@@ -124,7 +153,8 @@ def test_a_complete_run_fills_the_manifest(place, capsys):
         "seeds": list(run.seeds),
     }
     row = manifest["notebooks"]["01_test"]
-    assert row.keys() == {"seconds", "peak_mib", "cold", "code", "run"} and row["peak_mib"] > 50
+    parts = {"seconds", "peak_mib", "cold", "code", "run", "results"}
+    assert row.keys() == parts and row["peak_mib"] > 50 and row["results"] == []
     assert str(place) not in json.dumps(manifest)
     line = "C1.01.valid: 0.95 [0.91, 0.99], expected >= 0.9: HOLDS. It is so."
     assert line in capsys.readouterr().out.splitlines()
@@ -133,16 +163,16 @@ def test_a_complete_run_fills_the_manifest(place, capsys):
 def test_a_rerun_replaces_only_its_own_rows_and_drops_what_is_promised_no_more(place):
     complete()
     complete(notebook="02_test")
-    before = read_manifest("standard")
+    before = read_manifest(place / "standard")
     write_contract(place.parent, {id: FIGURES[id] for id in ("fig_01_a", "fig_02_c")}, {"C1.01.valid": CLAIM})
-    assert "fig_01_b was saved and is not in the contract" in check("standard")
+    assert "fig_01_b was saved and is not in the contract" in check(place / "standard")
     complete(figures=["fig_01_a"], seeds=[5])
-    after = read_manifest("standard")
+    after = read_manifest(place / "standard")
     assert after["figures"]["fig_01_a"]["seeds"] == after["claims"]["C1.01.valid"]["seeds"] == [5]
     assert after["notebooks"]["02_test"] == before["notebooks"]["02_test"]
     assert after["notebooks"]["01_test"]["run"] != before["notebooks"]["01_test"]["run"]
     assert after["figures"].keys() == {"fig_01_a", "fig_02_c"}
-    assert [problem.split()[0] for problem in check("standard")] == [
+    assert [problem.split()[0] for problem in check(place / "standard")] == [
         f"fig_01_b.{kind}" for kind in ("npz", "pdf", "png")
     ]
 
@@ -185,16 +215,16 @@ def test_what_cannot_be_saved_is_refused(place):
     run.save_figure(a_figure(), "fig_01_a", DATA)
     with pytest.raises(ContractError, match=r"has not saved what it promises: C1\.01\.valid, fig_01_b"):
         run.finish()
-    assert read_manifest("smoke") == {}
+    assert read_manifest(place / "smoke") == {}
 
 
 def test_a_failed_claim_stays_and_counts_only_in_its_profiles(place, capsys):
     for profile in ("smoke", "standard"):
         complete(profile, low=0.8)
-        assert read_manifest(profile)["claims"]["C1.01.valid"]["holds"] is False
+        assert read_manifest(place / profile)["claims"]["C1.01.valid"]["holds"] is False
     assert "DOES NOT HOLD" in capsys.readouterr().out
-    assert check("smoke", "01_test") == []
-    assert check("standard", "01_test") == [
+    assert check(place / "smoke", "01_test") == []
+    assert check(place / "standard", "01_test") == [
         "C1.01.valid does not hold: 0.95 [0.8, 0.99], expected >= 0.9",
     ]
 
@@ -211,8 +241,8 @@ def test_check_tells_every_kind_of_trouble(place):
         "fig_01_b.npz comes from another run than the manifest",
         "C1.01.valid: the contract says expected: '> 0.5', the manifest '>= 0.9'",
     ]
-    assert check("standard", "01_test") == own
-    assert check("standard") == [
+    assert check(folder, "01_test") == own
+    assert check(folder) == [
         "fig_02_c is in the contract and was not saved",
         *own,
         "fig_09_old.png lies in the folder and is not in the contract",
@@ -228,33 +258,10 @@ def test_a_manifest_that_was_meddled_with_is_noticed(place, monkeypatch):
     manifest["claims"]["C1.01.valid"]["holds"] = False
     manifest["figures"]["fig_01_a"]["pdf_sha256"] = "0"
     path.write_text(json.dumps(manifest))
-    figure, claim, code = check("standard")
+    figure, claim, code = check(place / "standard")
     assert figure == "fig_01_a.pdf comes from another run than the manifest"
     assert claim == "C1.01.valid: the contract says holds: True, the manifest False"
     assert "different code" in code and "abc-dirty" in code
     path.write_text("{")
     with pytest.raises(ContractError, match="manifest.json is damaged"):
         complete()
-
-
-def test_the_code_version_is_the_commit_and_tells_dirty_code(tmp_path, monkeypatch):
-    def git(*arguments):
-        who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        command = ["git", "-C", str(tmp_path), *who, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
-    monkeypatch.setattr(paths, "IN_CHECKOUT", True)
-    (tmp_path / "physmis").mkdir()
-    (tmp_path / "physmis" / "a.py").write_text("")
-    git("init")
-    assert runs.code_version() == "unknown"
-    git("add", ".")
-    git("commit", "-m", "m")
-    commit = git("rev-parse", "HEAD")
-    (tmp_path / "README.md").write_text("words are not code")
-    assert runs.code_version() == commit
-    (tmp_path / "physmis" / "b.py").write_text("")
-    assert runs.code_version() == commit + "-dirty"
-    monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path / "physmis"))  # of another project's repository
-    assert runs.code_version() == "unknown"

@@ -1,0 +1,110 @@
+"""What the repository keeps of a run: figures, outputs of notebooks, the README's table, stored results."""
+
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jupytext.cli
+import nbformat
+
+from physmis import paths
+from physmis.experiments import store
+from physmis.paper import claims
+
+MOST = 15 * 2**20  # bytes of stored results
+KINDS = ("npz", "png", "pdf")
+
+
+def compare(folder: Path) -> str:
+    """How a run of the standard profile differs from the committed one, in words."""
+    new, old = (claims.read_manifest(where) for where in (folder, paths.committed()))
+    if not old:
+        return "nothing is committed to compare with"
+    figures = {id: _hashes(row) == _hashes(old["figures"].get(id, {})) for id, row in new["figures"].items()}
+    numbers = ("value", "low", "high")
+    same = {
+        id: all(row[name] == old["claims"].get(id, {}).get(name) for name in numbers)
+        for id, row in new["claims"].items()
+    }
+    lines = []
+    for what, equal in (("figures", figures), ("claims", same)):
+        unlike = [id for id, is_equal in equal.items() if not is_equal]
+        lines.append(
+            f"{len(equal) - len(unlike)} of {len(equal)} {what} are exactly those of figures/standard"
+        )
+        lines += [f"  differs: {id}" for id in unlike]
+    return "\n".join(lines)
+
+
+def _hashes(row: Mapping[str, Any]) -> list[Any]:
+    return [row.get(f"{kind}_sha256") for kind in KINDS]
+
+
+def save(sources: Sequence[Path]) -> str:
+    """Replace what is committed by the last run of the standard profile; says what was written.
+
+    Everything is prepared before the first file is written. Raises ValueError where a result is missing or
+    all results together are too large.
+    """
+    folder, kept = paths.output("standard"), store.Store()
+    manifest = claims.read_manifest(folder)
+    new = {paths.committed() / "manifest.json": (folder / "manifest.json").read_bytes()}
+    for id in manifest["figures"]:
+        new |= {paths.committed() / f"{id}.{kind}": (folder / f"{id}.{kind}").read_bytes() for kind in KINDS}
+    for source in sources:
+        new[source.with_suffix(".ipynb")] = with_outputs(
+            source, folder / "notebooks" / f"{source.stem}.ipynb"
+        )
+    readme = paths.root() / "README.md"
+    new[readme] = claims.refreshed(readme.read_text(encoding="utf-8"), folder).encode()
+    results = {}
+    for address in sorted({one for row in manifest["notebooks"].values() for one in row["results"]}):
+        found = [root / address for root in (kept.root, kept.results) if root and (root / address).is_file()]
+        if not found:
+            raise ValueError(f"expected {address} in {kept.root}, got nothing: run it again")
+        results[paths.root() / "results" / "standard" / address] = found[0].read_bytes()
+    size = sum(map(len, results.values()))
+    if size > MOST:
+        raise ValueError(f"expected at most {MOST / 2**20:.0f} MiB of stored results, got {size / 2**20:.1f}")
+    new |= results
+    old = {*paths.committed().glob("fig_*.*"), *(paths.root() / "results" / "standard").glob("*/*")}
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # from here on it takes a moment, and is not left halfway
+    try:
+        changed = [path for path, data in new.items() if not path.is_file() or path.read_bytes() != data]
+        for path in changed:
+            store.write(path, new[path])
+        for path in old - new.keys():
+            path.unlink()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    gone = f"{len(changed)} files written, {len(old - new.keys())} removed"
+    return f"saved: {gone}; {len(results)} stored results, {size / 2**20:.1f} MiB"
+
+
+def with_outputs(source: Path, copy: Path) -> bytes:
+    """The `.ipynb` of a source with the outputs of its executed copy."""
+    pair = source.with_suffix(".ipynb")
+    with tempfile.TemporaryDirectory() as scratch:
+        new = Path(scratch) / pair.name
+        if pair.is_file():
+            new.write_bytes(pair.read_bytes())  # cells keep their ids
+        jupytext.cli.jupytext(["--quiet", "--update", "--to", "ipynb", "--output", str(new), str(source)])
+        notebook = nbformat.read(new, as_version=4)
+    executed = nbformat.read(copy, as_version=4)
+    ran = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    count = 0
+    for cell, run_cell in zip(notebook.cells, ran, strict=True):
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count, cell.outputs = count, run_cell.outputs
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+    notebook.metadata.pop("widgets", None)
+    if "widgets" in executed.metadata:
+        notebook.metadata["widgets"] = executed.metadata["widgets"]
+    return (nbformat.writes(notebook) + "\n").encode()

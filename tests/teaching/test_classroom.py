@@ -1,0 +1,28 @@
+"""Copies of the notebooks for a class."""
+
+import nbformat
+from support import ROOT
+
+from physmis.teaching import classroom
+
+
+def test_copies_are_unpaired_and_work_in_them_is_kept(tmp_path, capsys):
+    folder = tmp_path / "class"
+    assert classroom.main(["--folder", str(folder), "--no-lab"]) == 0
+    assert "6 notebooks copied" in capsys.readouterr().out
+    for copy in folder.iterdir():
+        notebook = nbformat.read(copy, as_version=4)
+        original = nbformat.read(ROOT / "notebooks" / copy.name, as_version=4)
+        assert "jupytext" not in notebook.metadata and notebook.cells == original.cells
+    mine = folder / "01_synthetic_tasks.ipynb"
+    mine.write_text("my work")
+    (folder / "02_kernel_theory.ipynb").unlink()
+    assert classroom.main(["--folder", str(folder), "--no-lab"]) == 0
+    assert "1 notebooks copied" in capsys.readouterr().out and mine.read_text() == "my work"
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(classroom, "NEEDED", ("physmis", "no_such_package"))
+    assert classroom.main(["--folder", str(tmp_path), "--no-lab"]) == 1
+    assert "expected no_such_package to be installed" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
