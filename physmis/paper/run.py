@@ -110,7 +110,8 @@ class Run:
         is kept.
         """
         all_jobs = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
-        self._results |= {store.address(job.config) for job in all_jobs}
+        models = [need for job in all_jobs for need in job.needs if need.config["kind"] == "model"]
+        self._results |= {store.address(job.config) for job in all_jobs + models}  # of models, the seconds
         try:
             results, cold = cached_all(all_jobs, self.store, self.device)
         except KeyboardInterrupt:

@@ -41,7 +41,7 @@ class Quantity:
         return Channel(f"{self.name} ${self.symbol}$", self.unit).label
 
     def encode(self, z: Float[np.ndarray, "n"]) -> Int16[np.ndarray, "n"]:
-        """Values as stored: in ten-thousandths of the prior's range, and to three ranges beyond it."""
+        """Values as stored: in 10,240 levels of the prior's range, and to two ranges beyond it."""
         low, high = self.prior.support()
         codes = np.floor((np.asarray(z) - low) / (high - low) * LEVELS)
         limits = np.iinfo(np.int16)

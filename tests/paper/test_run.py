@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from support import TINY
 
-from physmis.experiments.experiment import excerpt, samples, training
+from physmis.experiments.experiment import excerpt, samples
 from physmis.experiments.store import key
 from physmis.paper import profiles
 from physmis.paper import run as runs
@@ -113,9 +113,9 @@ def test_figures_go_where_the_variable_says_and_never_to_the_committed_ones(plac
     ]
 
 
-def test_the_manifest_names_the_stored_results_that_a_notebook_asks_for(place, store):
+def test_the_manifest_names_the_stored_results_that_a_notebook_asks_for_and_their_models(place, store):
     run = start("02_test", profile="smoke", device="cpu")
-    jobs = {"samples": TINY, "model": training(TINY), "rows": excerpt(samples(TINY), [0])}
+    jobs = {"samples": TINY, "rows": excerpt(samples(TINY), [0])}
     run.compute(jobs)
     run.compute({"samples again": samples(TINY)})
     run.save_figure(a_figure(), "fig_02_c", DATA)
