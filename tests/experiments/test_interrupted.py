@@ -129,6 +129,8 @@ def test_an_interrupted_process_ends_its_workers_without_a_traceback(tmp_path, s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What is started in the background of a script ignores Ctrl-C, and passes that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process = psutil.Process(runner.pid)
     try:
