@@ -108,8 +108,8 @@ def test_two_runs_at_once_both_finish_and_differences_from_what_is_committed_are
     manifest["claims"]["C1.01.so"]["value"] = 0.5
     (place.figures / "standard" / "manifest.json").write_text(json.dumps(manifest))
     done = place.run()
-    assert "1 of 1 figures are those of figures/standard" in done.stdout
-    assert "0 of 1 claims are those of figures/standard\n  differs: C1.01.so" in done.stdout
+    assert "1 of 1 figures are exactly those of figures/standard" in done.stdout
+    assert "0 of 1 claims are exactly those of figures/standard\n  differs: C1.01.so" in done.stdout
 
 
 @pytest.mark.end_to_end
