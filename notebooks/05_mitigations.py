@@ -115,7 +115,6 @@ def train(arms):
 
 
 untreated = {(name, "untreated"): arm(name, kind=KIND[name]) for name in TASKS}
-untreated |= {(name, "untreated, all steps"): arm(name, brief=False) for name in ("maze", "pendulum")}
 train(untreated)
 plain = {name: untreated[name, "untreated"][SEED] for name in TASKS}
 demonstrations = {name: training_set(plain[name], run.store) for name in TASKS if name != "maze"}
@@ -376,7 +375,8 @@ trial = {
 }  # fmt: skip
 best = {name: InCoordinates(candidates[CHOSEN[name]]) for name, candidates in CANDIDATES.items()}
 chosen = {(name, "in coordinates"): arm(name, best[name], brief=name in small) for name in TASKS}
-train(trial | chosen)
+fully = {(name, "untreated, all steps"): arm(name, brief=False) for name in ("maze", "pendulum")}
+train(trial | chosen | fully)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 saved = {}
 for ax, name in zip(axes, small, strict=True):
@@ -413,7 +413,7 @@ plt.show()
 again = {}
 for name in ("maze", "pendulum"):
     for way in (BASE[name], "in coordinates"):
-        treatment = (untreated | chosen)[name, way][SEED].treatment
+        treatment = (untreated | fully | chosen)[name, way][SEED].treatment
         again[name, f"{way}, ancestral"] = arm(name, treatment, brief=False, **slow)
 train(again)
 for name in TASKS:
