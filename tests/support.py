@@ -89,7 +89,7 @@ class Place:
                 f'[figures.fig_{number}_a]\nnotebook = "{name}"\nsources = []\ncaption = ""\n'
                 f'claims = ["C1.{number}.so"]\n'
                 f'[claims."C1.{number}.so"]\nnotebook = "{name}"\nstatement = "It is so."\nmeasured = "m"\n'
-                f'expected = "> 0"\nprofiles = ["standard"]\n'
+                f'expected = "> 0"\nprofiles = ["standard"]\nrole = "primary"\nnull = "0"\n'
             )
         (self.figures / "contract.toml").write_text("".join(contract))
         (self.root / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")

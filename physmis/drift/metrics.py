@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from physmis import checks
 from physmis.drift.intervals import REPEATS, Interval, bootstrap, interval
@@ -121,19 +121,36 @@ class Drift:
     @cached_property
     def ceiling(self) -> float:
         """Reliability of one seed's drift, by split halves: its expected correlation with a second sample."""
+        return self.reliability(self.inner(None))
+
+    def reliability(self, kept: Bool[np.ndarray, "bins"]) -> float:
+        """`ceiling` over some of the bins."""
         rng, found = np.random.default_rng(0), []
         for _ in range(50):
             for values in rng.permuted(self.bins, axis=1):
-                one, other = (_shares(half, len(self.p)) for half in np.array_split(values, 2))
-                found.append(_correlation(one, other, self.p))
+                one, other = (_shares(half, len(self.p))[kept] for half in np.array_split(values, 2))
+                found.append(_correlation(one, other, self.p[kept]))
         # Spearman-Brown, of the mean: the correction has a pole at -1, and single splits come near.
         r = max(float(np.mean(found)), 0.0)
         return 2 * r / (1 + r)
+
+    def inner(self, share: float | None) -> Bool[np.ndarray, "bins"]:
+        """Which bins have their centre in the middle ``share`` of the prior's range; None stands for all."""
+        if share is None:
+            return np.ones(len(self.p), dtype=bool)
+        low, high = self.prior.support()
+        centres = (self.edges[1:] + self.edges[:-1]) / 2
+        return np.abs(centres - (low + high) / 2) < share * (high - low) / 2
 
     @property
     def excess(self) -> Interval:
         """Total variation above its mean sampling floor: less than the drift of infinitely many samples."""
         return Interval(*(end - self.tv_floor.value for end in self.tv))
+
+    @property
+    def times_floor(self) -> Interval:
+        """Total variation over its mean sampling floor: about 1 without drift."""
+        return Interval(*(end / self.tv_floor.value for end in self.tv))
 
     def minus(self, other: Drift) -> Interval:
         """How much larger this total variation is than another one, seed by seed."""
@@ -162,7 +179,7 @@ def drift_correlation(f: Shares, q: Shares, p: Shares) -> Any:
 
 def _correlation(f, q, p):
     def unit(drift):
-        # A difference of two distributions sums to 0, so nothing has to be centred.
+        drift = drift - drift.mean(axis=-1, keepdims=True)  # 0 but for rounding, if these are all bins
         size = np.linalg.norm(drift, axis=-1, keepdims=True)
         return drift / np.where(size > 1e-12, size, np.inf)
 
@@ -188,27 +205,42 @@ class Score(NamedTuple):
     w1: Interval
 
 
-def score(forecasts: Shares, drift: Drift) -> Score:
-    """Score forecasts, one or one a seed; one seed's skill has too narrow an interval if ceiling < 0.5."""
-    p, finite = drift.p, drift.edges[np.isfinite(drift.edges)]
+def score(forecasts: Shares, drift: Drift, inner: float | None = None) -> Score:
+    """Score forecasts, one or one a seed; one seed's skill has too narrow an interval if ceiling < 0.5.
+
+    With ``inner``, the bins in this share of the range alone count (see `Drift.inner`).
+    """
+    kept = drift.inner(inner)
+    correlation, *others = _over_seeds(_all_four(drift, kept), [forecasts], drift)
+    return Score(correlation, drift.ceiling if inner is None else drift.reliability(kept), *others)
+
+
+def advantage(
+    a: Shares, b: Shares, drift: Drift, inner: float | None = None, of: str = "correlation"
+) -> Interval:
+    """How much higher the `score` of forecasts ``a`` is than that of ``b``, seed by seed.
+
+    ``of`` is "correlation" or "skill".
+    """
+    four, at = _all_four(drift, drift.inner(inner)), ("correlation", "skill").index(of)
+    return _over_seeds(lambda a, b, q: (four(a, q) - four(b, q))[..., at], [a, b], drift)
+
+
+def _all_four(drift, kept):
+    """Correlation, skill, total variation and Wasserstein-1 distance of f and q over the bins ``kept``."""
+    p, finite = drift.p[kept], drift.edges[np.isfinite(drift.edges)]
     edges = np.clip(drift.edges, finite.min(), finite.max())  # the mass of an open bin is at its finite edge
-    gaps = np.diff((edges[1:] + edges[:-1]) / 2)  # between centres of bins
+    gaps = np.diff((edges[1:] + edges[:-1]) / 2) * (kept[1:] & kept[:-1])  # between centres of bins
 
     def all_four(f, q):
+        w1 = np.abs(np.cumsum(f - q, axis=-1)[..., :-1]) @ gaps  # area between the distribution functions
+        f, q = f[..., kept], q[..., kept]
         tv, drifted = half_l1(f, q), half_l1(p, q)
         # A resample may have no drift though the sample has one: it says nothing about the skill.
         left = np.divide(tv, drifted, out=np.ones_like(tv), where=drifted > 0)
-        w1 = np.abs(np.cumsum(f - q, axis=-1)[..., :-1]) @ gaps  # area between the distribution functions
         return np.stack([_correlation(f, q, p), 1 - left, tv, w1], axis=-1)
 
-    correlation, *others = _over_seeds(all_four, [forecasts], drift)
-    return Score(correlation, drift.ceiling, *others)
-
-
-def advantage(a: Shares, b: Shares, drift: Drift) -> Interval:
-    """How much better forecasts ``a`` correlate with the ``drift`` than ``b`` do, seed by seed."""
-    p = drift.p
-    return _over_seeds(lambda a, b, q: _correlation(a, q, p) - _correlation(b, q, p), [a, b], drift)
+    return all_four
 
 
 def _over_seeds(statistic, forecasts, drift):

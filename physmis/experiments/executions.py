@@ -48,7 +48,7 @@ def _execute(experiment, plans, demonstrations, store: Store, device: str) -> di
     if demonstrations:
         x = training_set(experiment, store).x[generated["row"][:plans]]
     done = execute(task, x)
-    return {**done, "distance": task.quantity.encode(task.distance(done["x"]))}
+    return {**done, "distance": task.quantity.encode(task.measure(done["x"]))}
 
 
 def compatibility(experiment: Experiment, rows: Sequence[int], values: Sequence[float], seed: int) -> Job:

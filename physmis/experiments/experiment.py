@@ -18,9 +18,8 @@ from physmis.mitigations import InCoordinates, Treatment
 from physmis.models import GenerativeModel, build
 from physmis.tasks import Batch, Task
 
-# Random streams of one seed. numpy fills up with zeros, so [s, 0] is s itself: `default_rng(s)` draws the
-# training set of seed s anew, and is no source of fresh trajectories (`fresh_set` is).
-DATA, FIT, SAMPLE, KERNEL, FRESH = 0, 1, 2, 3, 4
+# Random streams of one seed, `default_rng([seed, stream])`. None is 0: numpy takes [s, 0] for s itself.
+DATA, FIT, SAMPLE, KERNEL, ROWS = 1, 2, 3, 4, 6
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ class Samples:
 
 
 def demonstrations(task: Task, chunk: int) -> Job:
-    """Collect chunk number ``chunk`` of a task's demonstrations: their "z" and "separation"; large is "x"."""
+    """Collect chunk number ``chunk`` of a task's demonstrations: their "z" and "cells"; large is "x"."""
     if not task.chunk:
         raise ValueError(f"expected a task that collects demonstrations, got '{task.name}'")
-    config = {"kind": "demonstrations", "task": task.recording, "chunk": chunk}
+    config = {"kind": "demonstrations", "task": task.config(), "chunk": chunk}
 
     def collect(store: Store, device: str) -> dict[str, np.ndarray]:
         found = task.collect(chunk)
@@ -105,7 +104,7 @@ def demonstrations(task: Task, chunk: int) -> Job:
     def read(entry: Entry) -> dict[str, np.ndarray]:
         return {**entry.arrays, "z": task.quantity.decode(entry.arrays["z"])}
 
-    return Job(config, collect, read=read, small=("z", "separation"))
+    return Job(config, collect, read=read, small=("z", "cells"))
 
 
 def excerpt(job: Job, rows: Sequence[int], array: str = "x") -> Job:
@@ -118,34 +117,25 @@ def excerpt(job: Job, rows: Sequence[int], array: str = "x") -> Job:
     return Job(config, compute, (job,), lambda entry: entry.arrays[array])
 
 
-def needed_demonstrations(experiment: Experiment, fresh: bool = False) -> tuple[Job, ...]:
-    """The jobs that collect an experiment's training set (or `fresh_set`)."""
+def needed_demonstrations(experiment: Experiment) -> tuple[Job, ...]:
+    """The jobs that collect an experiment's training set."""
     chunk = experiment.task.chunk
     count = -(-experiment.data // chunk) if chunk else 0  # none where trajectories are generated
-    return tuple(demonstrations(experiment.task, i + count * fresh) for i in range(count))
+    return tuple(demonstrations(experiment.task, i) for i in range(count))
 
 
 def training_set(experiment: Experiment, store: Store) -> Batch:
     """The trajectories that the model is trained on."""
-    return _batch(experiment, store, DATA)
-
-
-def fresh_set(experiment: Experiment, store: Store) -> Batch:
-    """As many trajectories again, that no model is trained on."""
-    return _batch(experiment, store, FRESH)
-
-
-def _batch(experiment: Experiment, store: Store, stream: int) -> Batch:
     task, n = experiment.task, experiment.data
     if not task.chunk:
-        return _generated(task, n, experiment.seed, stream)
-    chunks = [whole(job, store).arrays["x"] for job in needed_demonstrations(experiment, stream == FRESH)]
+        return _generated(task, n, experiment.seed)
+    chunks = [whole(job, store).arrays["x"] for job in needed_demonstrations(experiment)]
     return task.batch(np.concatenate(chunks)[:n])
 
 
 @lru_cache(maxsize=2)  # several kernels in a row ask for the same one
-def _generated(task: Task, n: int, seed: int, stream: int) -> Batch:
-    return task.sample(n, np.random.default_rng([seed, stream]))
+def _generated(task: Task, n: int, seed: int) -> Batch:
+    return task.sample(n, np.random.default_rng([seed, DATA]))
 
 
 def training(experiment: Experiment) -> Job:

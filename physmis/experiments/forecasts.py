@@ -186,22 +186,22 @@ def matched_blur(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
 
 
 def score_kernels(
-    draws: Mapping[str, Sequence[KernelDraws]], observed: drift.Drift
+    draws: Mapping[str, Sequence[KernelDraws]], observed: drift.Drift, inner: float | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, drift.Score]]:
-    """What each kernel forecasts, and its score against the observed drift; both are printed as a table.
+    """What each kernel forecasts, and its `drift.score`, of which a table is printed.
 
     A "plain blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
     """
     task = next(iter(draws.values()))[0].experiment.task
     forecasts = {kernel: forecast_from_draws(group) for kernel, group in draws.items()}
     forecasts["plain blur"] = matched_blur(task.quantity, observed.excess.value)
-    scores = {kernel: drift.score(forecast, observed) for kernel, forecast in forecasts.items()}
-    print(f"correlation of z and z', drift correlation (noise ceiling {observed.ceiling:.2f}), skill")
+    scores = {kernel: drift.score(forecast, observed, inner) for kernel, forecast in forecasts.items()}
+    bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["plain blur"].ceiling
+    print(f"{task.name}, {bins}: skill, drift correlation (noise ceiling {ceiling:.2f}), correlation of z and z'")
     for kernel, score in scores.items():
-        kept = (
-            f"{np.mean([value_correlation(draw) for draw in draws[kernel]]):.2f}" if kernel in draws else ""
-        )
-        print(f"  {kernel:18s} {kept:>5s}  {score.correlation!s:24s} {score.skill}")
+        kept = [value_correlation(draw) for draw in draws.get(kernel, ())]
+        shown = f"{np.mean(kept):.2f}" if kept else ""
+        print(f"  {kernel:18s} {score.skill!s:24s} {score.correlation!s:24s} {shown}")
     return forecasts, scores
 
 

@@ -12,19 +12,17 @@ from jaxtyping import Bool, Float
 
 from physmis import kernels
 from physmis.experiments import experiment as experiments
-from physmis.experiments.experiment import KERNEL, Experiment
+from physmis.experiments.experiment import KERNEL, ROWS, Experiment
 from physmis.experiments.parallel import Job
 from physmis.experiments.store import Entry, Store
 
-# How each kernel is made from the training set, as many fresh trajectories, and a trained model. No parameter
-# has a default: all of them are in the config, by which results are found again.
+# How each kernel is made from the training set and a trained model. No parameter has a default: all of them
+# are in the config, by which results are found again.
 KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
-    "isotropic": lambda data, fresh, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
-    "neighbour": lambda data, fresh, model, width, deviation: kernels.NeighbourKernel(data, width, deviation),
-    "exchange": lambda data, fresh, model, width: kernels.ExchangeKernel(fresh(), width),
-    "tangent": lambda data, fresh, model, reach: kernels.TangentKernel(data, reach),
-    "pilot": lambda data, fresh, model, strength, scale: kernels.PilotKernel(model, strength, scale),
-    "round_trip": lambda data, fresh, model, strength: kernels.RoundTripKernel(model, strength),
+    "isotropic": lambda data, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
+    "tangent": lambda data, model, reach: kernels.TangentKernel(data, reach),
+    "pilot": lambda data, model, strength, scale: kernels.PilotKernel(model, strength, scale),
+    "round_trip": lambda data, model, strength: kernels.RoundTripKernel(model, strength),
 }
 OF_A_MODEL = ("pilot", "round_trip")
 
@@ -63,7 +61,7 @@ def kernel_draws(
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {kernel!r}")
-    expected = list(inspect.signature(KERNELS[kernel]).parameters)[3:]
+    expected = list(inspect.signature(KERNELS[kernel]).parameters)[2:]
     if sorted(parameters) != sorted(expected):
         raise ValueError(f"kernel {kernel!r}: expected the parameters {expected}, got {sorted(parameters)}")
     if (model is not None) != (kernel in OF_A_MODEL):
@@ -81,8 +79,6 @@ def kernel_draws(
         **({"given": list(experiment.model.given)} if experiment.model.given else {}),
     }
     needs = experiments.needed_demonstrations(experiment)
-    if kernel == "exchange":
-        needs += experiments.needed_demonstrations(experiment, fresh=True)
     if model is not None:
         needs += (experiments.training(model),)
 
@@ -100,12 +96,12 @@ def kernel_draws(
 def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
     data, task = experiments.training_set(experiment, store).x, experiment.task
     asked = None if model is None else experiments.trained(model, store, device)
-    made = KERNELS[kernel](data, lambda: experiments.fresh_set(experiment, store).x, asked, **parameters)
+    made = KERNELS[kernel](data, asked, **parameters)
     if experiment.model.given:
         made = kernels.HeldEnds(made)
     rows = slice(experiment.samples)
     if task.chunk:  # seeds share the data, so let them at least take others of it
-        rows = np.random.default_rng([experiment.seed, KERNEL, 0]).permutation(len(data))[rows]
+        rows = np.random.default_rng([experiment.seed, ROWS]).permutation(len(data))[rows]
     x = data[rows]
     perturbed = made.deviate(x, np.random.default_rng([experiment.seed, KERNEL]))
     z, z_perturbed = (task.quantity.encode(task.measure(part)) for part in (x, perturbed))

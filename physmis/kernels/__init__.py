@@ -3,11 +3,9 @@
 
 from physmis.kernels.expansion import bias_and_blur, expand
 from physmis.kernels.kernels import (
-    ExchangeKernel,
     HeldEnds,
     IsotropicKernel,
     Kernel,
-    NeighbourKernel,
     PilotKernel,
     References,
     RoundTripKernel,

@@ -77,50 +77,6 @@ class References:
         parts = [x[i : i + rows] for i in range(0, len(x), rows)]
         return np.concatenate([pick(self.half_squares(part)).numpy() for part in parts])
 
-    def draw(self, x: Trajectories, width: float, rng: np.random.Generator) -> Trajectories:
-        """An x_j for each of ``x``, in proportion to exp(-|x_j - x|^2 / (2 width^2)); or the nearest."""
-        if width == 0:
-            return self.data[self.in_blocks(lambda half: half.argmin(dim=1), x)]
-
-        def pick(half):
-            weights = half.sub_(half.amin(dim=1, keepdim=True)).div_(-max(width**2, 1e-30)).exp_()
-            reached = weights.cumsum_(dim=1)
-            level = torch.from_numpy(rng.random((len(half), 1), dtype=np.float32)) * reached[:, -1:]
-            # The first that is reached beyond the level, which is below the last: never one of weight 0.
-            return torch.searchsorted(reached, level, right=True).squeeze(1)
-
-        return self.data[self.in_blocks(pick, x)]
-
-
-class NeighbourKernel(Kernel):
-    """x' is another training trajectory, by `References.draw`, plus isotropic error of ``deviation``."""
-
-    def __init__(self, data: Trajectories, width: float = 0.0, deviation: float = 0.0):
-        if not (0 <= width < np.inf and 0 <= deviation < np.inf):
-            raise ValueError(f"expected width and deviation of 0 or more, got {width} and {deviation}")
-        self.references, self.width, self.deviation = References(data), width, deviation
-
-    def deviate(self, x, rng):
-        x = self.references.draw(x, self.width, rng)
-        if not self.deviation:
-            return x
-        return IsotropicKernel(self.deviation, self.references.spread).deviate(x, rng)
-
-
-class ExchangeKernel(Kernel):
-    """The exact noise-and-denoise exchange: y = x + width * noise, and x' is drawn from the posterior of y.
-
-    With plentiful references, distributed as x but not x themselves, it is reversible and keeps the prior.
-    """
-
-    def __init__(self, references: Trajectories, width: float):
-        checks.positive(width=width)
-        self.references, self.width = References(references), width
-
-    def deviate(self, x, rng):
-        noisy = IsotropicKernel(self.width, self.references.spread).deviate(x, rng)
-        return self.references.draw(noisy, self.width, rng)
-
 
 class TangentKernel(Kernel):
     """Errors along the data (models correct those across): a blur below l, and a pull to neighbours within l.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physmis.models.base import Condition, Trajectories, embed_condition
-from physmis.models.diffusion import LEVELS, Diffusion
+from physmis.models.diffusion import SCALE, Diffusion
 
 RATES = 8  # sines and cosines that encode the noise level
 
@@ -39,7 +39,7 @@ class Denoiser(nn.Module):
     def __init__(self, steps: int, channels: int, width: int, depth: int, conditional: bool):
         super().__init__()
         self.body = ResidualMLP(steps * channels, steps * channels, width, depth)
-        rates = math.pi / 2 / LEVELS * 2.0 ** torch.arange(RATES)  # from a quarter turn over all levels on
+        rates = math.pi / 2 / SCALE * 2.0 ** torch.arange(RATES)  # from a quarter turn over all levels on
         self.register_buffer("rates", rates, persistent=False)
         self.embed = nn.Sequential(nn.Linear(2 * RATES, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = embed_condition(width) if conditional else None

@@ -96,8 +96,6 @@ class Transformer(GenerativeModel):
 
     name = "transformer"
     speed = 5
-    choices = {"resample": ("rest",)}
-    sampling = ("resample",)
     steps: int = 2400
     batch: int = 32
     rate: float = 4e-3
@@ -105,7 +103,6 @@ class Transformer(GenerativeModel):
     layers: int = 3
     heads: int = 4
     components: int = 8
-    resample: str = "rest"  # the only way; it is a part of the keys of stored results
 
     def make_network(self, steps, channels, conditional):
         if self.width % self.heads:

@@ -56,11 +56,14 @@ class VAE(GenerativeModel):
 
     name = "vae"
     speed = 480
+    choices = {"output": ("draw", "mean")}
+    sampling = ("output",)
     steps: int = 9000
     rate: float = 2e-3
     width: int = 128
     depth: int = 3
     codes: int = 16
+    output: str = "draw"  # from p(x | u), or its mean
 
     def make_network(self, steps, channels, conditional):
         return Autoencoder(steps, channels, self.width, self.depth, self.codes, conditional)
@@ -102,6 +105,6 @@ class VAE(GenerativeModel):
         return self.decoded(u, generator, condition)
 
     def decoded(self, u, generator, condition):
-        """A draw from p(x | u)."""
+        """A draw from p(x | u), or its mean."""
         mean, scale = self.network.decode(u, condition)
-        return mean + scale * self.normal(generator, *mean.shape)
+        return mean if self.output == "mean" else mean + scale * self.normal(generator, *mean.shape)

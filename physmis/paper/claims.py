@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from physmis.paper import profiles
 
 BEGIN, END = "<!-- claims: made by `python -m physmis.paper.claims` -->", "<!-- end of claims -->"
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
+ROLES = ("primary", "precondition", "control", "exploratory")
 _BOUND = re.compile(rf"(>=|<=|>|<) {_NUMBER}")
 _RANGE = re.compile(rf"in \[{_NUMBER}, {_NUMBER}\]")
 
@@ -38,13 +40,20 @@ class FigurePromise:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: what is `measured` must be as `expected` in the profiles named."""
+    """A claim: what is `measured` must be as `expected` in the profiles named.
+
+    A primary test was fixed before the run. It names the value of its `null`, and the preconditions of the
+    same notebook that it `needs`.
+    """
 
     notebook: str
     statement: str
     measured: str
     expected: str
     profiles: list[str]
+    role: str
+    null: str = ""
+    needs: list[str] = field(default_factory=list)
 
     def holds(self, low: float, high: float) -> bool:
         """Whether the whole interval from `low` to `high` is as expected."""
@@ -56,6 +65,14 @@ class Claim:
         raise ContractError(
             f"expected '>= 0.9', '<= 0.1', '> 0', '< 0' or 'in [0.1, 0.2]', got {self.expected!r}"
         )
+
+    def verdict(self, value: float, low: float, high: float, met: bool) -> str:
+        """What a primary test says, if its preconditions are ``met``; "partly" where the interval is wide."""
+        if not met:
+            return "not tested"
+        if self.holds(low, high):
+            return "reproduced"
+        return "partly" if self.holds(value, value) else "not reproduced"
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,13 @@ def load_contract() -> Contract:
             claim.holds(0.0, 0.0)
             for name in claim.profiles:
                 profiles.resolve(name)
+            if claim.role not in ROLES or (claim.role == "primary") != bool(claim.null):
+                expected = f"a role out of {', '.join(ROLES)}, and the null of a primary one"
+                raise ValueError(f"expected {expected}; got {claim.role!r} and {claim.null!r}")
+            ready = {name for name, row in claims.items() if row.role == "precondition"}
+            ready = {name for name in ready if claims[name].notebook == claim.notebook}
+            if not ready.issuperset(claim.needs):
+                raise ValueError(f"expected preconditions of {claim.notebook} in needs, got {claim.needs}")
         except ValueError as error:
             raise ContractError(f"contract, {id}: {error}") from error
     for id, figure in figures.items():
@@ -126,33 +150,40 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
 
 
-def table(folder: Path | None = None) -> str:
-    """The claims that each figure shows, in Markdown, and how many of all hold; of the committed figures, or
-    of another folder.
+def overall(verdicts: Sequence[str]) -> str:
+    """The verdict on a claim of the paper from those of its primary tests."""
+    found = set(verdicts)
+    return found.pop() if len(found) == 1 else "partly"
 
-    Raises ContractError where the manifest lacks a claim or a notebook.
+
+def table(folder: Path | None = None) -> str:
+    """The primary tests of each claim, in Markdown; of the committed figures, or of another folder.
+
+    Raises ContractError where the manifest lacks a claim.
     """
     contract, manifest = load_contract(), read_manifest(folder or paths.committed())
-    head = "figure", "claim", "notebook", "command", "seconds", "value [95 % interval]", "expected", "holds?"
+    shown = {id: name for name, promise in contract.figures.items() for id in promise.claims}
+    head = ("claim", "primary test", "value [95 % interval]", "expected", "null", "verdict")
+    head += ("figure", "command")
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     try:
-        for figure, promise in sorted(contract.figures.items(), key=lambda item: item[1].notebook):
-            number, seconds = promise.notebook[:2], manifest["notebooks"][promise.notebook]["seconds"]
-            for id in promise.claims:
-                found = manifest["claims"][id]
-                rows.append(
-                    f"| [{figure}](figures/standard/{figure}.png) | `{id}`: {found['statement']} "
-                    f"| [{number}](notebooks/{promise.notebook}.ipynb) "
-                    f"| `python -m physmis.paper.regenerate --only {number}` | {seconds:.0f} "
-                    f"| {found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}] "
-                    f"| {found['expected'].replace('<', '&lt;').replace('>', '&gt;')} "
-                    f"| {'yes' if found['holds'] else '**no**'} |"
-                )
-        claims = manifest["claims"].values()
+        found = manifest["claims"]
+        primary = sorted(id for id, claim in contract.claims.items() if claim.role == "primary")
+        for id in sorted(primary, key=lambda id: int(id.split(".")[0][1:])):
+            row, figure = found[id], shown[id]
+            rows.append(
+                f"| {id.split('.')[0]} | `{id}`: {row['statement']} "
+                f"| {row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] "
+                f"| {row['expected'].replace('<', '&lt;').replace('>', '&gt;')} "
+                f"| {row['null']} | {row['verdict']} "
+                f"| [{figure}](figures/standard/{figure}.png) "
+                f"| `python -m physmis.paper.regenerate --only {row['notebook'][:2]}` |"
+            )
     except KeyError as error:
-        raise ContractError(f"the manifest has no {error}; run the notebooks again") from error
-    held = sum(claim["holds"] for claim in claims)
-    return "\n".join([*rows, "", f"Of all {len(claims)} claims {held} hold and {len(claims) - held} do not."])
+        raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
+    others = [claim for claim in found.values() if claim["role"] != "primary"]
+    held = sum(claim["holds"] for claim in others)
+    return "\n".join([*rows, "", f"Of {len(others)} further tests, listed in the manifest, {held} hold."])
 
 
 def refreshed(text: str, folder: Path | None = None) -> str:

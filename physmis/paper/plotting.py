@@ -12,13 +12,11 @@ from IPython import get_ipython
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib_inline.config import InlineBackend
 from scipy.signal import find_peaks
 
 from physmis.drift.intervals import Interval
-from physmis.drift.metrics import histogram
-from physmis.tasks import Batch, Quantity, Task
+from physmis.tasks import Quantity
 
 STYLE = str(files("physmis.paper") / "physmis.mplstyle")
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
@@ -32,16 +30,17 @@ COLOURS = {
     "conditioned": "#661100",
     "in coordinates": "#332288",
     "prior": "0.45",
+    "invalid": "0.7",  # models of which too few samples are valid
 }
 NAMES = {"unet": "U-Net", "mlp": "MLP", "transformer": "Transformer", "vae": "VAE"}
 MARKERS = {"unet": "o", "mlp": "s", "transformer": "D", "vae": "^"}
 # Colour and marker of each kernel.
 KERNELS = {
     "isotropic": (_WONG[9], "s"),
-    "neighbour": (_WONG[5], "D"),
     "tangent": (_WONG[3], "o"),
     "pilot": (_WONG[6], "v"),
     "round trip": ("black", "^"),
+    "matched blur": (_WONG[5], "D"),
 }
 
 
@@ -72,49 +71,6 @@ def plot_trajectories(
     ax.autoscale()
     ax.set_xlabel("time step")
     return lines
-
-
-def plot_problem(
-    task: Task,
-    data: Batch,
-    noisy: Float[np.ndarray, "levels T C"],
-    x: Float[np.ndarray, "n T C"],
-    z: Float[np.ndarray, "n"],
-) -> Figure:
-    """From the curated quantity to the recovered one, in six panels, for the logistic map.
-
-    ``noisy`` is one training trajectory at several noise levels; ``x`` and ``z`` are new trajectories and
-    their quantity.
-    """
-    edges = task.quantity.bins()[1:-1]
-    low, high = task.quantity.prior.support()
-    fig, grid_of_axes = plt.subplots(2, 3, figsize=(9, 5))
-    axes = grid_of_axes.ravel()
-    for ax, values, colour in ((axes[0], data.z, COLOURS["prior"]), (axes[5], z, COLOURS["unet"])):
-        ax.stairs(
-            histogram(values, task.quantity.bins())[1:-1] / np.diff(edges), edges, fill=True, color=colour
-        )
-        ax.set(xlabel=task.quantity.label, ylabel="density")
-    axes[5].plot([low, low, high, high], [0, 1 / (high - low), 1 / (high - low), 0], color="0.2", lw=1.4)
-    axes[5].set_ylim(0, 1.2 * axes[5].get_ylim()[1])
-    axes[0].set(xlim=axes[5].get_xlim(), ylim=axes[5].get_ylim())
-    _write_outside(axes[5], histogram(z, task.quantity.bins())[None], COLOURS["unet"])
-    for ax, batch, colours in ((axes[1], data.x, data.z), (axes[2], noisy, None), (axes[3], x, z)):
-        rows = batch[:3, :, 0] + 1.25 * np.arange(2, -1, -1)[:, None]
-        if colours is None:
-            ax.plot(rows.T, color="0.3", lw=1.2)
-        else:
-            plot_trajectories(ax, rows, colours[:3], limits=(low, high))
-        ax.set(yticks=[], xlabel="time step", ylabel=f"{task.channels[0].name}, offset")
-    grid = np.linspace(0, 1, 100)
-    axes[4].plot(grid, z[0] * grid * (1 - grid), color="0.6", lw=1.4)
-    axes[4].plot(x[0, :-1, 0], x[0, 1:, 0], "o", ms=4, color=COLOURS["unet"])
-    axes[4].set(xlabel="$x_t$", ylabel="$x_{t+1}$", ylim=(0, 1.05))
-    measured = f"measured: $r$={z[0]:.2f}"
-    titles = "curated", "training data", "noise to undo", "generated", measured, "recovered"
-    for number, (ax, title) in enumerate(zip(axes, titles, strict=True), start=1):
-        ax.set_title(f"{number}  {title}")
-    return fig
 
 
 def plot_recovered(

@@ -138,7 +138,7 @@ def reproduce(options: argparse.Namespace) -> int:
     if code := regenerate.main(given):
         return code
     new = claims.read_manifest(folder / "standard")
-    primary = sorted({id for figure in claims.load_contract().figures.values() for id in figure.claims})
+    primary = sorted(id for id, claim in claims.load_contract().claims.items() if claim.role == "primary")
     pairs = [(entry, found) for entry in old.values() if (found := anew.fetch(entry.meta["config"]))]
     parts = {
         "primary numbers": compare_claims(stored, new, primary),

@@ -30,7 +30,7 @@ from physmis.experiments.parallel import Job, cached_all
 from physmis.experiments.provenance import code_version, machine, versions
 from physmis.experiments.store import Store
 from physmis.paper import profiles
-from physmis.paper.claims import Claim, Contract, ContractError, load_contract, read_manifest
+from physmis.paper.claims import Claim, Contract, ContractError, load_contract, overall, read_manifest
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
 _FORMATS = {
@@ -159,9 +159,12 @@ class Run:
         value, low, high = float(value), float(low), float(high)
         if not (math.isfinite(low) and math.isfinite(high) and low <= value <= high):
             raise ValueError(f"{id}: expected finite low <= value <= high, got {low}, {value}, {high}")
+        if missing := [name for name in claim.needs if name not in self._saved["claims"]]:
+            raise ContractError(f"{id}: expected its preconditions to be recorded first, not yet {missing}")
         holds = claim.holds(low, high)
         self._saved["claims"][id] = {
             "notebook": self.notebook,
+            "role": claim.role,
             "statement": claim.statement,
             "value": value,
             "low": low,
@@ -171,10 +174,14 @@ class Run:
             "seeds": list(self.seeds if seeds is None else seeds),
         }
         verdict = "HOLDS" if holds else "DOES NOT HOLD"
+        if claim.role == "primary":
+            met = all(self._saved["claims"][name]["holds"] for name in claim.needs)
+            verdict = claim.verdict(value, low, high, met)
+            self._saved["claims"][id] |= {"null": claim.null, "verdict": verdict}
         print(f"{id}: {_interval(value, low, high)}, expected {claim.expected}: {verdict}. {claim.statement}")
 
     def finish(self) -> None:
-        """Close the run: write its rows to the manifest.
+        """Close the run: write its rows to the manifest, and print the verdict on each claim of the paper.
 
         Raises ContractError when something that the contract promises was not saved.
         """
@@ -206,6 +213,10 @@ class Run:
                 manifest[section] = dict(sorted({**kept, **new}.items()))
             store.write(self._folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
         print(f"{self.notebook}: {len(self._figures)} figures and {len(self._claims)} claims saved")
+        primary = {id: row["verdict"] for id, row in self._saved["claims"].items() if "verdict" in row}
+        for name in sorted({id.split(".")[0] for id in primary}):
+            of_claim = [verdict for id, verdict in primary.items() if id.split(".")[0] == name]
+            print(f"{name}: {overall(of_claim)}")
 
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
         if id not in promises:
@@ -264,7 +275,7 @@ def check(folder: Path, notebook: str | None = None) -> list[str]:
             if section == "figures":
                 problems += _check_files(folder, id, rows[id])
             else:
-                problems += _check_claim(contract.claims[id], id, rows[id], manifest["profile"])
+                problems += _check_claim(contract.claims[id], id, rows, manifest["profile"])
     if notebook is None:
         extra = {path.name for path in folder.glob("fig_*.*") if path.stem not in contract.figures}
         problems += [f"{name} lies in the folder and is not in the contract" for name in sorted(extra)]
@@ -285,12 +296,17 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _check_claim(claim: Claim, id: str, row: Mapping[str, Any], profile: str) -> list[str]:
+def _check_claim(claim: Claim, id: str, rows: Mapping[str, Any], profile: str) -> list[str]:
+    row = rows[id]
     holds = claim.holds(row["low"], row["high"])
-    contract = {"expected": claim.expected, "statement": claim.statement, "holds": holds}
+    contract = {"role": claim.role, "expected": claim.expected, "statement": claim.statement, "holds": holds}
+    if claim.role == "primary":
+        met = all(rows.get(name, {}).get("holds") for name in claim.needs)
+        verdict = claim.verdict(row["value"], row["low"], row["high"], met)
+        contract |= {"null": claim.null, "verdict": verdict}
     for part, expected in contract.items():
-        if row[part] != expected:
-            return [f"{id}: the contract says {part}: {expected!r}, the manifest {row[part]!r}"]
+        if row.get(part) != expected:
+            return [f"{id}: the contract says {part}: {expected!r}, the manifest {row.get(part)!r}"]
     if profile in claim.profiles and not holds:
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]

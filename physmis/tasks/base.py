@@ -10,12 +10,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int16
-from scipy.stats import uniform
+from scipy import stats
 from torch import Tensor
 
 from physmis import checks
 
-LEVELS = 10_240  # of stored values over the prior's range: 256 in each fortieth of it
+LEVELS = 10_240  # of stored values over the prior's range: 512 in each twentieth of it
+GRID = np.linspace(0, 1, 2001)
+HUMPS = 1 - np.cos(4 * np.pi * (GRID[1:] + GRID[:-1]) / 2)  # a density of two humps, 0 at the ends and between
+# Priors over [0, 1]. The last two have soft ends, where blurring moves little mass.
+PRIORS = {
+    "uniform": stats.uniform(),
+    "ramp": stats.triang(0.8),  # rises over four fifths of the range and falls over the last
+    "humps": stats.rv_histogram((HUMPS, GRID), density=True)(),
+}
 CHUNK = 8192  # trajectories measured at once: keeps memory flat however many are given
 
 
@@ -52,7 +60,7 @@ class Quantity:
         low, high = self.prior.support()
         return low + (codes + 0.5) * (high - low) / LEVELS
 
-    def bins(self, n: int = 40) -> Float[np.ndarray, "edges"]:
+    def bins(self, n: int = 20) -> Float[np.ndarray, "edges"]:
         """Edges of histogram bins: ``n`` of equal prior mass, ``n // 8`` beyond each end of it, for leaks."""
         return with_bins_beyond(self.prior.ppf(np.linspace(0, 1, n + 1)), n // 8)
 
@@ -79,18 +87,22 @@ class Task(ABC):
     chunk: ClassVar[int] = 0  # how many demonstrations a task collects at a time; 0 where it generates
     shortest: ClassVar[int] = 2
     bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
-    low: float  # the quantity is uniform on [low, high], which lies within the bounds
+    low: float  # the prior's support is [low, high], which lies within the bounds
     high: float
     steps: int
+    prior: str  # a name in `PRIORS`
 
     def __post_init__(self):
         checks.check_count("steps", self.steps, least=self.shortest)
         if not (np.isfinite(self.high) and self.bounds[0] <= self.low < self.high <= self.bounds[1]):
             raise ValueError(f"expected finite low < high in {[*self.bounds]}, got [{self.low}, {self.high}]")
+        if self.prior not in PRIORS:
+            raise ValueError(f"prior: expected one of {', '.join(PRIORS)}, got {self.prior!r}")
 
     @property
     def quantity(self) -> Quantity:
-        return Quantity(*self.measured, uniform(self.low, self.high - self.low))
+        shape = PRIORS[self.prior]
+        return Quantity(*self.measured, shape.dist(*shape.args, loc=self.low, scale=self.high - self.low))
 
     @abstractmethod
     def generate(self, z: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n T C"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)  # m/s^2: ful
 
 @dataclass(frozen=True)
 class PointMaze(Task):
-    """Demonstrations of a waypoint controller, curated so that travel distance is uniform on [low, high].
+    """Demonstrations of a waypoint controller on shortest ways between random places, curated by travel distance.
 
-    It is so at each separation of start and goal, too. Once arrived, the controller keeps the ball there.
+    Once arrived, the controller keeps the ball there. ``noise`` is the standard deviation of what is added to its
+    actions, which lie within -1 and 1; with ``detours`` it goes by a random third cell.
     """
 
     name: ClassVar[str] = "maze"
@@ -30,25 +31,22 @@ class PointMaze(Task):
     collect = maze_demonstrations.collect
     shortest: ClassVar[int] = 4  # `maze_plans.execute` fits cubic splines
     maze: str = "medium"  # or "umaze" or "large"
-    low: float = 5.0
-    high: float = 10.0
-    separations: int = 4  # start and goal are 1 to so many cells apart, equally often each
-    steps: int = 64
-    stride: int = 6  # environment steps of 0.01 s between steps of a trajectory
-    velocities: bool = False  # whether trajectories hold them beside positions
+    low: float = 2.0
+    high: float = 8.0
+    steps: int = 32
+    stride: int = 12  # environment steps of 0.01 s between steps of a trajectory
+    noise: float = 0.0
+    detours: bool = False
+    prior: str = "uniform"
+    channels: ClassVar = (Channel("x", "m"), Channel("y", "m"))
 
     def __post_init__(self):
         super().__post_init__()
         if self.maze not in MAZES:
             raise ValueError(f"expected a maze out of {', '.join(MAZES)}, got {self.maze!r}")
         checks.check_count("stride", self.stride)
-        if self.separations not in (1, 2, 3, 4, 6, 12):  # so that a chunk has as many of each
-            raise ValueError(f"expected separations of 1, 2, 3, 4, 6 or 12, got {self.separations!r}")
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        position = (Channel("x", "m"), Channel("y", "m"))
-        return position + self.velocities * (Channel("velocity in x", "m/s"), Channel("velocity in y", "m/s"))
+        if not 0 <= self.noise < np.inf:
+            raise ValueError(f"expected noise of 0 or more, got {self.noise!r}")
 
     @property
     def interval(self) -> float:
@@ -61,45 +59,34 @@ class PointMaze(Task):
     def config(self):
         return {**super().config(), "controller": dict(maze_demonstrations.SETTINGS)}
 
-    @property
-    def recording(self) -> dict[str, Any]:
-        """What `collect` depends on: velocities are recorded in any case."""
-        return {name: value for name, value in self.config().items() if name != "velocities"}
-
     def sample(self, n, rng):
         x = [self.collect(int(rng.integers(2**31)))["x"] for _ in range(0, n, self.chunk)]
         return self.batch(np.concatenate(x)[:n])
 
-    def batch(self, x: Float[np.ndarray, "n T 4"]) -> Batch:
-        """Positions and velocities as recorded, as this task's trajectories and their travel distance."""
-        x = x[..., : len(self.channels)]
+    def batch(self, x: Float[np.ndarray, "n T 2"]) -> Batch:
+        """Demonstrations and their travel distance."""
         return Batch(x, self.measure(x))
 
     def measure(self, x):
         """Length of the polygon through the positions, in metres."""
-        return path_length(self.check(x)[..., :2])
-
-    @staticmethod
-    def distance(x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
-        """`measure` of any trajectories whose first two channels are positions."""
-        return path_length(checks.trajectories(x)[..., :2])
+        return path_length(self.check(x))
 
     def differentiable(self, x):
-        return torch.linalg.vector_norm(x[1:, :2] - x[:-1, :2], dim=-1).sum()
+        return torch.linalg.vector_norm(x[1:] - x[:-1], dim=-1).sum()
 
     @in_chunks
     def validity(self, x):
         """The largest of `wall_depth` and `overreach`, in metres; the tolerance is 5 % of a cell."""
         return np.maximum(self.wall_depth(x), self.overreach(x))
 
-    def wall_depth(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+    def wall_depth(self, x: Float[np.ndarray, "n T 2"]) -> Float[np.ndarray, "n"]:
         """How deep the ball is in a wall, at worst, at the positions and half way between them."""
-        path = np.concatenate([x[..., :2], (x[:, 1:, :2] + x[:, :-1, :2]) / 2], axis=1)
+        path = np.concatenate([x, (x[:, 1:] + x[:, :-1]) / 2], axis=1)
         return layout(self.maze).depth(path).max(axis=1)
 
-    def overreach(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n"]:
+    def overreach(self, x: Float[np.ndarray, "n T 2"]) -> Float[np.ndarray, "n"]:
         """How far positions go beyond what speed limit and full force allow, at worst, per axis."""
         dt = self.interval
         bounds = ((SPEED + STRONGEST * STEP) * dt, STRONGEST * dt**2)  # of first and second differences
-        over = [np.abs(np.diff(x[..., :2], n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]
+        over = [np.abs(np.diff(x, n=k, axis=1)) - bound for k, bound in enumerate(bounds, start=1)]
         return np.maximum(np.max([part.max(axis=(1, 2)) for part in over], axis=0), 0.0)

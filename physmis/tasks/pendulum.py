@@ -17,13 +17,14 @@ CHUNK = 1000  # motions integrated together: they share their steps in time
 
 @dataclass(frozen=True)
 class Pendulum(Task):
-    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is uniform."""
+    """Motions of a double pendulum whose mechanical energy E, in J above hanging at rest, is curated."""
 
     name: ClassVar[str] = "pendulum"
     measured: ClassVar = ("mechanical energy", "E", "J")
     low: float = 1.0
     high: float = 6.0
-    steps: int = 64
+    steps: int = 32
+    prior: str = "uniform"
     duration: float = 1.5  # seconds from the first step to the last
     coordinates: str = "angles"  # or "bobs": positions and velocities of both masses
     m1: float = 1.0  # kg, of the inner bob

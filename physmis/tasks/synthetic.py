@@ -13,15 +13,16 @@ from physmis.tasks.base import Channel, Task, in_chunks
 
 @dataclass(frozen=True)
 class Sine(Task):
-    """x_t = sin(2 pi f t / T + phase), frequency f uniform on [low, high] cycles per window, phase free."""
+    """x_t = sin(2 pi f t / T + phase), frequency f of [low, high] cycles per window, phase free."""
 
     name: ClassVar[str] = "sine"
     channels: ClassVar = (Channel("displacement", ""),)
     measured: ClassVar = ("frequency", "f", "cycles/window")
     shortest: ClassVar[int] = 5
-    low: float = 2.0
-    high: float = 6.0
-    steps: int = 32
+    low: float = 1.0
+    high: float = 3.0
+    steps: int = 16
+    prior: str = "uniform"
 
     @property
     def bounds(self):
@@ -105,7 +106,7 @@ def _project(y, c, s):
 
 @dataclass(frozen=True)
 class Cone(Task):
-    """x = a * c(phase), a cone: amplitude a = |x| uniform on [0, high] times a closed curve of norm 1 with
+    """x = a * c(phase), a cone: amplitude a = |x| of [0, high] times a closed curve of norm 1 with
     c(phase)_t proportional to the sum over k = 1, 2, 3 of sin(k (2 pi t / T + phase)) / k."""
 
     name: ClassVar[str] = "cone"
@@ -114,7 +115,8 @@ class Cone(Task):
     shortest: ClassVar[int] = 7  # a third harmonic needs over two points a period
     low: ClassVar[float] = 0.0
     high: float = 1.0
-    steps: int = 32
+    steps: int = 16
+    prior: str = "uniform"
 
     def curve(self, phase):
         """c(phase), shape (n, T), each row of Euclidean norm 1, of n phases in radians."""
@@ -149,7 +151,7 @@ class Cone(Task):
 
 @dataclass(frozen=True)
 class Logistic(Task):
-    """The logistic map x_{t+1} = r x_t (1 - x_t), chaotic for most r above 3.57; r and x_0 are uniform."""
+    """The logistic map x_{t+1} = r x_t (1 - x_t), chaotic for most r above 3.57; x_0 is uniform on [0, 1]."""
 
     name: ClassVar[str] = "logistic"
     channels: ClassVar = (Channel("population", ""),)
@@ -157,7 +159,8 @@ class Logistic(Task):
     bounds: ClassVar = (0.0, 4.0)
     low: float = 3.5
     high: float = 4.0
-    steps: int = 32
+    steps: int = 12
+    prior: str = "uniform"
 
     def generate(self, z, rng):
         z = self.check_values(z, 4.0)  # beyond, populations run away

@@ -66,9 +66,9 @@ def _path_deviation(x, y):
     return np.sqrt(((y - x) ** 2).sum(axis=-1).mean(axis=1))
 
 
-def _growth_rates(answer, low, n, size):
+def _growth_rates(answer, low, n, size, **changes):
     """Growth rates from ``low`` to 4, noisy trajectories, and what an answer and least squares measure."""
-    task, rng = load("logistic", low=low, high=4.0), np.random.default_rng(0)
+    task, rng = load("logistic", low=low, high=4.0, **changes), np.random.default_rng(0)
     r = low + (4 - low) * (np.arange(n) + 0.5) / n
     x = task.generate(r, rng)[..., 0]
     off = np.abs(_real(answer(x.copy()), r.shape) - r).max()
@@ -109,7 +109,7 @@ def check_02_2(answer):
 
 
 def check_02_3(answer):
-    r, x, given, least_squares = _growth_rates(answer, 3.5, 6000, 0.03)
+    r, x, given, least_squares = _growth_rates(answer, 3.5, 6000, 0.03, steps=32)
     isolated = np.abs(_real(answer(x[5:12]), (7,)) - given[5:12]).max() < 1e-8
     assert isolated, "It measures a trajectory otherwise when other trajectories are given beside it."
     correlation, prior = np.corrcoef(given, r)[0, 1], uniform(3.5, 0.5)

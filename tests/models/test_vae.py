@@ -93,6 +93,18 @@ def test_round_trip_of_the_exact_vae_keeps_the_distribution_and_a_known_share_of
     assert_covariance(shared, math.sqrt(1 - strength**2) * w.T @ w, n)
 
 
+def test_the_mean_output_is_a_draw_without_the_noise_of_the_decoder():
+    model, w, b = affine_vae()
+    model.network.float()
+    model.output, n = "mean", 20_000
+    x = model.sample(n, np.random.default_rng(0)).reshape(n, -1)
+    assert_covariance(np.cov(x.T), w.T @ w, n)
+    perturbed = model.perturb(x.reshape(n, T, C), 0.6, np.random.default_rng(1)).reshape(n, -1)
+    beyond = np.eye(T * C) - np.linalg.pinv(w) @ w  # where the decoder cannot reach
+    for found in (x, perturbed):
+        np.testing.assert_allclose((found - b) @ beyond, 0, atol=1e-5)
+
+
 @pytest.mark.parametrize("conditional", [False, True])
 def test_activity_is_the_variance_of_the_mean_codes(conditional):
     rng = np.random.default_rng(0)

@@ -22,8 +22,23 @@ from physmis.paper.claims import Claim, ContractError, load_contract
     ],
 )
 def test_a_claim_holds_when_its_whole_interval_does(expected, held, failed):
-    claim = Claim("n", "s", "m", expected, [])
+    claim = Claim("n", "s", "m", expected, [], "control")
     assert claim.holds(*held) is True and claim.holds(*failed) is False
+
+
+def test_a_verdict_asks_for_preconditions_then_the_interval_then_the_value():
+    claim = Claim("n", "s", "m", "> 0", [], "primary", "0")
+    numbers = {"reproduced": (2, 1, 3), "partly": (2, -1, 3), "not reproduced": (-1, -2, 3)}
+    assert [claim.verdict(*three, True) for three in numbers.values()] == list(numbers)
+    assert {claim.verdict(*three, False) for three in numbers.values()} == {"not tested"}
+    assert (
+        claims.overall(["reproduced"] * 2) == "reproduced" and claims.overall(["not tested"]) == "not tested"
+    )
+    assert claims.overall(["reproduced", "not reproduced"]) == "partly"
+
+
+PRIMARY = {**CLAIM, "role": "primary", "null": "0"}
+ELSEWHERE = {**CLAIM, "role": "precondition", "notebook": "02_test"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +52,20 @@ def test_a_claim_holds_when_its_whole_interval_does(expected, held, failed):
         ({"fig_01_a": {**FIGURE, "claims": ["C1.01.a"]}}, {}, "fig_01_a: 01_test makes no claim 'C1.01.a'"),
         ({}, {"C1.01.a": {**CLAIM, "expected": "about 3"}}, "C1.01.a: expected .*, got 'about 3'"),
         ({}, {"C1.01.a": {**CLAIM, "profiles": ["fast"]}}, "C1.01.a: .*fast"),
+        ({}, {"C1.01.a": {**CLAIM, "role": "main"}}, "C1.01.a: expected a role out of .*; got 'main' and ''"),
+        ({}, {"C1.01.a": {**CLAIM, "role": "primary"}}, "null of a primary one; got 'primary' and ''"),
+        ({}, {"C1.01.a": {**CLAIM, "null": "0"}}, "null of a primary one; got 'control' and '0'"),
+        (
+            {},
+            {"C1.01.a": {**PRIMARY, "needs": ["C1.01.b"]}},
+            "expected preconditions of 01_test in needs, got",
+        ),
+        ({}, {"C1.01.a": {**PRIMARY, "needs": ["C1.01.b"]}, "C1.01.b": CLAIM}, "preconditions of 01_test"),
+        (
+            {},
+            {"C1.01.a": {**PRIMARY, "needs": ["C1.02.b"]}, "C1.02.b": ELSEWHERE},
+            "preconditions of 01_test",
+        ),
     ],
 )
 def test_a_malformed_contract_names_the_row(tmp_path, monkeypatch, figure_rows, claim_rows, message):
@@ -72,41 +101,44 @@ def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
 
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
-    """Writes a manifest in which one claim of a figure holds and one does not."""
+    """Writes a manifest of two primary tests, of which one is reproduced, and of two others."""
     monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
     rows = {
-        "C1.01.holds": {**CLAIM, "statement": "It is so.", "expected": "> 0"},
-        "C1.01.fails": {**CLAIM, "statement": "It is so, too."},
+        "C10.01.so": {**PRIMARY, "expected": "> 0"},
+        "C2.01.too": {**PRIMARY, "statement": "It is so, too."},
+        "C2.01.holds": CLAIM,
+        "C2.01.fails": CLAIM,
     }
     write_contract(tmp_path, {"fig_01_a": {**FIGURE, "claims": list(rows)}, "fig_01_b": FIGURE}, rows)
 
     def write(**changes):
         numbers = {
-            "C1.01.holds": {"value": 0.12345, "low": 0.1, "high": 0.2, "holds": True},
-            "C1.01.fails": {"value": 0.5, "low": 0.4, "high": 0.95, "holds": False},
+            "C10.01.so": {"value": 0.12345, "low": 0.1, "high": 0.2, "verdict": "reproduced"},
+            "C2.01.too": {"value": 0.5, "low": 0.4, "high": 0.95, "verdict": "not reproduced"},
+            "C2.01.holds": {"value": 0.95, "low": 0.95, "high": 0.95, "holds": True},
+            "C2.01.fails": {"value": 0.5, "low": 0.5, "high": 0.5, "holds": False},
         }
-        found = {id: {**rows[id], **numbers[id]} for id in rows}
+        found = {id: {**rows[id], **numbers[id], **changes} for id in rows}
         folder = tmp_path / "figures" / "standard"
         folder.mkdir(exist_ok=True)
-        saved = {"claims": found, "notebooks": {"01_test": {"seconds": 12.4}}} | changes
-        (folder / "manifest.json").write_text(json.dumps(saved))
+        (folder / "manifest.json").write_text(json.dumps({"claims": found}))
 
     write()
     return write
 
 
-def test_one_row_for_each_claim_of_a_figure_with_value_interval_and_verdict(manifest, tmp_path):
+def test_one_row_for_each_primary_test_in_the_order_of_claims(manifest, tmp_path):
     _, rule, first, second, _, total = claims.table().splitlines()
-    assert first == (
-        "| [fig_01_a](figures/standard/fig_01_a.png) | `C1.01.holds`: It is so. "
-        "| [01](notebooks/01_test.ipynb) | `python -m physmis.paper.regenerate --only 01` | 12 "
-        "| 0.123 [0.1, 0.2] | &gt; 0 | yes |"
+    assert second == (
+        "| C10 | `C10.01.so`: It is so. | 0.123 [0.1, 0.2] | &gt; 0 | 0 | reproduced "
+        "| [fig_01_a](figures/standard/fig_01_a.png) | `python -m physmis.paper.regenerate --only 01` |"
     )
-    assert second.count("|") == first.count("|") == rule.count("|") and second.endswith("| **no** |")
-    assert total == "Of all 2 claims 1 hold and 1 do not."
+    assert second.count("|") == first.count("|") == rule.count("|")
+    assert first.startswith("| C2 | `C2.01.too`: It is so, too. |") and "| not reproduced |" in first
+    assert total == "Of 2 further tests, listed in the manifest, 1 hold."
     (tmp_path / "figures" / "standard").rename(tmp_path / "run")
-    assert claims.table(tmp_path / "run").splitlines()[2] == first
-    with pytest.raises(ContractError, match="the manifest has no"):
+    assert claims.table(tmp_path / "run").splitlines()[3] == second
+    with pytest.raises(ContractError, match="no figure or manifest has"):
         claims.table()
 
 
@@ -117,15 +149,21 @@ def test_only_what_is_between_the_marks_changes_and_twice_is_as_once(manifest, t
     once = readme.read_text()
     assert once.startswith("before\n") and once.endswith("\nafter\n") and "stale" not in once
     assert claims.refreshed(once) == once
-    manifest(notebooks={"01_test": {"seconds": 99}})
+    manifest(value=0.45)
     assert claims.refreshed(once) != once
     for text in ("", claims.BEGIN, f"{claims.END}{claims.BEGIN}", once + claims.BEGIN):
         with pytest.raises(ValueError, match="once each"):
             claims.refreshed(text)
 
 
-def test_a_manifest_that_lacks_a_row_is_named(manifest):
-    for gone, named in (("claims", "claims|C1.01"), ("notebooks", "01_test")):
-        manifest(**{gone: {}})
-        with pytest.raises(ValueError, match=f"{named}.*run the notebooks again"):
-            claims.table()
+def test_a_test_that_no_figure_or_manifest_has_is_named(manifest, tmp_path):
+    path = tmp_path / "figures" / "standard" / "manifest.json"
+    found = json.loads(path.read_text())
+    del found["claims"]["C10.01.so"]
+    path.write_text(json.dumps(found))
+    with pytest.raises(ContractError, match="C10.01.so.*run the notebooks again"):
+        claims.table()
+    manifest()
+    write_contract(tmp_path, {"fig_01_a": FIGURE}, {"C2.01.too": PRIMARY})
+    with pytest.raises(ContractError, match="no figure or manifest has 'C2.01.too'"):
+        claims.table()

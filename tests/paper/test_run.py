@@ -23,6 +23,7 @@ CLAIM = {
     "measured": "m",
     "expected": ">= 0.9",
     "profiles": ["standard"],
+    "role": "control",
 }
 FIGURES = {"fig_01_a": FIGURE, "fig_01_b": FIGURE, "fig_02_c": {**FIGURE, "notebook": "02_test"}}
 DATA = {"x": np.arange(3.0)}
@@ -54,10 +55,19 @@ def a_figure():
     return fig
 
 
-def complete(profile="standard", low=0.91, notebook="01_test", figures=("fig_01_a", "fig_01_b"), **settings):
+def complete(
+    profile="standard",
+    low=0.91,
+    notebook="01_test",
+    figures=("fig_01_a", "fig_01_b"),
+    ready=None,
+    **settings,
+):
     run = start(notebook, profile=profile, device="cpu")
     for id in figures if notebook == "01_test" else ("fig_02_c",):
         run.save_figure(a_figure(), id, DATA, configs=["k2", "k1", "k2"], **settings)
+    if ready is not None:
+        run.record_claim("C1.01.ready", ready, ready, ready)
     if notebook == "01_test":
         run.record_claim("C1.01.valid", 0.95, low, 0.99, **settings)
     run.finish()
@@ -144,6 +154,7 @@ def test_a_complete_run_fills_the_manifest(place, capsys):
     assert row["configs"] == ["k1", "k2"] and row["seeds"] == list(run.seeds)
     assert manifest["claims"]["C1.01.valid"] == {
         "notebook": "01_test",
+        "role": "control",
         "statement": "It is so.",
         "value": 0.95,
         "low": 0.91,
@@ -229,6 +240,25 @@ def test_a_failed_claim_stays_and_counts_only_in_its_profiles(place, capsys):
     ]
 
 
+def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, capsys):
+    needing = {**CLAIM, "role": "primary", "null": "0", "needs": ["C1.01.ready"]}
+    rows = {"C1.01.valid": needing, "C1.01.ready": {**CLAIM, "role": "precondition", "expected": "> 0"}}
+    write_contract(place.parent, FIGURES, rows)
+    path = place / "standard" / "manifest.json"
+    for ready, low, verdict in ((1, 0.91, "reproduced"), (1, 0.8, "partly"), (-1, 0.91, "not tested")):
+        with pytest.raises(ContractError, match=r"C1\.01\.valid: .*preconditions .* not yet .*C1\.01\.ready"):
+            complete()
+        complete(ready=ready, low=low)
+        told, manifest = capsys.readouterr().out.splitlines(), json.loads(path.read_text())
+        row = manifest["claims"]["C1.01.valid"]
+        assert (row["role"], row["null"], row["verdict"]) == ("primary", "0", verdict)
+        assert told[-1] == f"C1: {verdict}" and any(f"expected >= 0.9: {verdict}." in line for line in told)
+    row["verdict"] = "reproduced"
+    path.write_text(json.dumps(manifest))
+    said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'reproduced'"
+    assert said in check(place / "standard", "01_test")
+
+
 def test_check_tells_every_kind_of_trouble(place):
     complete()
     folder = place / "standard"
@@ -262,6 +292,9 @@ def test_a_manifest_that_was_meddled_with_is_noticed(place, monkeypatch):
     assert figure == "fig_01_a.pdf comes from another run than the manifest"
     assert claim == "C1.01.valid: the contract says holds: True, the manifest False"
     assert "different code" in code and "abc-dirty" in code
+    del manifest["claims"]["C1.01.valid"]["role"]
+    path.write_text(json.dumps(manifest))
+    assert "C1.01.valid: the contract says role: 'control', the manifest None" in check(place / "standard")
     path.write_text("{")
     with pytest.raises(ContractError, match="manifest.json is damaged"):
         complete()

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mujoco import rollout
 
-from physmis.tasks import load, path_length
-from physmis.tasks.maze_demonstrations import STRATA, collect, drive, pick, propose
+from physmis.tasks import load, maze_demonstrations, path_length
+from physmis.tasks.maze_demonstrations import CHUNK, STRATA, collect, drive, pick, propose
 from physmis.tasks.maze_layout import MAZES, layout, make_environment
 from physmis.tasks.maze_plans import execute, plan
 
-SMALL = {"maze": "umaze", "low": 3.0, "high": 6.0, "separations": 2}
+SMALL = {"maze": "umaze", "low": 1.0, "high": 4.0}
+HARD = {"maze": "umaze", "low": 2.0, "high": 4.5, "noise": 0.5, "detours": True, "prior": "humps"}
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +25,13 @@ def task():
     return load("maze", **SMALL)
 
 
-@pytest.fixture(scope="module")
-def chunk(task):
-    return collect(task, 0)
+@pytest.fixture(scope="module", params=[SMALL, HARD], ids=["plain", "hard"])
+def chunk(request):
+    task = load("maze", **request.param)
+    return SimpleNamespace(task=task, **collect(task, 0))
 
 
-def straight(start, end, steps=64):
+def straight(start, end, steps=32):
     return np.linspace(start, end, steps)[None]
 
 
@@ -92,22 +94,23 @@ def test_paths_through_walls_are_invalid_and_others_are_not(task):
     assert task.wall_depth(through)[0] > 0.5 and task.validity(through)[0] > task.tolerance
     assert task.validity(along)[0] == 0
     leap = along.copy()
-    leap[0, 32:] = leap[0, -1]  # a leap of one metre
+    leap[0, 16:] = leap[0, -1]  # a leap of one metre
     assert task.wall_depth(leap)[0] == 0 and task.overreach(leap)[0] > 0.5
     assert task.validity(leap)[0] > task.tolerance
     # between two positions on either side of a wall's corner
-    cut = np.repeat([[0.35, 0.65], [0.65, 0.35]], 32, axis=0)[None]
+    cut = np.repeat([[0.35, 0.65], [0.65, 0.35]], 16, axis=0)[None]
     inside = layout("umaze").depth(cut)[0].max()
     assert task.wall_depth(cut)[0] > inside
 
 
-def test_what_full_force_allows_is_no_overreach(task):
+def test_what_full_force_allows_is_no_overreach():
+    task = load("maze", **SMALL, stride=6)
     dt, strongest = task.interval, (100 + 5) / (4 / 3 * np.pi * 0.1**3 * 1000)
     t = np.arange(4) * dt
-    path = np.zeros((1, 64, 2))
-    path[0, 60:, 0] = strongest * t**2 / 2
+    path = np.zeros((1, 32, 2))
+    path[0, 28:, 0] = strongest * t**2 / 2
     assert task.overreach(path)[0] == pytest.approx(0, abs=1e-9)
-    path[0, 60:, 0] *= 1.5
+    path[0, 28:, 0] *= 1.5
     assert task.overreach(path)[0] == pytest.approx(0.5 * strongest * dt**2, rel=1e-6)
 
 
@@ -115,12 +118,11 @@ def test_what_full_force_allows_is_no_overreach(task):
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
-@given(st.integers(0, 2**32 - 1), st.booleans())
-def test_travel_distance_is_the_sum_of_the_pieces(seed, velocities):
-    task = load("maze", velocities=velocities)
-    x = np.random.default_rng(seed).normal(size=(3, 64, len(task.channels)))
-    by_hand = [sum(np.hypot(*(b - a)[:2]) for a, b in zip(row, row[1:], strict=False)) for row in x]
-    for found in (task.measure(x), task.distance(x), path_length(x[..., :2])):
+@given(st.integers(0, 2**32 - 1))
+def test_travel_distance_is_the_sum_of_the_pieces(seed):
+    task, x = load("maze"), np.random.default_rng(seed).normal(size=(3, 32, 2))
+    by_hand = [sum(np.hypot(*(b - a)) for a, b in zip(row, row[1:], strict=False)) for row in x]
+    for found in (task.measure(x), path_length(x)):
         np.testing.assert_allclose(found, by_hand)
     for row, length in zip(x, by_hand, strict=True):
         assert float(task.differentiable(torch.from_numpy(row))) == pytest.approx(length)
@@ -129,39 +131,66 @@ def test_travel_distance_is_the_sum_of_the_pieces(seed, velocities):
 # the demonstrations
 
 
-def test_travel_distance_is_uniform_also_at_each_separation(task, chunk):
-    batch = task.batch(chunk["x"])
-    np.testing.assert_array_equal(batch.z, task.measure(batch.x))
-    edges = np.linspace(task.low, task.high, STRATA + 1)
-    for separation in (1, 2):
-        assert (np.histogram(batch.z[chunk["separation"] == separation], edges)[0] == 6).all()
-    plan_ = layout(task.maze)
-    cells = [
-        np.abs(place[:, None] - plan_.centres).max(axis=-1).argmin(axis=1)
-        for place in (chunk["x"][:, 0, :2], chunk["goal"])
-    ]
-    np.testing.assert_array_equal(plan_.moves[cells[0], cells[1]], chunk["separation"])
+@pytest.mark.parametrize("detours", [False, True])
+def test_ways_lead_from_cell_to_cell_and_are_shortest_without_detours(detours):
+    plan_ = layout("umaze")
+    points, lengths, cells = propose(plan_, detours, 400, np.random.default_rng(0))
+    np.testing.assert_allclose(lengths, path_length(points))
+    longer = 0
+    for way, (start, goal) in zip(points, cells, strict=True):
+        apart = np.abs(way[:, None] - plan_.centres).max(axis=-1)
+        route = apart.argmin(axis=1)
+        count = 1 + np.flatnonzero((np.diff(way, axis=0) != 0).any(axis=1)).max()  # the rest repeats the goal
+        assert (route[0], route[count]) == (start, goal) and (way[count:] == way[count]).all()
+        assert (plan_.moves[route[:count], route[1 : count + 1]] == (start != goal or count > 1)).all()
+        assert (
+            apart.min(axis=1)[[0, count]].max() <= 0.3 and apart.min(axis=1)[1:count].max(initial=0) <= 0.05
+        )
+        longer += count > max(plan_.moves[start, goal], 1)
+    assert longer > 100 if detours else longer == 0
+    spread = points[:, 0] - plan_.centres[cells[:, 0]]
+    assert spread.min() < -0.29 and spread.max() > 0.29
+    assert len(np.unique(cells, axis=0)) == len(plan_.cells) ** 2  # every pair
 
 
-def test_demonstrations_are_valid_arrive_and_vary(task, chunk):
-    assert (task.validity(task.batch(chunk["x"]).x) <= task.tolerance).all()
-    assert np.linalg.norm(chunk["x"][:, -1, :2] - chunk["goal"], axis=1).max() < 0.1
-    assert chunk["episodes"] >= len(chunk["x"]) == task.chunk
-    assert len(np.unique(chunk["x"], axis=0)) == task.chunk
+def test_each_fortieth_of_the_prior_of_travel_distance_is_met_equally_often(chunk):
+    batch = chunk.task.batch(chunk.x)
+    np.testing.assert_array_equal(batch.z, chunk.task.measure(batch.x))
+    edges = chunk.task.quantity.prior.ppf(np.linspace(0, 1, STRATA + 1))
+    assert (np.histogram(batch.z, edges)[0] == CHUNK / STRATA).all()
 
 
-def test_a_number_names_one_chunk_and_velocities_do_not_matter(task, chunk):
-    again = dataclasses.replace(task, velocities=True).collect(0)
-    for name, array in chunk.items():
-        np.testing.assert_array_equal(array, again[name])
-    other = task.sample(50, np.random.default_rng(0)).x
-    assert other.shape == (50, 64, 2) and not np.array_equal(other, task.batch(chunk["x"]).x[:50])
+def test_demonstrations_are_valid_vary_and_lead_between_the_cells_told(chunk):
+    assert chunk.x.shape == (CHUNK, 32, 2) and chunk.x.dtype == np.float32 and chunk.episodes >= CHUNK
+    assert (chunk.task.validity(chunk.x) <= chunk.task.tolerance).all()
+    assert len(np.unique(chunk.x, axis=0)) == CHUNK
+    away = np.abs(chunk.x[:, [0, -1]] - layout(chunk.task.maze).centres[chunk.cells]).max(axis=(0, 2))
+    assert away[0] <= 0.3 + 1e-6 and away[1] <= 0.3 + 0.1
+
+
+def test_a_number_names_one_chunk(chunk):
+    again, other = chunk.task.collect(0), chunk.task.sample(50, np.random.default_rng(0))
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, getattr(chunk, name))
+    assert other.x.shape == (50, 32, 2) and not np.array_equal(other.x, chunk.x[:50])
+
+
+def test_the_ball_rests_at_the_goal_and_only_noise_is_random(task):
+    model = make_environment(task.maze).point_env.model
+    ways = propose(layout(task.maze), False, 200, np.random.default_rng(0))[0]
+    (x, arrived), (again, _) = (drive(task, model, ways, np.random.default_rng(seed)) for seed in (0, 1))
+    np.testing.assert_array_equal(x, again)
+    near = path_length(ways) < 2
+    assert arrived[near].all()
+    np.testing.assert_allclose(x[near, -5:], ways[near, None, -1].repeat(5, axis=1), atol=0.02)
+    noisy, _ = drive(dataclasses.replace(task, noise=0.5), model, ways, np.random.default_rng(0))
+    assert 0.005 < np.std(noisy[near, -1] - ways[near, -1]) < 0.1
 
 
 def test_the_drive_is_what_the_environment_does(task, monkeypatch):
     """Rollout of many at once, against steps of the environment, with the same actions."""
     environment, actions, real = make_environment(task.maze), [], rollout.rollout
-    ways = propose(layout(task.maze), 2, 3, np.random.default_rng(0))[0]
+    ways = propose(layout(task.maze), True, 3, np.random.default_rng(0))[0]
 
     def recorded(*arguments, control, **others):
         actions.append(control.copy())
@@ -174,8 +203,7 @@ def test_the_drive_is_what_the_environment_does(task, monkeypatch):
         environment.point_env.set_state(ways[row, 0], np.zeros(2))
         for step, action in enumerate(actions[:300]):
             if step % task.stride == 0:
-                state = np.concatenate([environment.data.qpos, environment.data.qvel])
-                np.testing.assert_allclose(x[row, step // task.stride], state, atol=1e-4)
+                np.testing.assert_allclose(x[row, step // task.stride], environment.data.qpos, atol=1e-4)
             environment.step(action[row, 0])
 
 
@@ -187,14 +215,10 @@ def test_a_range_that_the_maze_has_no_ways_for_is_refused(monkeypatch):
 
 def test_pick_keeps_to_the_quota():
     rng = np.random.default_rng(0)
-    at, separation = rng.integers(-1, 3, size=500), rng.integers(1, 3, size=500)
-    quota = np.array([[5, 0, 1000], [2, 3, 4]])
-    chosen = pick(at, separation, quota, rng)
-    for s in (1, 2):
-        for b in range(3):
-            there = (at == b) & (separation == s)
-            assert chosen[there].sum() == min(quota[s - 1, b], there.sum())
-    assert not chosen[at == -1].any()
+    at, quota = rng.integers(-1, 4, size=500), np.array([5, 0, 1000])
+    chosen = pick(at, quota, rng)
+    assert [chosen[at == b].sum() for b in range(-1, 4)] == [0, 5, 0, (at == 2).sum(), 0]
+    assert np.flatnonzero(chosen & (at == 0)).max() > 50  # not the first ones
 
 
 # plans and their execution
@@ -202,7 +226,7 @@ def test_pick_keeps_to_the_quota():
 
 def test_plans_are_asked_of_the_model_with_both_ends_held(task):
     def sample(n, rng, clamp):
-        share = np.linspace(0, 1, 64)[:, None]
+        share = np.linspace(0, 1, 32)[:, None]
         return clamp[0][:, None] * (1 - share) + clamp[-1][:, None] * share
 
     model, rng = SimpleNamespace(sample=sample), np.random.default_rng(0)
@@ -223,21 +247,25 @@ def test_a_plan_that_can_be_followed_is(task):
     plans = np.concatenate([straight((-1, 1), (1, 1)), straight((1, 1), (-1, 1))])
     done = execute(task, plans)
     assert done["success"].all()
-    np.testing.assert_allclose(done["x"][:, -1, :2], plans[:, -1], atol=0.05)
-    np.testing.assert_allclose(task.distance(done["x"]), 2, atol=0.1)
+    assert done["x"].shape == plans.shape
+    np.testing.assert_allclose(done["x"][:, -1], plans[:, -1], atol=0.05)
+    np.testing.assert_allclose(task.measure(done["x"]), 2, atol=0.1)
     np.testing.assert_allclose(done["effort"][0], done["effort"][1], rtol=1e-6)  # the maze is symmetric
 
 
 def test_a_plan_through_a_wall_fails_where_the_environment_says_so(task):
     done = execute(task, straight((-1, 1), (-1, -1)))
-    assert not done["success"][0] and task.wall_depth(done["x"][..., :2])[0] < 0.05  # the wall holds
+    assert not done["success"][0] and task.wall_depth(done["x"])[0] < 0.05  # the wall holds
 
 
 # bad input
 
 
 def test_unusable_parameters_and_calls_are_refused():
-    for bad in ({"maze": "huge"}, {"low": 11.0}, {"stride": 0}, {"separations": 5}, {"steps": 3}):
+    for bad in (
+        *({"maze": "huge"}, {"low": 11.0}, {"stride": 0}, {"steps": 3}, {"separations": 5}),
+        *({"noise": noise} for noise in (-0.1, np.nan, np.inf)),
+    ):
         with pytest.raises(ValueError, match="expected"):
             load("maze", **bad)
     with pytest.raises(NotImplementedError, match="use `sample`"):
@@ -263,8 +291,9 @@ def test_environments_leave_no_files_behind(tmp_path, monkeypatch):
 
 
 def test_a_task_is_what_its_class_says():
-    task = load("maze", velocities=True)
+    task = load("maze")
     assert task.quantity.label == "travel distance $d$ [m]"
-    assert [c.label for c in task.channels][::3] == ["x [m]", "velocity in y [m/s]"]
-    assert task.interval == pytest.approx(0.06)
-    assert "velocities" not in task.recording and task.config() == {"velocities": True, **task.recording}
+    assert [c.label for c in task.channels] == ["x [m]", "y [m]"]
+    assert task.interval == pytest.approx(0.12)
+    told = {"name": "maze", "controller": maze_demonstrations.SETTINGS}
+    assert task.config() == {**told, **dataclasses.asdict(task)}

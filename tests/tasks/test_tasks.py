@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.optimize import least_squares, minimize_scalar
 
 from physmis.tasks import Quantity, load
-from physmis.tasks.base import CHUNK
+from physmis.tasks.base import CHUNK, PRIORS
 
 NAMES = ("cone", "logistic", "sine")
 fixed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -20,13 +20,14 @@ seeds = st.integers(0, 2**32 - 1)
 def tasks(draw):
     name = draw(st.sampled_from(NAMES))
     steps = draw(st.integers(16, 64))
+    prior = draw(st.sampled_from(sorted(PRIORS)))
     if name == "cone":
-        return load(name, steps=steps, high=draw(st.floats(0.01, 100)))
+        return load(name, steps=steps, high=draw(st.floats(0.01, 100)), prior=prior)
     first, last = (1.0, steps / 4) if name == "sine" else (2.0, 4.0)
     low = draw(st.floats(first, last))
     high = draw(st.floats(first, last))
     assume(high - low > 0.05)
-    return load(name, steps=steps, low=low, high=high)
+    return load(name, steps=steps, low=low, high=high, prior=prior)
 
 
 def noisy(task, n, sigma, seed):
@@ -67,12 +68,33 @@ def test_valid_data_have_no_residual_and_their_quantity_is_recovered(task, seed)
     assert (residual <= 2e-6 * np.maximum(np.linalg.norm(x, axis=(1, 2)), 1e-3)).all()
 
 
+# Distribution functions over [0, 1], integrated by hand from densities that rise to 4/5 and then fall,
+# or go as 1 - cos(4 pi u).
+CUMULATIVE = {
+    "uniform": lambda u: u,
+    "ramp": lambda u: np.where(u < 0.8, u**2 / 0.8, 1 - (1 - u) ** 2 / 0.2),
+    "humps": lambda u: u - np.sin(4 * np.pi * u) / (4 * np.pi),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("name", [*NAMES, "pendulum", "maze"])
+def test_a_prior_has_its_shape_between_low_and_high(name, prior):
+    task = load(name, prior=prior)
+    assert task.quantity.prior.support() == (task.low, task.high) and task.config()["prior"] == prior
+    share = np.linspace(0, 1, 101)
+    found = task.quantity.prior.cdf(task.low + share * (task.high - task.low))
+    np.testing.assert_allclose(found, CUMULATIVE[prior](share), atol=1e-6)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("name", NAMES)
-def test_sampled_and_recovered_quantities_follow_the_prior(name):
-    task = load(name)
+def test_sampled_and_recovered_quantities_follow_the_prior(name, prior):
+    task = load(name, prior=prior)
     batch = task.sample(3000, np.random.default_rng(1))
     for z in (batch.z, task.measure(batch.x)):
-        assert stats.kstest(z, task.quantity.prior.cdf).pvalue > 1e-3
+        share = (z - task.low) / (task.high - task.low)
+        assert stats.kstest(np.clip(share, 0, 1), CUMULATIVE[prior]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -193,11 +215,12 @@ def test_a_fault_is_named_with_its_task_and_place(name):
     ("name", "parameters", "words"),
     [
         ("pendulums", {}, "cone, logistic, maze, pendulum, sine, got 'pendulums'"),
-        ("sine", {"stepz": 3}, "low, high, steps, got 'stepz'"),
+        ("sine", {"stepz": 3}, "low, high, steps, prior, got 'stepz'"),
         ("sine", {"steps": 20}, r"low < high in \[1.0, 5.0\], got \[2.0, 6.0\]"),
         ("sine", {"steps": 33.5}, "whole number"),
         ("sine", {"low": np.nan}, "got .nan"),
         ("sine", {"low": 3.0, "high": 3.0}, "low < high"),
+        ("cone", {"prior": "beta"}, "one of uniform, ramp, humps, got 'beta'"),
         ("cone", {"steps": 6}, "at least 7"),
         ("cone", {"high": np.inf}, "got .0.0, inf"),
         ("logistic", {"steps": 1}, "at least 2"),
