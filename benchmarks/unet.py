@@ -12,11 +12,11 @@ from types import ModuleType
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, UNet1DModel
+from diffusers import DPMSolverMultistepScheduler, UNet1DModel
 
 from benchmarks.timing import Row, compare, interleaved
 from physmis.models.base import CHUNK
-from physmis.models.diffusion import LEVELS
+from physmis.models.diffusion import SCALE
 from physmis.models.unet import UNet, UNetDiffusion
 from physmis.paper.profiles import resolve
 
@@ -34,7 +34,7 @@ def run() -> tuple[list[Row], list[str]]:
     ours, peer = UNet(CHANNELS, WIDTH), peer_network(WIDTH)
     size = weights(ours)
     assert weights(peer) == size, f"the networks differ: {size} weights, and {weights(peer)} of the peer"
-    level = torch.randint(LEVELS, (BATCH,))
+    level = torch.randint(int(SCALE), (BATCH,))
     calls = (
         training(ours, torch.randn(BATCH, STEPS, CHANNELS), level.float()),
         training(peer, torch.randn(BATCH, CHANNELS, STEPS), level, return_dict=False),
@@ -51,14 +51,16 @@ def run() -> tuple[list[Row], list[str]]:
         notes.append(f"{title}: a U-Net of other layers, {weights(second):,} weights.")
 
     # Weights change nothing in the work, so one step of training will do.
-    model = UNetDiffusion(width=WIDTH, steps=1, sampler="ddim", sampler_steps=SAMPLER_STEPS)
+    model = UNetDiffusion(width=WIDTH, steps=1, sampler_steps=SAMPLER_STEPS)
     model.fit(np.random.default_rng(0).normal(size=(BATCH, STEPS, CHANNELS)), np.random.default_rng(0))
-    peers = {chunk: sampling(peer, chunk) for chunk in (CHUNK, SAMPLES)}
+    peers = {
+        chunk: sampling(peer, SAMPLES, chunk, (CHANNELS, STEPS), SAMPLER_STEPS) for chunk in (CHUNK, SAMPLES)
+    }
     seconds = {chunk: min(s) for chunk, s in interleaved(peers, repeats=4).items()}
     chunk = min(seconds, key=seconds.get)
     rows.append(
         compare(
-            f"U-Net: {SAMPLES:,} samples, {SAMPLER_STEPS} DDIM steps",
+            f"U-Net: {SAMPLES:,} samples, {SAMPLER_STEPS} multistep steps",
             "trajectories",
             SAMPLES,
             lambda: model.sample(SAMPLES, np.random.default_rng(0)),
@@ -124,25 +126,28 @@ def training(network: torch.nn.Module, x: torch.Tensor, level: torch.Tensor, **o
     return call
 
 
-def sampling(network: UNet1DModel, chunk: int) -> Callable:
-    """A call that draws `SAMPLES` trajectories, ``chunk`` at once, with diffusers' DDIM sampler."""
-    scheduler = DDIMScheduler(
-        num_train_timesteps=LEVELS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
-    scheduler.set_timesteps(SAMPLER_STEPS)
+def sampling(
+    network: UNet1DModel,
+    n: int,
+    chunk: int,
+    shape: tuple[int, int],
+    sampler_steps: int,
+    held: dict[int, torch.Tensor] | None = None,
+) -> Callable:
+    """A call that draws ``n`` trajectories (channels, steps), ``chunk`` at once, with the same solver of
+    diffusers; values ``held`` (n, channels) are put in at each step."""
+    scheduler = DPMSolverMultistepScheduler(prediction_type="v_prediction", use_lu_lambdas=True)
 
     @torch.inference_mode()
     def call():
         parts = []
-        for _ in range(0, SAMPLES, chunk):
-            y = torch.randn(chunk, CHANNELS, STEPS)
+        for i in range(0, n, chunk):
+            y = torch.randn(chunk, *shape)
+            scheduler.set_timesteps(sampler_steps)  # it keeps the last estimate
             for t in scheduler.timesteps:
-                velocity = network(y, t, return_dict=False)[0]
-                y = scheduler.step(velocity, t, y, return_dict=False)[0]
+                for step, value in (held or {}).items():
+                    y[..., step] = value[i : i + chunk]
+                y = scheduler.step(network(y, t, return_dict=False)[0], t, y, return_dict=False)[0]
             parts.append(y)
         return torch.cat(parts)
 

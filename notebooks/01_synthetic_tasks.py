@@ -188,6 +188,16 @@ for (model, name), group in by_class.items():
           f"  of the valid alone, above the floor: {excess_of_valid(group)}")  # fmt: skip
 
 # %%
+finer = compute({
+    (model, name): arms(name, model, [SEED], sampler_steps=4 * P.models[model]["sampler_steps"])
+    for model in ("mlp", "unet") for name in three
+})  # fmt: skip
+changes = []
+for pair, (fine,) in finer.items():
+    found = assess(by_class[pair])
+    shares = [drift.histogram(r.z, found.edges) for r in (by_class[pair][0], fine)]
+    changes.append(drift.total_variation(*shares) / found.tv_floor.value)
+run.record_claim("C1.01.sampler_converged", max(changes), min(changes), max(changes), seeds=[SEED])
 run.record_claim("C1.01.logistic_valid", *valid_share(by_class["mlp", "logistic"]))
 run.record_claim("C1.01.logistic_drift", *assess(by_class["mlp", "logistic"]).times_floor)
 run.record_claim("C1.01.logistic_drift_of_valid", *excess_of_valid(by_class["mlp", "logistic"]))
@@ -282,9 +292,10 @@ bars = {"codes from $N(0, I)$": assess(by_class["vae", "cone"]), "the same, mean
 run.record_claim("C2.01.vae_codes_of_data", *own.times_floor)
 run.record_claim("C2.01.vae_valid_mean", *valid_share(mean))
 
-horizons = {"vae": (8, 12, 16, 32), "mlp": (8, 12, 16, 32)}
-by_horizon = compute({
-    (model, n): arms("logistic", model, [SEED], task={"steps": n}) for model, all_n in horizons.items() for n in all_n
+lengths = (6, 8, 12, 16, 32)
+ways = {"MLP": ("mlp", {}), "VAE": ("vae", {}), "VAE, mean of the decoder": ("vae", {"output": "mean"})}
+by_length = compute({
+    (way, n): arms("logistic", model, [SEED], {"steps": n}, **options) for way, (model, options) in ways.items() for n in lengths
 })  # fmt: skip
 
 windows = 3.2 + 0.1 * np.arange(8)
@@ -324,9 +335,10 @@ for i, found in enumerate(bars.values()):
     plotting.plot_intervals(axes[0], [i], [found.tv], plotting.COLOURS["vae"], plotting.MARKERS["vae"])
 axes[0].set(title="VAE on the cone", ylabel="total variation", ylim=(0, None), xlim=(-0.5, 2.5))
 axes[0].set_xticks(range(3), bars, fontsize=9)
-for model, all_n in horizons.items():
-    valid = [valid_share(by_horizon[model, n]) for n in all_n]
-    plotting.plot_intervals(axes[1], all_n, valid, plotting.COLOURS[model], plotting.MARKERS[model], label=classes[model], ls="-")
+for way, (model, options) in ways.items():
+    valid = [valid_share(by_length[way, n]) for n in lengths]
+    style = {"label": way, "ls": ":" if options else "-"}
+    plotting.plot_intervals(axes[1], lengths, valid, plotting.COLOURS[model], plotting.MARKERS[model], **style)
 axes[1].axhline(0.9, color="0.4", ls="--", lw=1)
 axes[1].set(title="logistic map", xlabel="steps of a trajectory", ylabel="share of valid trajectories", ylim=(0, 1.03))
 axes[1].legend(fontsize=9)
@@ -336,8 +348,8 @@ for low, x, y in zip(windows, exponents, inner, strict=True):
 axes[2].set(title="windows of the growth rate", xlabel="Lyapunov exponent [1/step]", ylabel="inner total variation", ylim=(0, None), xmargin=0.15)
 saved = {"tv": [found.tv for found in bars.values()], "exponents": exponents, "inner": inner, "windows": windows,
          "chosen_valid": [chosen[low][0].valid.mean() for low in windows]}  # fmt: skip
-saved |= {f"{model}_valid": [valid_share(by_horizon[model, n]) for n in all_n] for model, all_n in horizons.items()}
-run.save_figure(fig, "fig_01_why", data=saved, configs=keys(by_horizon) + keys(chosen) + keys({"mean": mean}))
+saved |= {plotting.array_name(way, "valid"): [valid_share(by_length[way, n]) for n in lengths] for way in ways}
+run.save_figure(fig, "fig_01_why", data=saved, configs=keys(by_length) + keys(chosen) + keys({"mean": mean}))
 plt.show()
 
 # %% [markdown]

@@ -172,8 +172,9 @@ for name, task in three.items():
     b, D = (s**2 * part for part in expansion.bias_and_blur(task.differentiable, x, 1.0))
     mean, variance, error = measure_errors(task, x, s, 64, rng)
     bars = 1.96 * np.sqrt(by_tenth(error) / (count / 10))
-    found = {"z": by_tenth(z), "b": by_tenth(b) / size, "sd": np.sqrt(by_tenth(D)) / size, "bars": bars / size,
-             "measured_b": by_tenth(mean) / size, "measured_sd": np.sqrt(by_tenth(variance)) / size}  # fmt: skip
+    found = {"b": by_tenth(b), "sd": np.sqrt(by_tenth(D)), "bars": bars}
+    found |= {"measured_b": by_tenth(mean), "measured_sd": np.sqrt(by_tenth(variance))}
+    found = {"z": by_tenth(z)} | {part: values / size for part, values in found.items()}
     expanded |= {f"{name}_{part}": values for part, values in found.items()}
     variances += [variance, D]
 
@@ -244,10 +245,11 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 #   drift, 1 is perfect.
 # - **Drift correlation** is Pearson's correlation over bins of forecast and observed drift. Its **noise
 #   ceiling** is what a second sample from the same model would reach.
-# - The **matched blur** is what to beat: the prior after a Gaussian blur as wide as gives the total variation
-#   of the model's own drift. It knows no trajectories, but how much the model drifts.
-# - **Inner bins.** Any blur is right about both ends of a uniform prior. So each score is also given for the
-#   bins in the inner 80 % of the range alone.
+# - The **matched blur** (*plain blur* in the tables) is what to beat: the prior after a Gaussian blur of the
+#   width that gives the total variation of the model's own drift. It knows no trajectories, but how much the
+#   model drifts.
+# - **Inner bins.** Any blur lowers both ends of a uniform prior, and so does most drift. Each score is also
+#   given for the bins in the inner 80 % of the range alone.
 #
 # ## 4. Build kernels that perturb as a model does
 #
@@ -255,7 +257,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # |---|---|---|
 # | isotropic | $x + s\,\varepsilon$ | one number from models of the sine |
 # | tangent | steps along the data, limited in reach | the training set |
-# | round trip | what the trained model makes of $\cos\theta\,x + \sin\theta\,\varepsilon$ | the trained model |
+# | round trip | what the model makes of $\cos\theta\,x + \sin\theta\,\varepsilon$ | the trained model |
 #
 # What a trained model cannot see are errors *along* the data, where differences of neighbours point. With
 # $x_i, x_j, x_k$ from the 5 % nearest trajectories, the **tangent** kernel takes
@@ -265,13 +267,13 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # a blur along the data, no longer than $\ell$, and a pull toward neighbours within $\ell$, as a network
 # trained on squared error answers with means. $|\cdot|$ is the length after dividing each channel by its
 # standard deviation, and $\ell$ is the **reach** times $|x - \bar x|$, the size of the trajectory. One rule
-# sets the reach on every task, without a trained model: the largest of those tried with which half of the
-# draws are valid.
+# sets the reach on every task, without a trained model: the largest of those tried with which at least
+# half of the draws are valid.
 #
-# A **round trip** adds noise up to an angle $\theta$, its *strength* times $\pi/2$, and lets the model remove
-# it. The strengths are fixed at 0.7, and at 0.4 for a *weak* one, whose errors are more local; 1 would forget
-# $x$. The scale of the isotropic errors gives training data of the sine the residual that trained models have
-# there.
+# A **round trip** adds noise up to an angle $\theta$, its *strength* times the largest, nearly $\pi/2$, and
+# lets the model remove it. The strengths are fixed at 0.7, and at 0.4 for a *weak* one, whose errors are more
+# local; 1 would forget $x$. The scale of the isotropic errors gives training data of the sine the residual
+# that trained models have there.
 
 # %%
 strengths = {"weak round trip": 0.4, "round trip": 0.7}
@@ -418,12 +420,14 @@ def draw(task, kernel, scale, times):
     found = [kernels.forecast(d.p, T, k) for k in ks]
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(3, 2))
     plotting.plot_forecast(left, d.edges, d.p, d.q, {kernel: found[times - 1][None]}, P.samples, "mlp")
-    left.set(title=f"{task}: {kernel} kernel, scale {scale:.3g}, $k$ = {times}", xlabel=three[task].quantity.label)
+    left.set(title=f"{task}: {kernel} kernel, scale {scale:.3g}, $k$ = {times}")
+    left.set_xlabel(three[task].quantity.label)
     left.legend(fontsize=9, loc="lower center")
     colour, marker = plotting.KERNELS[kernel]
     for judge, style in ((drift.skill, "-"), (drift.drift_correlation, ":")):
         values = [judge(law, d.q, d.p).mean() for law in found]
-        right.plot(ks, values, style, color=colour, marker=marker, ms=4, label=judge.__name__.replace("_", " "))
+        label = judge.__name__.replace("_", " ")
+        right.plot(ks, values, style, color=colour, marker=marker, ms=4, label=label)
         right.plot(times, values[times - 1], "o", ms=12, mfc="none", color="0.3")
     right.set(xlabel="times applied $k$", ylabel="score (1 is perfect)", ylim=(-1, 1))
     right.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

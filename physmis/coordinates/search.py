@@ -50,7 +50,7 @@ class KernelCoordinates:
     @property
     def drift(self) -> float:
         """Forecast total variation between z' and z, over bins of equal mass of z (see `Quantity.bins`)."""
-        edges = with_bins_beyond(np.unique(np.quantile(self.z, np.linspace(0, 1, 41))), 5)
+        edges = with_bins_beyond(np.unique(np.quantile(self.z, np.linspace(0, 1, 21))), 2)
         # A bin is open above, but the largest of ``z`` belongs to the range.
         edges = np.where(edges == self.z.max(), np.nextafter(edges, np.inf), edges)
         return float(total_variation(histogram(self.z, edges), histogram(self.z_perturbed, edges)))

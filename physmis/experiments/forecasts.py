@@ -6,8 +6,7 @@ Seeds come as lists, one `Samples` or `KernelDraws` a seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,14 +15,12 @@ from scipy.optimize import brentq
 from physmis import drift, kernels
 from physmis.drift import intervals
 from physmis.experiments.experiment import Experiment, Samples, training_set
-from physmis.experiments.kernel_draws import KernelDraws, kernel_draws
-from physmis.experiments.parallel import Job
+from physmis.experiments.kernel_draws import KernelDraws
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
 from physmis.models import build
 from physmis.tasks import Quantity, Task
 
-PILOT_DRAWS = 2048  # fewer than of the other kernels: a forecast by a pilot should be cheap
 FEWEST = 100  # valid trajectories of a seed, below which their drift is not assessed
 
 
@@ -105,33 +102,6 @@ def matched_scale(experiment: Experiment, target: float, store: Store) -> float:
     return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(1e-5) < 0 else 1e-5
 
 
-class Calibration(NamedTuple):
-    """Parameters of kernels that are set on one task and used on others.
-
-    scale : of the isotropic kernel, and of the isotropic error after the neighbour kernel.
-    share : of the pilot's errors that is kept.
-    """
-
-    scale: float
-    share: float
-
-
-def calibrate(results: Sequence[Samples], pilot: Samples, store: Store) -> Calibration:
-    """From the residuals of trained models and of a pilot on one task, not from histograms of it."""
-    target = residual(results)
-    scale = matched_scale(results[0].experiment, target, store)
-    return Calibration(scale, min(target / residual([pilot]), 1.0))
-
-
-def pilot_of(experiment: Experiment) -> Experiment:
-    """The same, trained for a tenth of the steps, and sampled in half as many where sampling has steps."""
-    model = experiment.model
-    shorter = {"steps": model.steps // 10}
-    if "sampler_steps" in model.sampling:
-        shorter["sampler_steps"] = model.sampler_steps // 2
-    return replace(experiment, model=replace(model, **shorter))
-
-
 def longest_reach(draws: Mapping[float, KernelDraws], most: float = 0.2) -> float:
     """The largest reach of the tangent kernel, up to ``most``, of which half of the draws are valid.
 
@@ -139,20 +109,6 @@ def longest_reach(draws: Mapping[float, KernelDraws], most: float = 0.2) -> floa
     """
     fits = [r for r, found in draws.items() if r <= most and found.valid.mean() >= 0.5]
     return max(fits, default=min(draws))
-
-
-def kernel_jobs(
-    experiment: Experiment, numbers: Calibration, reach: float, strength: float, pilot: Experiment
-) -> dict[str, Job]:
-    """Draws of each kernel from an experiment's training data. Only "round trip" uses its own model."""
-    few = replace(experiment, samples=min(experiment.samples, PILOT_DRAWS))
-    return {
-        "isotropic": kernel_draws(experiment, "isotropic", {"scale": numbers.scale}),
-        "neighbour": kernel_draws(experiment, "neighbour", {"width": 0.0, "deviation": numbers.scale}),
-        "tangent": kernel_draws(experiment, "tangent", {"reach": reach}),
-        "pilot": kernel_draws(few, "pilot", {"strength": strength, "scale": numbers.share}, pilot),
-        "round trip": kernel_draws(experiment, "round_trip", {"strength": strength}, experiment),
-    }
 
 
 def forecast_from_draws(draws: Sequence[KernelDraws], steps: int = 1) -> Float[np.ndarray, "seeds bins"]:
@@ -197,7 +153,7 @@ def score_kernels(
     forecasts["plain blur"] = matched_blur(task.quantity, observed.excess.value)
     scores = {kernel: drift.score(forecast, observed, inner) for kernel, forecast in forecasts.items()}
     bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["plain blur"].ceiling
-    print(f"{task.name}, {bins}: skill, drift correlation (noise ceiling {ceiling:.2f}), correlation of z and z'")
+    print(f"{task.name}, {bins}: skill, drift correlation (ceiling {ceiling:.2f}), correlation of z and z'")
     for kernel, score in scores.items():
         kept = [value_correlation(draw) for draw in draws.get(kernel, ())]
         shown = f"{np.mean(kept):.2f}" if kept else ""

@@ -21,10 +21,8 @@ from physmis.experiments.store import Entry, Store
 KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
     "isotropic": lambda data, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
     "tangent": lambda data, model, reach: kernels.TangentKernel(data, reach),
-    "pilot": lambda data, model, strength, scale: kernels.PilotKernel(model, strength, scale),
     "round_trip": lambda data, model, strength: kernels.RoundTripKernel(model, strength),
 }
-OF_A_MODEL = ("pilot", "round_trip")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def kernel_draws(
     expected = list(inspect.signature(KERNELS[kernel]).parameters)[2:]
     if sorted(parameters) != sorted(expected):
         raise ValueError(f"kernel {kernel!r}: expected the parameters {expected}, got {sorted(parameters)}")
-    if (model is not None) != (kernel in OF_A_MODEL):
+    if (model is not None) != (kernel == "round_trip"):
         raise ValueError(f"kernel {kernel!r}: expected {'a' if model is None else 'no'} model, got {model}")
     asked = model and {"of": model.training_config, "sampling": model.config["sampling"]}
     config = {

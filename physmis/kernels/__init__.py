@@ -6,7 +6,6 @@ from physmis.kernels.kernels import (
     HeldEnds,
     IsotropicKernel,
     Kernel,
-    PilotKernel,
     References,
     RoundTripKernel,
     TangentKernel,

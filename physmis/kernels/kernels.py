@@ -126,16 +126,3 @@ class RoundTripKernel(Kernel):
 
     def deviate(self, x, rng):
         return self.model.perturb(x, self.strength, rng)
-
-
-@dataclass(frozen=True)
-class PilotKernel(RoundTripKernel):
-    """x' = x + scale * (round trip of a pilot, trained briefly, - x): shrunk to a better model's errors."""
-
-    scale: float
-
-    def __post_init__(self):
-        checks.positive(scale=self.scale)
-
-    def deviate(self, x, rng):
-        return x + self.scale * (super().deviate(x, rng) - x)

@@ -38,7 +38,6 @@ MARKERS = {"unet": "o", "mlp": "s", "transformer": "D", "vae": "^"}
 KERNELS = {
     "isotropic": (_WONG[9], "s"),
     "tangent": (_WONG[3], "o"),
-    "pilot": (_WONG[6], "v"),
     "round trip": ("black", "^"),
     "matched blur": (_WONG[5], "D"),
 }

@@ -66,7 +66,6 @@ CONE, PLANNER = standard("cone", "unet"), standard("maze", "planner", seed=2)
 ASKED = standard("cone", "continuation", 0, mitigations.Conditioned(), width=16)
 CHAIN = mitigations.InCoordinates(coordinates.Chain(coordinates.Increments(), WARP))
 GUIDED = standard("sine", "guided", 0, mitigations.Conditioned(), width=16, guidance=2.0)
-PILOT = kernel_draws(CONE, "pilot", {"strength": 0.5, "scale": 0.25}, changed(CONE, seed=1))
 # Beginnings of the keys of stored results of the standard profile. They change only together with results.
 STANDING = {
     "d965db45df51": samples(standard("sine", "unet")),
@@ -79,8 +78,6 @@ STANDING = {
     "08f92cb02e61": samples(GUIDED),
     "340f47fdac01": samples(standard("sine", "unet", 0, CHAIN)),
     "3df2f003134a": kernel_draws(CONE, "isotropic", {"scale": 0.1}),
-    "d12e2b4e99dd": kernel_draws(PLANNER, "exchange", {"width": 0.5}),
-    "da9fcee5a525": PILOT,
     "df3e3eff708c": kernel_draws(CONE, "round_trip", {"strength": 0.5}, CONE),
     "20ca33bf1a32": executions(PLANNER, 64),
     "fa2dc42b23f4": compatibility(ASKED, [5, 0], [0.2, 0.9], 1),
@@ -112,21 +109,19 @@ def test_training_does_not_depend_on_how_samples_are_drawn():
         assert key(one.training_config) == key(TINY.training_config) and key(one.config) != key(TINY.config)
 
 
-def test_training_sets_and_fresh_sets_are_streams_of_their_own(store):
+def test_training_sets_are_a_stream_of_their_own(store):
     again, other = training_set(changed(TINY, samples=9), store), training_set(changed(TINY, seed=1), store)
-    data, fresh = training_set(TINY, store), ex.fresh_set(TINY, store)
+    data = training_set(TINY, store)
     np.testing.assert_array_equal(data.x, again.x)
-    for stream, batch in ((ex.DATA, data), (ex.FRESH, fresh)):
-        np.testing.assert_array_equal(batch.x, TINY.task.sample(300, np.random.default_rng([0, stream])).x)
-    assert data.x.shape == fresh.x.shape == (300, 8, 1)
-    assert not np.isin(data.z, other.z).any() and not np.isin(data.z, fresh.z).any()
+    np.testing.assert_array_equal(data.x, TINY.task.sample(300, np.random.default_rng([0, ex.DATA])).x)
+    assert data.x.shape == (300, 8, 1) and not np.isin(data.z, other.z).any()
 
 
 def test_no_two_random_streams_coincide():
-    streams = (ex.DATA, ex.FIT, ex.SAMPLE, ex.KERNEL, ex.FRESH, ex.ROWS)
+    streams = (ex.DATA, ex.FIT, ex.SAMPLE, ex.KERNEL, ex.ROWS)
     names = [*range(20)] + [[seed, stream] for seed in range(20) for stream in streams]
     first = [int(np.random.default_rng(name).integers(2**63)) for name in names]
-    assert len(set(first)) == len(names) == 20 * 7
+    assert len(set(first)) == len(names) == 20 * 6
 
 
 def test_samples_are_what_the_trained_model_draws_and_the_task_measures(store):
@@ -262,17 +257,16 @@ class Collected(Cone):
 
 def test_chunks_of_demonstrations_are_shared_by_seeds_and_collected_once(store):
     one = Experiment(Collected(steps=8), dataclasses.replace(TINY.model, batch=4), data=6, samples=3, seed=0)
-    chunks = [[j.config["chunk"] for j in ex.needed_demonstrations(one, fresh)] for fresh in (False, True)]
-    assert chunks == [[0, 1], [2, 3]] and not ex.needed_demonstrations(TINY)
+    assert [job.config["chunk"] for job in ex.needed_demonstrations(one)] == [0, 1]
+    assert not ex.needed_demonstrations(TINY)
     two = changed(one, seed=1)
-    cached_all([samples(one), samples(two), kernel_draws(one, "exchange", {"width": 0.5})], store)
-    addresses = [key(ex.demonstrations(one.task, number).config) for number in range(4)]
+    cached_all([samples(one), samples(two), kernel_draws(one, "tangent", {"reach": 0.2})], store)
+    addresses = [key(ex.demonstrations(one.task, number).config) for number in range(2)]
     names = {f"{address}{size}.npz" for address in addresses for size in ("", ".large")}
     assert {path.name for path in store.root.glob("demonstrations/*")} == names
-    x = np.concatenate([one.task.collect(number)["x"] for number in range(4)])
+    x = np.concatenate([one.task.collect(number)["x"] for number in range(2)])
     np.testing.assert_array_equal(training_set(one, store).x, x[:6])
     np.testing.assert_array_equal(training_set(two, store).x, x[:6])
-    np.testing.assert_array_equal(ex.fresh_set(one, store).x, x[8:14])
     chunk = cached(ex.demonstrations(one.task, 1), store)
     assert chunk.keys() == {"z", "cells"}
     np.testing.assert_array_equal(chunk["z"], as_stored(one.task.measure(x[4:8]), one.task.quantity))

@@ -14,7 +14,8 @@ from physmis.models import build
 from physmis.paper import plotting, profiles
 from physmis.tasks import load
 
-SINE = Experiment(load("sine"), build("unet", width=8, steps=40, sampler_steps=6), 500, 64, 0)
+TASK = load("sine", low=2.0, high=6.0, steps=32)
+SINE = Experiment(TASK, build("unet", width=8, steps=40, sampler_steps=6), 500, 64, 0)
 
 
 def result(z, validity, seed=0, data=500):
@@ -61,23 +62,9 @@ def test_matched_scale_gives_the_target_residual(store):
     assert forecasts.matched_scale(SINE, 1e-12, store) == 1e-5
 
 
-def test_calibration_takes_medians_and_at_most_all_of_the_pilot(three, store):
-    numbers = forecasts.calibrate(three, three[0], store)
+def test_residual_is_the_mean_of_medians(three):
     expected = np.mean([np.median(r.validity) for r in three])
     assert forecasts.residual(three) == pytest.approx(expected)
-    assert numbers.scale == forecasts.matched_scale(SINE, expected, store)
-    assert numbers.share == min(expected / np.median(three[0].validity), 1.0)
-    worse = result(three[0].z, 4 * three[0].validity)
-    share = forecasts.calibrate(three, worse, store).share
-    assert share == pytest.approx(expected / np.median(worse.validity))
-
-
-def test_pilot_is_shorter_in_training_and_sampling():
-    pilot = forecasts.pilot_of(SINE)
-    assert (pilot.model.steps, pilot.model.sampler_steps) == (4, 3)
-    assert dataclasses.replace(pilot, model=SINE.model) == SINE
-    vae = dataclasses.replace(SINE, model=build("vae", steps=50))
-    assert forecasts.pilot_of(vae).model.steps == 5
 
 
 def test_longest_reach_is_the_last_one_of_which_half_is_valid():
@@ -88,22 +75,6 @@ def test_longest_reach_is_the_last_one_of_which_half_is_valid():
     assert forecasts.longest_reach(found) == 0.05
     assert forecasts.longest_reach(found, most=0.4) == 0.4
     assert forecasts.longest_reach({0.1: at(2), 0.05: at(4)}) == 0.05
-
-
-def test_only_the_round_trip_asks_the_model_itself():
-    pilot = forecasts.pilot_of(SINE)
-    many = dataclasses.replace(SINE, samples=9999)
-    made = forecasts.kernel_jobs(many, forecasts.Calibration(0.03, 0.5), 0.1, 0.7, pilot)
-    assert [job.config["n"] for job in made.values()] == [9999, 9999, 9999, forecasts.PILOT_DRAWS, 9999]
-    asked = {name: job.config["model"]["of"] for name, job in made.items() if job.config["model"]}
-    assert asked == {"pilot": pilot.training_config, "round trip": SINE.training_config}
-    assert {name: job.config["parameters"] for name, job in made.items()} == {
-        "isotropic": {"scale": 0.03},
-        "neighbour": {"width": 0.0, "deviation": 0.03},
-        "tangent": {"reach": 0.1},
-        "pilot": {"strength": 0.7, "scale": 0.5},
-        "round trip": {"strength": 0.7},
-    }
 
 
 def test_forecast_pushes_the_prior_through():
@@ -162,7 +133,7 @@ def test_seeds_and_shares(three):
 def test_an_experiment_of_a_profile():
     profile = profiles.resolve("smoke")
     made = forecasts.experiment(profile, SINE.task, 3, "mlp", width=32)
-    assert (made.data, made.samples, made.seed, made.model.width) == (2_000, 512, 3, 32)
+    assert (made.data, made.samples, made.seed, made.model.width) == (profile.data, profile.samples, 3, 32)
     assert made.model.steps == profile.models["mlp"]["steps"]
 
 
@@ -187,12 +158,39 @@ def test_requested_values_are_compared_with_what_comes_out():
 def test_kernels_are_scored_beside_a_blur(three, capsys):
     observed = forecasts.assess(three)
     z = SINE.task.quantity.prior.ppf((np.arange(4000) + 0.5) / 4000)
-    draws = {"right": [drawn(z, 2 + 0.75 * (z - 2))] * 3, "wrong": [drawn(z, 8 - z)] * 3}
+    low, high = SINE.task.quantity.prior.support()
+    draws = {"right": [drawn(z, low + 0.75 * (z - low))] * 3, "wrong": [drawn(z, low + high - z)] * 3}
     found, scores = forecasts.score_kernels(draws, observed)
     assert list(found) == list(scores) == ["right", "wrong", "plain blur"]
     assert scores["right"].skill.value > 0.5 > scores["plain blur"].skill.value
     np.testing.assert_array_equal(found["right"], forecasts.forecast_from_draws(draws["right"]))
-    assert "wrong" in capsys.readouterr().out
+    assert "sine, all bins" in capsys.readouterr().out
+    again, inner = forecasts.score_kernels(draws, observed, inner=0.8)
+    np.testing.assert_array_equal(again["right"], found["right"])
+    assert inner["wrong"] == drift.score(found["wrong"], observed, 0.8) != scores["wrong"]
+    assert "sine, inner 80%" in capsys.readouterr().out
+
+
+def test_inner_bins_are_scored_by_themselves(three):
+    """Against numpy, over the bins between the outer tenths of the range."""
+    observed, quantity = forecasts.assess(three), SINE.task.quantity
+    low, high = quantity.prior.support()
+    edges, size = observed.edges, high - low
+    inside = (edges[:-1] > low + 0.099 * size) & (edges[1:] < high - 0.099 * size)
+    assert inside.sum() == 16 and (observed.inner(0.8) == inside).all() and observed.inner(None).all()
+    f, blur, p = forecasts.blurred_prior(quantity, 0.3), forecasts.blurred_prior(quantity, 0.1), observed.p
+    found = drift.score(f, observed, inner=0.8)
+    q = observed.q[:, inside]
+
+    def skills(f):
+        return [1 - np.abs(f[inside] - one).sum() / np.abs(p[inside] - one).sum() for one in q]
+
+    assert found.skill.value == pytest.approx(np.mean(skills(f)))
+    correlations = [np.corrcoef((f - p)[inside], one - p[inside])[0, 1] for one in q]
+    assert found.correlation.value == pytest.approx(np.mean(correlations))
+    assert found.ceiling == observed.reliability(inside) != observed.ceiling
+    gain = drift.advantage(f, blur, observed, inner=0.8, of="skill")
+    assert gain.value == pytest.approx(np.mean(skills(f)) - np.mean(skills(blur)))
 
 
 def test_errors_by_value_are_drawn():

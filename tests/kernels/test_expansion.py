@@ -9,7 +9,12 @@ from physmis.drift import histogram
 from physmis.kernels.expansion import CHUNK, bias_and_blur, expand
 from physmis.tasks import load
 
-NAMES = ("cone", "logistic", "sine")
+# At 32 steps each.
+TASKS = {
+    "cone": load("cone", steps=32),
+    "logistic": load("logistic", steps=32),
+    "sine": load("sine", steps=32, low=2.0, high=6.0),
+}
 fixed = settings(deadline=None, derandomize=True, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -44,7 +49,7 @@ def test_quadratic_measurement_has_the_bias_and_blur_of_its_matrix(seed, rank):
 
 
 def test_cone_has_the_bias_of_a_norm():
-    task, z, s = load("cone"), np.array([0.01, 0.1, 0.5, 1.0]), 0.003
+    task, z, s = TASKS["cone"], np.array([0.01, 0.1, 0.5, 1.0]), 0.003
     x = task.generate(z, np.random.default_rng(0))
     b, D = bias_and_blur(task.differentiable, x, s)
     np.testing.assert_allclose(b, (32 - 1) * s**2 / (2 * z), rtol=1e-9)
@@ -52,7 +57,7 @@ def test_cone_has_the_bias_of_a_norm():
 
 
 def test_a_scale_stands_for_the_isotropic_covariance_and_float32_will_do():
-    task = load("logistic")
+    task = TASKS["logistic"]
     x = task.sample(7, np.random.default_rng(0)).x
     number = bias_and_blur(task.differentiable, x, 0.3)
     np.testing.assert_allclose(bias_and_blur(task.differentiable, x, 0.09 * np.eye(32)), number, rtol=1e-9)
@@ -63,9 +68,9 @@ def test_a_scale_stands_for_the_isotropic_covariance_and_float32_will_do():
     np.testing.assert_allclose(one, two, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TASKS)
 def test_each_trajectory_is_expanded_alone(name):
-    task, n = load(name), CHUNK // 32**2 + 7  # more than one chunk
+    task, n = TASKS[name], CHUNK // 32**2 + 7  # more than one chunk
     x = task.sample(n, np.random.default_rng(0)).x
     whole = np.stack(bias_and_blur(task.differentiable, x, 0.1))
     rows = [0, n - 8, n - 7, n - 1]
@@ -106,7 +111,7 @@ def test_isotropic_deviations_of_any_size_leave_only_harmonic_measurements_unbia
 @pytest.mark.parametrize("sigma", [0.0, 0.2])
 @pytest.mark.parametrize(
     "task",
-    [*map(load, NAMES), load("sine", steps=17, low=1, high=4), load("logistic", steps=9)],
+    [*TASKS.values(), load("sine", steps=17, low=1, high=4), load("logistic", steps=9)],
     ids=str,
 )
 def test_differentiable_is_the_measurement(task, sigma):
@@ -119,9 +124,9 @@ def test_differentiable_is_the_measurement(task, sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.2])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TASKS)
 def test_derivatives_are_those_of_the_measurement(name, sigma):
-    task, rng = load(name), np.random.default_rng(1)
+    task, rng = TASKS[name], np.random.default_rng(1)
     x = task.sample(20, rng).x.astype(float)
     x += sigma * rng.normal(size=x.shape)
     slopes = torch.vmap(torch.func.grad(task.differentiable))(tensor(x)).numpy()
@@ -139,7 +144,7 @@ def test_derivatives_are_those_of_the_measurement(name, sigma):
 @pytest.mark.parametrize("correlated", [False, True], ids=["isotropic", "correlated"])
 @pytest.mark.parametrize(("name", "s"), [("cone", 0.004), ("logistic", 0.002), ("sine", 0.03)])
 def test_monte_carlo_agrees(name, s, correlated):
-    task, rng, n = load(name), np.random.default_rng(0), 10_000
+    task, rng, n = TASKS[name], np.random.default_rng(0), 10_000
     t = np.arange(32)
     S = s**2 * (np.exp(-np.abs(t[:, None] - t) / 4) if correlated else np.eye(32))
     batch = task.sample(20, rng)

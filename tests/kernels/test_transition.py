@@ -146,7 +146,7 @@ def test_what_cannot_be_applied_is_refused(matrix, steps, says):
 
 def test_small_isotropic_errors_change_the_amplitude_of_the_cone_as_theory_says():
     # Bias (T - 1) s^2 / 2z and variance s^2, as of any norm of T values, where z is large beside s.
-    task, s = load("cone"), 0.01
+    task, s = load("cone", steps=32), 0.01
     batch = task.sample(22_000, rng_of())
     x, z = batch.x[batch.z > 0.1], batch.z[batch.z > 0.1]
     edges = np.array([-np.inf, *np.linspace(0.2, 1, 33), np.inf])

@@ -12,6 +12,7 @@ from physmis.tasks import Quantity, load
 from physmis.tasks.base import CHUNK, PRIORS
 
 NAMES = ("cone", "logistic", "sine")
+SINE = load("sine", low=2.0, high=6.0, steps=32)
 fixed = settings(deadline=None, derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -121,10 +122,10 @@ def test_noise_leaves_the_residual_its_degrees_of_freedom():
     # Noise of variance s^2 in T values, two of which (frequency or amplitude, and phase) the fit takes up.
     rng, sigma, n = np.random.default_rng(0), 0.003, 4000
     for task, z, share in (
-        (load("sine"), rng.uniform(2, 6, n), 30 / 32),
-        (load("cone"), rng.uniform(0.3, 1, n), 30),
+        (load("sine", steps=16), rng.uniform(1, 3, n), 14 / 16),
+        (load("cone", steps=16), rng.uniform(0.3, 1, n), 14),
     ):
-        x = task.generate(z, rng) + sigma * rng.normal(size=(n, 32, 1))
+        x = task.generate(z, rng) + sigma * rng.normal(size=(n, 16, 1))
         assert np.mean(task.validity(x) ** 2) == pytest.approx(share * sigma**2, rel=0.02)
 
 
@@ -216,7 +217,7 @@ def test_a_fault_is_named_with_its_task_and_place(name):
     [
         ("pendulums", {}, "cone, logistic, maze, pendulum, sine, got 'pendulums'"),
         ("sine", {"stepz": 3}, "low, high, steps, prior, got 'stepz'"),
-        ("sine", {"steps": 20}, r"low < high in \[1.0, 5.0\], got \[2.0, 6.0\]"),
+        ("sine", {"steps": 10}, r"low < high in \[1.0, 2.5\], got \[1.0, 3.0\]"),
         ("sine", {"steps": 33.5}, "whole number"),
         ("sine", {"low": np.nan}, "got .nan"),
         ("sine", {"low": 3.0, "high": 3.0}, "low < high"),
@@ -261,7 +262,7 @@ def test_bins_hold_equal_mass_of_a_prior_that_is_not_even(prior):
 
 @pytest.mark.parametrize("sigma", [0.02, 0.3])
 def test_recovers_frequency_of_noisy_sine_like_least_squares(sigma):
-    task = load("sine")
+    task = SINE
     x = noisy(task, 15, sigma, 2)
     f = task.measure(x)
     rms = task.validity(x)
@@ -282,8 +283,7 @@ def test_recovers_frequencies_beyond_the_prior_like_least_squares(f, phase, ampl
     x = np.sin(f * t + phase)
     assume(np.linalg.norm(x) > 2)  # next to 0 or Nyquist, some phases leave little to see
     x = amplitude * (x + sigma * np.random.default_rng(seed).normal(size=32))
-    task = load("sine")
-    found = task.measure(x[None, :, None])[0]
+    found = SINE.measure(x[None, :, None])[0]
     best = fit_sine(x, found)
     basis = np.stack([np.cos(found * t), np.sin(found * t)], axis=1)
     rest = np.sum((x - basis @ np.linalg.lstsq(basis, x, rcond=None)[0]) ** 2)
@@ -303,7 +303,7 @@ def test_frequency_fits_even_pure_noise_nearly_best():
 
     rows = x[..., 0]
     best = explained(rows, np.arange(0.25, 15.6, 0.01)).max(axis=1)
-    found = np.diagonal(explained(rows, load("sine").measure(x)))
+    found = np.diagonal(explained(rows, SINE.measure(x)))
     assert (found > best - 0.02).all() and np.median(best - found) < 1e-4
 
 
@@ -337,7 +337,7 @@ def test_cone_residual_is_the_least_distance_over_phases_and_amplitudes(sigma):
     grid = np.linspace(0, 2 * np.pi, 101)
 
     def distance(phase, row):
-        direction = cone_curve(phase, 32)
+        direction = cone_curve(phase, task.steps)
         return np.linalg.norm(row - max(row @ direction, 0) * direction)
 
     for row, found in zip(x[..., 0], task.validity(x), strict=True):
