@@ -245,7 +245,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 #   drift, 1 is perfect.
 # - **Drift correlation** is Pearson's correlation over bins of forecast and observed drift. Its **noise
 #   ceiling** is what a second sample from the same model would reach.
-# - The **matched blur** (*plain blur* in the tables) is what to beat: the prior after a Gaussian blur of the
+# - The **matched blur** is what to beat: the prior after a Gaussian blur of the
 #   width that gives the total variation of the model's own drift. It knows no trajectories, but how much the
 #   model drifts.
 # - **Inner bins.** Any blur lowers both ends of a uniform prior, and so does most drift. Each score is also
@@ -306,7 +306,7 @@ saved, valid = {}, {name: valid_share(seeds_of(results, name)) for name in three
 for ax, name in zip(axes, three, strict=True):
     d, colour = observed[name], "mlp" if valid[name].value >= 0.9 else "invalid"
     shown = {kernel: laws[name][kernel] for kernel in ("tangent", "round trip")}
-    shown["matched blur"] = laws[name]["plain blur"][None]
+    shown["matched blur"] = laws[name]["matched blur"][None]
     plotting.plot_forecast(ax, d.edges, d.p, d.q, shown, P.samples, colour)
     skills = [f"{kernel}  {drift.skill(law, d.q, d.p).mean():.2f}" for kernel, law in shown.items()]
     ax.legend(ax.lines[: len(shown)], skills, title="skill", loc="lower center", fontsize=9, title_fontsize=9)
@@ -357,7 +357,7 @@ plt.show()
 # %%
 run.record_claim("C3.02.logistic_valid", *valid["logistic"], seeds=few)
 for name in ("cone", "logistic"):
-    found, blur = scores[name, None], laws[name]["plain blur"]
+    found, blur = scores[name, None], laws[name]["matched blur"]
     run.record_claim(f"C3.02.{name}_local_errors", *found["weak round trip"].correlation, seeds=few)
     for number, kernel in ((4, "round trip"), (5, "tangent")):
         claim, law = f"C{number}.02.{name}_{plotting.array_name(kernel)}", laws[name][kernel]

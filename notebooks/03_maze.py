@@ -172,16 +172,26 @@ def intended(store, device):
 
 
 config = {"kind": "own_demonstrations", "of": base[0].training_config, "rows": own.tolist()}
-theirs = run.compute({0: Job(config, intended, needed_demonstrations(base[0]), lambda entry: entry.arrays["x"])})[0]
+theirs = run.compute(
+    {0: Job(config, intended, needed_demonstrations(base[0]), lambda entry: entry.arrays["x"])}
+)[0]
 
 fig = plt.figure(figsize=(11, 6.6), layout="constrained")
 top, bottom = fig.subfigures(2, 1, height_ratios=(1.5, 1))
 plan_of, saved = layout(task.maze), {"plans": some, "demonstrations": theirs}
 height, width = plan_of.free.shape
-for ax, x, colour, title in zip(top.subplots(1, 2), (theirs, some), ("prior", "planner"), ("demonstrations", "plans"), strict=True):
+for ax, x, colour, title in zip(
+    top.subplots(1, 2), (theirs, some), ("prior", "planner"), ("demonstrations", "plans"), strict=True
+):
     ax.imshow(~plan_of.free, extent=(-width / 2, width / 2, -height / 2, height / 2), cmap="Greys", vmax=2.5)
     ax.plot(*x.transpose(2, 1, 0), "o-", color=plotting.COLOURS[colour], lw=0.9, ms=1.8, alpha=0.6)
-    ax.set(xticks=[], yticks=[], aspect="equal", xlabel="cells of 1 m", title=f"{title}, mean {task.measure(x).mean():.2f} m")
+    ax.set(
+        xticks=[],
+        yticks=[],
+        aspect="equal",
+        xlabel="cells of 1 m",
+        title=f"{title}, mean {task.measure(x).mean():.2f} m",
+    )
     ax.spines[:].set_visible(False)
 left, right = bottom.subplots(1, 2)
 plotting.plot_recovered(left, observed.edges, observed.p, observed.q, n, "planner")
@@ -199,8 +209,14 @@ right.axvline(0, color="0.4", lw=1)
 right.set(xlabel="longer than its own demonstration [m]", ylabel="density [1/m]", title="each plan")
 right.legend(fontsize=9)
 keys = [result.key for result in plans]
-run.save_figure(fig, "fig_03_plans", data=saved | {"q": observed.q, "p": observed.p, "edges": observed.edges}, configs=keys)
+run.save_figure(
+    fig,
+    "fig_03_plans",
+    data=saved | {"q": observed.q, "p": observed.p, "edges": observed.edges},
+    configs=keys,
+)
 plt.show()
+
 
 # %%
 def mean_of_valid(rows):
@@ -255,7 +271,9 @@ run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off), seeds=[SE
 jitter = [np.sqrt(part["square"].mean()) / 2 for part in split]  # a step at rest has the mean square 4 s^2
 s = float(np.mean(jitter))
 print(f"jitter at rest: s = {1000 * s:.1f} mm; by seed", *(f"{1000 * one:.1f}" for one in jitter))
-rayleigh = over_seeds(lambda part: part["step"] / (np.sqrt(np.pi / 4) * np.sqrt(part["square"].mean())), split)
+rayleigh = over_seeds(
+    lambda part: part["step"] / (np.sqrt(np.pi / 4) * np.sqrt(part["square"].mean())), split
+)
 run.record_claim("C3.03.jitter_is_normal", *rayleigh)
 scale = s / float(chunk.std(axis=(0, 1)).mean())  # kernels count in standard deviations of the data
 draws = run.compute({e.seed: kernel_draws(e, "isotropic", {"scale": scale}) for e in base})
@@ -284,18 +302,30 @@ fall = intervals.bootstrap(lambda rows: np.polyfit(*rows.T, 1)[0],
                            [np.stack([z[r.row], excess(r)], axis=1) for r in plans])  # fmt: skip
 run.record_claim("C3.03.excess_falls_with_distance", *fall)
 whole_excess = over_seeds(excess, plans).value
-ratio = intervals.bootstrap(lambda values: values.mean() / whole_excess, [d.z_perturbed - d.z for d in draws.values()])
+ratio = intervals.bootstrap(
+    lambda values: values.mean() / whole_excess, [d.z_perturbed - d.z for d in draws.values()]
+)
 run.record_claim("C3.03.jitter_predicts_excess", *ratio)
 
 fig, ax = plt.subplots(figsize=(7, 3.8))
 plotting.plot_intervals(ax, centres, measured, plotting.COLOURS["planner"], ls="-", label="plans")
-plotting.plot_intervals(ax, centres, resting, plotting.COLOURS["planner"], "^", ls=":", label="of it, after arrival")
-plotting.plot_intervals(ax, centres + 0.06, isotropic, *plotting.KERNELS["isotropic"], ls="none", label="isotropic kernel")
+plotting.plot_intervals(
+    ax, centres, resting, plotting.COLOURS["planner"], "^", ls=":", label="of it, after arrival"
+)
+plotting.plot_intervals(
+    ax, centres + 0.06, isotropic, *plotting.KERNELS["isotropic"], ls="none", label="isotropic kernel"
+)
 ax.plot(centres, [one.value for one in closed], color="0.2", ls="--", label="Rice's formula")
 ax.axhline(0, color="0.5", lw=0.8)
 ax.set(xlabel=f"{quantity.label} of the demonstration", ylabel="mean excess [m]")
 ax.legend(fontsize=9)
-saved = {"measured": measured, "resting": resting, "isotropic": isotropic, "closed": closed, "centres": centres}
+saved = {
+    "measured": measured,
+    "resting": resting,
+    "isotropic": isotropic,
+    "closed": closed,
+    "centres": centres,
+}
 run.save_figure(fig, "fig_03_jitter", data=saved, configs=[*keys, *(d.key for d in draws.values())])
 plt.show()
 
@@ -316,8 +346,12 @@ others = {
     "detours": arms(few, replace(task, detours=True, low=5.0, high=10.0)),
     "ancestral sampler": arms(few, sampler="ancestral"),
 }
-collected = {name: run.compute(dict(enumerate(needed_demonstrations(group[0])))) for name, group in others.items()}
-distances = {name: np.concatenate([part["z"] for part in found.values()]) for name, found in collected.items()}
+collected = {
+    name: run.compute(dict(enumerate(needed_demonstrations(group[0])))) for name, group in others.items()
+}
+distances = {
+    name: np.concatenate([part["z"] for part in found.values()]) for name, found in collected.items()
+}
 found = run.compute({(name, e.seed): e for name, group in others.items() for e in group})
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), sharey=True)
 saved, grid = {}, np.linspace(-1.5, 1.5, 61)
@@ -334,14 +368,16 @@ for ax, name in zip(axes, others, strict=True):
     run.record_claim(f"C6.03.{name.replace(' ', '_')}", *over_seeds(lambda v: v, values), seeds=few)
     saved[name.replace(" ", "_")] = density
 axes[0].set_ylabel("density [1/m]")
-run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key for r in found.values()], seeds=few)
+run.save_figure(
+    fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key for r in found.values()], seeds=few
+)
 plt.show()
 
 # %% [markdown]
 # ## 5. Forecast the drift by kernels
 #
 # The isotropic kernel of section 3 knows one number of the trained planner, the tangent kernel nothing; the round trip asks
-# the planner itself. A *plain blur* of the prior, as wide as it must be to drift as much as the model did, is the null:
+# the planner itself. A *matched blur* of the prior, as wide as it must be to drift as much as the model did, is the null:
 # it knows the size of the drift, but no trajectory.
 
 # %%
@@ -361,9 +397,13 @@ for kernel in kernels:
     claim = "C4" if kernel == "round trip" else "C5"
     run.record_claim(f"{claim}.03.{kernel.replace(' ', '_')}", *scores[kernel].skill)
 fig, ax = plt.subplots(figsize=(7, 3.8))
-plotting.plot_forecast(ax, observed.edges, observed.p, observed.q, {k: expected[k] for k in kernels}, n, "planner")
-blur = (expected["plain blur"] - observed.p)[1:-1] / (np.diff(observed.edges[1:-1]) / np.ptp(quantity.prior.support()))
-ax.stairs(blur, observed.edges[1:-1], color="0.4", ls=":", lw=1.6, label="plain blur")
+plotting.plot_forecast(
+    ax, observed.edges, observed.p, observed.q, {k: expected[k] for k in kernels}, n, "planner"
+)
+blur = (expected["matched blur"] - observed.p)[1:-1] / (
+    np.diff(observed.edges[1:-1]) / np.ptp(quantity.prior.support())
+)
+ax.stairs(blur, observed.edges[1:-1], color="0.4", ls=":", lw=1.6, label="matched blur")
 ax.set(xlabel=quantity.label, ylabel="drift relative to the prior")
 ax.set_title("skill: " + ", ".join(f"{k} {v.skill.value:.2f}" for k, v in scores.items()), fontsize=10)
 ax.legend(fontsize=8, ncols=2)
@@ -420,7 +460,9 @@ def draw(size_cm, smoothness_s):
     moved = with_errors(len(pick), size_cm, smoothness_s)
     ways = {"demonstrated": pick, "with errors": moved}
     colours = {"demonstrated": plotting.COLOURS["prior"], "with errors": plotting.KERNELS["isotropic"][0]}
-    axes[0].imshow(~plan_of.free, extent=(-width / 2, width / 2, -height / 2, height / 2), cmap="Greys", vmax=2.5)
+    axes[0].imshow(
+        ~plan_of.free, extent=(-width / 2, width / 2, -height / 2, height / 2), cmap="Greys", vmax=2.5
+    )
     axes[0].set(xticks=[], yticks=[], aspect="equal")
     bins = np.arange(1, 12.1, 0.5)
     for name, x in ways.items():

@@ -132,7 +132,9 @@ def show(ax, name, way, note=""):
     """Recovered distribution of an arm, beside that of the untreated; gives the arrays that are drawn."""
     found, before, share = drifts[name, way], drifts[name, "untreated"].q, shares[name, way]
     tested = share.low >= VALID
-    ax.stairs(before.mean(axis=0)[1:-1] / found.p.max(), found.edges[1:-1], color="0.2", ls="--", label="untreated")
+    ax.stairs(
+        before.mean(axis=0)[1:-1] / found.p.max(), found.edges[1:-1], color="0.2", ls="--", label="untreated"
+    )
     plotting.plot_recovered(ax, found.edges, found.p, found.q, P.samples, way if tested else "prior")
     ax.set(title=f"{name}{note}: {share.value:.1%} valid{'' if tested else ', not tested'}")
     ax.set_xlabel(TASKS[name].quantity.label)
@@ -279,7 +281,10 @@ for name in TASKS:
 # the first with the largest share of valid perturbed trajectories, within 0.01.
 
 # %%
-x, simple = training_set(arm("logistic")[0], run.store).x, {"filter": maps.Filter(0.5), "increments": maps.Increments()}
+x, simple = (
+    training_set(arm("logistic")[0], run.store).x,
+    {"filter": maps.Filter(0.5), "increments": maps.Increments()},
+)
 at = np.linspace(0.02, 0.98, 17)
 fit = maps.Innovations.of(x)
 rounded = tuple(tuple(np.round(row, 6).tolist()) for row in fit.coefficients)
@@ -323,7 +328,9 @@ for name, candidates in CANDIDATES.items():
             jobs[name, k, e.seed] = Job(config, partial(foresee, e, candidate))
 foreseen, FORECAST, CHOSEN = run.compute(jobs), {}, {}
 for name, candidates in CANDIDATES.items():
-    found = {k: np.array([entry.arrays["found"] for entry in seeds_of(foreseen, name, k)]) for k in candidates}
+    found = {
+        k: np.array([entry.arrays["found"] for entry in seeds_of(foreseen, name, k)]) for k in candidates
+    }
     FORECAST[name] = {k: values[:, 0] for k, values in found.items()}
     (forecast, valid) = ({k: values[:, i].mean() for k, values in found.items()} for i in range(2))
     near = [k for k in candidates if forecast[k] <= min(forecast.values()) + 0.01]
@@ -351,13 +358,22 @@ fig, axes = plt.subplots(1, 2, figsize=(12, 3.8))
 saved, ranks = {}, []
 for ax, (name, tried) in zip(axes, TRIED.items(), strict=True):
     for k, marker in zip(tried, "osD^v", strict=True):
-        x, trained, tested = FORECAST[name][k], drifts[name, f"in {k}"].excess, shares[name, f"in {k}"].low >= VALID
+        x, trained, tested = (
+            FORECAST[name][k],
+            drifts[name, f"in {k}"].excess,
+            shares[name, f"in {k}"].low >= VALID,
+        )
         saved[plotting.array_name(name, k)] = [[x.mean(), x.min(), x.max()], trained]
         bars = {"xerr": [[x.mean() - x.min()], [x.max() - x.mean()]]}
         bars |= {"yerr": [[trained.value - trained.low], [trained.high - trained.value]]}
         colour = "in coordinates" if k == CHOSEN[name] else "mlp"
         label = k + " (chosen)" * (k == CHOSEN[name]) + " (not valid)" * (not tested)
-        style = {"color": plotting.COLOURS[colour if tested else "prior"], "marker": marker, "ms": 7, "ls": ""}
+        style = {
+            "color": plotting.COLOURS[colour if tested else "prior"],
+            "marker": marker,
+            "ms": 7,
+            "ls": "",
+        }
         ax.errorbar(x.mean(), trained.value, **bars, **style, capsize=2, label=label)
     of_tested = [k for k in tried if shares[name, f"in {k}"].low >= VALID]
     both = [[FORECAST[name][k].mean(), drifts[name, f"in {k}"].excess.value] for k in of_tested]

@@ -146,13 +146,13 @@ def score_kernels(
 ) -> tuple[dict[str, np.ndarray], dict[str, drift.Score]]:
     """What each kernel forecasts, and its `drift.score`, of which a table is printed.
 
-    A "plain blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
+    A "matched blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
     """
     task = next(iter(draws.values()))[0].experiment.task
     forecasts = {kernel: forecast_from_draws(group) for kernel, group in draws.items()}
-    forecasts["plain blur"] = matched_blur(task.quantity, observed.excess.value)
+    forecasts["matched blur"] = matched_blur(task.quantity, observed.excess.value)
     scores = {kernel: drift.score(forecast, observed, inner) for kernel, forecast in forecasts.items()}
-    bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["plain blur"].ceiling
+    bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["matched blur"].ceiling
     print(f"{task.name}, {bins}: skill, drift correlation (ceiling {ceiling:.2f}), correlation of z and z'")
     for kernel, score in scores.items():
         kept = [value_correlation(draw) for draw in draws.get(kernel, ())]

@@ -1,8 +1,8 @@
 """Denoising diffusion over whole trajectories.
 
-At level l a trajectory x becomes y = c x + s noise with c^2 + s^2 = 1 and l = log(c / s), half of the log of the
-signal-to-noise ratio. Levels go from ``NOISIEST`` to ``CLEANEST``. The network sees y and l and predicts the velocity
-v = c noise - s x (Salimans and Ho 2022), so that x = c y - s v.
+At level l a trajectory x becomes y = c x + s noise with c^2 + s^2 = 1 and l = log(c / s), half of the log of
+the signal-to-noise ratio. Levels go from `NOISIEST` to `CLEANEST`. The network sees y and l and predicts the
+velocity v = c noise - s x (Salimans and Ho 2022), so that x = c y - s v.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from physmis.models.base import Condition, GenerativeModel, Held, Trajectories
 
 SAMPLERS = ("multistep", "ancestral")
-# Noise is 80 times as large as the data at first. At last it is 0.005 of them: at 0.025 the last estimate alone would
-# take 22 % off the spread of a direction of variance 0.001.
+# Noise is 80 times as large as the data at first, and 0.005 of them at last: at 0.025 the last estimate alone
+# would take 22 % off the spread of a direction of variance 0.001.
 NOISIEST, CLEANEST = -np.log(80.0), -np.log(0.005)
 SCALE = 100.0  # networks are given levels on a scale from 0 to this
 
@@ -82,9 +82,10 @@ class Diffusion(GenerativeModel):
     def denoise(self, y: Trajectories, start: float, generator, held: Held, condition=None) -> Trajectories:
         """From y at level ``start`` to clean data, with clean values held at the steps in ``held``.
 
-        Levels are spaced evenly from ``start`` to `CLEANEST`, h apart, as many as fall to this part of the whole way.
+        Levels are even from ``start`` to `CLEANEST`, h apart, as many as fall to this part of the whole way.
         With the estimate x of the clean data, and e of the noise, the next level's y' is, for the samplers
-        - multistep: s'/s y + c' (1 - exp(-h)) (x + (x - previous x) / 2), DPM-Solver++(2M) of Lu et al. (2022);
+        - multistep: s'/s y + c' (1 - exp(-h)) (x + (x - previous x) / 2), the DPM-Solver++(2M) of Lu et al.
+          (2022);
         - ancestral (Ho et al. 2020): c' x + sqrt(s'^2 - v) e + sqrt(v) fresh noise, v = var(y' | y, x).
         The estimate at the last level is what is returned.
         """

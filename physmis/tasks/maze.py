@@ -19,10 +19,10 @@ STRONGEST = (100 + 1 * SPEED) / (4 / 3 * np.pi * RADIUS**3 * 1000)  # m/s^2: ful
 
 @dataclass(frozen=True)
 class PointMaze(Task):
-    """Demonstrations of a waypoint controller on shortest ways between random places, curated by travel distance.
+    """Demonstrations of a waypoint controller on shortest ways between random places, curated by distance.
 
-    Once arrived, the controller keeps the ball there. ``noise`` is the standard deviation of what is added to its
-    actions, which lie within -1 and 1; with ``detours`` it goes by a random third cell.
+    Once arrived, the controller keeps the ball there. ``noise`` is the standard deviation of what is added to
+    its actions, which lie within -1 and 1; with ``detours`` it goes by a random third cell.
     """
 
     name: ClassVar[str] = "maze"

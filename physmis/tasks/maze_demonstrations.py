@@ -11,9 +11,14 @@ from physmis.tasks.base import Task, path_length
 from physmis.tasks.maze_layout import SPEED, Layout, layout, make_environment
 
 GAIN, DAMP = 10.0, 1.0  # action = GAIN * (waypoint - position) - DAMP * velocity + noise
-FORCE = 0.8  # of the motors' most, an axis: a reserve, so that small errors of a plan ask for no impossible force
+FORCE = (
+    0.8  # of the motors' most, an axis: a reserve, so that small errors of a plan ask for no impossible force
+)
 REACHED = 0.1  # metres: a waypoint that is so near is passed
-ENDS, WAY = 0.3, 0.05  # metres from the centre of their cell, an axis, to start and goal, and to points on the way
+ENDS, WAY = (
+    0.3,
+    0.05,
+)  # metres from the centre of their cell, an axis, to start and goal, and to points on the way
 STRATA = 40  # ranges of travel distance that are filled equally: the bins of its quantity
 CHUNK = 480  # demonstrations of one `collect`, a multiple of STRATA
 ROUNDS = 60  # of 3000 proposals each, before `collect` gives up
@@ -88,7 +93,9 @@ def propose(plan: Layout, detours: bool, n: int, rng):
         ways = [way + plan.route(way[-1], goal)[1:] for way, goal in zip(there, goals, strict=True)]
     else:
         ways = [plan.route(start, goal) for start, goal in zip(starts, goals, strict=True)]
-    ways = [way if len(way) > 1 else way * 2 for way in ways]  # within one cell, too, start and goal are two points
+    ways = [
+        way if len(way) > 1 else way * 2 for way in ways
+    ]  # within one cell, too, start and goal are two points
     longest, rows = max(map(len, ways)), np.arange(n)
     last = np.array([len(way) - 1 for way in ways])
     points = plan.centres[np.array([way + [way[-1]] * (longest - len(way)) for way in ways])]

@@ -201,6 +201,7 @@ def test_no_drift_is_found_where_there_is_none():
     assert sum(drift.excess.low <= 0 <= drift.excess.high for drift in found) >= 9
     assert sum(drift.tv_floor.low <= drift.tv.value <= drift.tv_floor.high for drift in found) >= 8
     assert sum(drift.w1_floor.low <= drift.w1.value <= drift.w1_floor.high for drift in found) >= 8
+    assert np.mean([drift.times_floor.value for drift in found]) == pytest.approx(1, abs=0.1)
 
 
 def test_planted_drift_is_found_at_its_size():
@@ -208,6 +209,7 @@ def test_planted_drift_is_found_at_its_size():
     groups = np.random.default_rng(6).random((3, 1000)) / 2
     drift = assess(groups, UNIT, EDGES, LARGE)
     assert drift.excess.low > 0.4 and drift.tv.low > drift.tv_floor.high
+    assert drift.times_floor == pytest.approx([end / drift.tv_floor.value for end in drift.tv])
     assert drift.tv.value == pytest.approx(0.5, abs=0.005 + drift.tv_floor.value / 4)
     assert drift.w1.value == pytest.approx(0.25, abs=0.01) and drift.w1.low > drift.w1_floor.high
     np.testing.assert_array_equal(drift.q, [histogram(group, EDGES) for group in groups])
@@ -250,7 +252,7 @@ def drawn(true, n, rng):
     """The drift of `n` values from each of the distributions `true`, one a seed."""
     bins = np.stack([rng.choice(22, n, p=q) for q in true])
     q = np.stack([np.bincount(row, minlength=22) / n for row in bins])
-    return Drift(EDGES, PRIOR, q, None, None, bins, None, None, None)
+    return Drift(EDGES, PRIOR, q, None, None, bins, None, UNIT, None)
 
 
 SHORT = drawn([wave(0.3)] * 3, 50, np.random.default_rng(0))
@@ -320,6 +322,33 @@ def test_score_is_the_mean_over_seeds():
     assert score(wave(0.2), drift) == score([wave(0.2)] * 3, drift) != found
     none = score(PRIOR, drift)
     assert none.correlation == none.skill == (0, 0, 0)
+
+
+def test_inner_bins_are_scored_alone():
+    drift = drawn([wave(0.3), wave(0.5, 0.2)], 500, np.random.default_rng(18))
+    kept = slice(5, 17)  # their centres are 0.225 to 0.775
+    np.testing.assert_array_equal(np.flatnonzero(drift.inner(0.6)), np.arange(22)[kept])
+    assert drift.inner(None).all() and not drift.inner(1.0)[[0, -1]].any()
+    f, p, found = wave(0.4, 0.3), PRIOR[kept], score(wave(0.4, 0.3), drift, 0.6)
+    each = [
+        (
+            np.corrcoef(f[kept] - p, q[kept] - p)[0, 1],
+            1 - np.abs(f - q)[kept].sum() / np.abs(q - PRIOR)[kept].sum(),
+            0.5 * np.abs(f - q)[kept].sum(),
+            np.abs(np.cumsum(f - q)[5:16]).sum() / 20,
+        )
+        for q in drift.q
+    ]
+    by_hand = np.mean(each, axis=0)
+    assert [found.correlation.value, found.skill.value, found.tv.value, found.w1.value] == pytest.approx(
+        by_hand
+    )
+    assert found.ceiling == drift.reliability(drift.inner(0.6)) != drift.ceiling
+    other = np.concatenate([f[:5][::-1], f[kept], f[17:][::-1]])  # is worse at the ends alone
+    assert advantage(f, other, drift, 0.6, "skill") == (0, 0, 0) < advantage(f, other, drift, of="skill")
+    for of in ("correlation", "skill"):
+        gain = getattr(found, of).value - getattr(score(PRIOR, drift, 0.6), of).value
+        assert advantage(f, PRIOR, drift, 0.6, of).value == pytest.approx(gain) and gain > 0.2
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

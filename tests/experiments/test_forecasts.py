@@ -89,7 +89,7 @@ def test_forecast_pushes_the_prior_through():
     np.testing.assert_allclose(twice[0], p, atol=2e-3)
 
 
-def test_plain_blur_is_the_prior_and_a_gaussian():
+def test_matched_blur_is_the_prior_and_a_gaussian():
     quantity = SINE.task.quantity
     rng = np.random.default_rng(0)
     noisy = rng.uniform(2, 6, 400_000) + rng.normal(scale=0.4, size=400_000)
@@ -161,8 +161,8 @@ def test_kernels_are_scored_beside_a_blur(three, capsys):
     low, high = SINE.task.quantity.prior.support()
     draws = {"right": [drawn(z, low + 0.75 * (z - low))] * 3, "wrong": [drawn(z, low + high - z)] * 3}
     found, scores = forecasts.score_kernels(draws, observed)
-    assert list(found) == list(scores) == ["right", "wrong", "plain blur"]
-    assert scores["right"].skill.value > 0.5 > scores["plain blur"].skill.value
+    assert list(found) == list(scores) == ["right", "wrong", "matched blur"]
+    assert scores["right"].skill.value > 0.5 > scores["matched blur"].skill.value
     np.testing.assert_array_equal(found["right"], forecasts.forecast_from_draws(draws["right"]))
     assert "sine, all bins" in capsys.readouterr().out
     again, inner = forecasts.score_kernels(draws, observed, inner=0.8)

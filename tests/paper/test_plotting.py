@@ -61,14 +61,3 @@ def test_intervals_and_validity_are_drawn_where_they_are():
     plotting.plot_validity(right, [np.array([0.01, 0.1, 1.0])] * 2, 0.05, "vae")
     np.testing.assert_allclose(right.lines[0].get_ydata()[-3:], [1 / 3, 2 / 3, 1])
     assert right.lines[-1].get_xdata() == [0.05, 0.05] and right.get_xscale() == "log"
-
-
-def test_the_problem_shows_the_growth_rate_that_was_measured():
-    task = tasks.load("logistic")
-    data = task.sample(200, np.random.default_rng(0))
-    fig = plotting.plot_problem(task, data, data.x[:3], data.x[:3], data.z[:3])
-    titles = [ax.get_title() for ax in fig.axes]
-    assert titles[0] == "1  curated" and titles[4] == f"5  measured: $r$={data.z[0]:.2f}"
-    parabola, points = (line.get_xydata() for line in fig.axes[4].lines)
-    np.testing.assert_allclose(parabola[:, 1].max(), data.z[0] / 4, rtol=1e-3)
-    np.testing.assert_allclose(points[:, 1], data.z[0] * points[:, 0] * (1 - points[:, 0]), rtol=1e-4)
