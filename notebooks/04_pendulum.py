@@ -49,7 +49,6 @@ import numpy as np
 
 import physmis
 from physmis import drift, tasks
-from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.experiment import Experiment, excerpt, half, samples
 from physmis.experiments.forecasts import assess, excess_of_valid, over_seeds, seeds_of, valid_share

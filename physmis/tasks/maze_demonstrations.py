@@ -1,4 +1,4 @@
-"""Demonstrations in a maze by the waypoint controller of D4RL and Minari, curated by their travel distance."""
+"""Demonstrations in a maze by the waypoint controller of D4RL and Minari, curated by travel distance."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ SETTINGS = {
 def collect(task: Task, number: int) -> dict[str, np.ndarray]:
     """Chunk ``number`` of the demonstrations of a maze task: `CHUNK` of them, with ``episodes`` run for it.
 
-    ``x`` (n, T, 2) holds positions, ``cells`` (n, 2) the numbers of the cells of start and goal. Every fortieth of
-    the prior of travel distance is met equally often. Raises RuntimeError where the maze has no such way in that time.
+    ``x`` (n, T, 2) holds positions, ``cells`` (n, 2) the numbers of the cells of start and goal. Every
+    fortieth of the prior of travel distance is met equally often. Raises RuntimeError where the maze has no
+    such way in that time.
     """
     rng = np.random.default_rng([number, 7])
     plan, model = layout(task.maze), make_environment(task.maze).point_env.model
@@ -85,8 +86,8 @@ def pick(at, quota, rng) -> Bool[np.ndarray, "n"]:
 
 
 def propose(plan: Layout, detours: bool, n: int, rng):
-    """Shortest ways between two random places, or by a third cell: waypoints (n, w, 2), padded by the goal; their
-    lengths; cells of start and goal (n, 2)."""
+    """Shortest ways between two random places, or by a third cell: waypoints (n, w, 2), padded by the goal;
+    their lengths; cells of start and goal (n, 2)."""
     starts, stops, goals = rng.integers(len(plan.cells), size=(3, n))
     if detours:
         there = [plan.route(start, stop) for start, stop in zip(starts, stops, strict=True)]
