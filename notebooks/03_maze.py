@@ -197,7 +197,7 @@ left, right = bottom.subplots(1, 2)
 plotting.plot_recovered(left, observed.edges, observed.p, observed.q, n, "planner")
 left.set(xlabel=quantity.label, ylabel="density over the prior's", title="planned")
 left.legend(fontsize=9, loc="lower center")
-grid = np.linspace(-0.5, 1, 61)
+grid = np.linspace(-0.6, 1, 33)
 colours = {"planned": plotting.COLOURS["planner"], "executed": "black"}
 moved = {"planned": [excess(r) for r in plans],
          "executed": [d["distance"] - z[r.row[:executed]] for d, r in zip(driven, plans, strict=True)]}  # fmt: skip
@@ -232,8 +232,8 @@ run.record_claim("C6.03.executed_longer", *over_seeds(lambda values: values > 0,
 run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, moved["executed"]))
 
 # %% [markdown]
-# **Look at** the plans of one start and one goal: each is a way that a ball could go. The histogram of single plans says
-# how much longer than its own demonstration each is.
+# **What we see.** Each plan is a way that a ball could go, and two of three are longer than their own demonstration,
+# executed as well. The shortest distances are missing, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
 #
@@ -244,7 +244,7 @@ run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, mov
 #    L(u) = e^{-u/2}\left[(1+u)\, I_0(u/2) + u\, I_1(u/2)\right], $$
 #
 # where $\sigma^2 = 2 s^2$. Length is convex, so jitter can only add (Jensen): for $\sigma \ll \ell$ as little as
-# $\sigma^2/2\ell$, but where the ball *rests* the whole $\sigma\sqrt{\pi/2}$ a step. We read $s$ off the plans' steps
+# $\sigma^2/2\ell$, but where the ball *rests* the whole $\sigma\sqrt{\pi/2} = s\sqrt\pi$ a step. We read $s$ off the plans' steps
 # after arrival, and ask what it predicts elsewhere: in closed form, and as an **isotropic kernel**, whose draws add
 # independent errors of this size to demonstrations and leave start and goal.
 
@@ -268,7 +268,7 @@ for s in (0.003, 0.01, 0.03):
     off.append(abs(moved_by / (length_with_jitter(chunk, s) - task.measure(chunk)).mean() - 1))
 run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off), seeds=[SEED])
 
-jitter = [np.sqrt(part["square"].mean()) / 2 for part in split]  # a step at rest has the mean square 4 s^2
+jitter = [part["step"].mean() / np.sqrt(np.pi) for part in split]  # the mean step between two errors at rest
 s = float(np.mean(jitter))
 print(f"jitter at rest: s = {1000 * s:.1f} mm; by seed", *(f"{1000 * one:.1f}" for one in jitter))
 rayleigh = over_seeds(
@@ -330,12 +330,13 @@ run.save_figure(fig, "fig_03_jitter", data=saved, configs=[*keys, *(d.key for d 
 plt.show()
 
 # %% [markdown]
-# **Look at** the slope: short ways rest longer, so jitter adds most to them. One number, read at rest, is all that the
-# dashed line and the squares know.
+# **What we see.** Short ways rest longer, so jitter adds most to them. More than the whole excess arises after arrival
+# (triangles above circles): on the way a plan is *shorter* than its own demonstration, the more so the longer that is,
+# as it smooths turns. One number, read at rest, is all that the dashed line and the squares know.
 #
-# ## 4. Turn the sign
+# ## 4. Change the demonstrations, the task and the sampler
 #
-# Three changes, one at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5. The model
+# One at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5. The model
 # cannot predict it and smooths it away. *Detours*: demonstrations go by a random third cell, 5 to 10 m. Distance is now a
 # matter of which way is taken, a global choice. *Another sampler*: the same weights, sampled ancestrally, in as many
 # steps. Each plan is compared with its own demonstration.
@@ -374,6 +375,10 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
+# **What we see.** With noise in the demonstrations nothing is left of the excess: smoothing takes away what jitter adds.
+# With detours plans differ from their demonstration by metres, either way, and too few are valid: distance is decided by
+# the choice of a way, about which local errors say nothing. The ancestral sampler shrinks jitter, and the excess with it.
+#
 # ## 5. Forecast the drift by kernels
 #
 # The isotropic kernel of section 3 knows one number of the trained planner, the tangent kernel nothing; the round trip asks
@@ -413,6 +418,9 @@ run.save_figure(fig, "fig_03_forecast", data=saved | {"q": observed.q, "p": obse
 plt.show()
 
 # %% [markdown]
+# **What we see.** The planner's own round trip forecasts about half of the drift. Jitter forecasts the missing short ways,
+# and too many beyond 8 m, as it knows nothing of smoothed turns. The tangent kernel is no better than the blur here.
+#
 # ## 6. See what it costs
 #
 # The tracker's **control effort** is the sum of its squared actions times seconds. We compare executed plans with executed
@@ -425,6 +433,8 @@ for what, f in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
     run.record_claim(f"C6.03.effort_{what}", *ratio)
 
 # %% [markdown]
+# **What we see.** Executed plans are longer and yet take a little less effort: the tracker does not follow all jitter.
+#
 # ## Verdicts
 #
 # **Limits.** One maze, one controller, one size of network; a plan is compared with one demonstration of its ends.

@@ -45,23 +45,6 @@ def valid_share(results: Sequence[Samples]) -> intervals.Interval:
     return over_seeds(lambda result: result.valid, results)
 
 
-def validity_gain(before: Sequence[Samples], after: Sequence[Samples]) -> intervals.Interval:
-    """Share of valid trajectories after, less that before, seed by seed."""
-    pairs = [np.stack([a.valid, b.valid], axis=1).astype(float) for a, b in zip(before, after, strict=True)]
-    return intervals.bootstrap(lambda rows: rows[:, 1].mean() - rows[:, 0].mean(), pairs)
-
-
-def halved(before: drift.Drift, after: drift.Drift) -> intervals.Interval:
-    """Half of the excess drift before, less the excess after: above 0 if at least half is gone."""
-    p, floor = before.p, before.tv_floor.value
-
-    def gain(rows):
-        was, remains = (np.bincount(bins, minlength=len(p)) / len(bins) for bins in rows.T)
-        return (drift.total_variation(p, was) - floor) / 2 - (drift.total_variation(p, remains) - floor)
-
-    return intervals.bootstrap(gain, list(np.stack([before.bins, after.bins], axis=-1)))
-
-
 def assess(results: Sequence[Samples]) -> drift.Drift:
     """The drift of experiments that differ in their seed."""
     return _assess(results[0].experiment, [r.z for r in results])
@@ -161,26 +144,15 @@ def score_kernels(
     return forecasts, scores
 
 
-def bias_and_spread(draws: Sequence[KernelDraws], n: int) -> Float[np.ndarray, "seeds 2 n"]:
-    """Bias and spread of m(x') - m(x) in ``n`` bins of equal prior mass, in units of the quantity.
-
-    NaN in an empty bin.
-    """
-    prior = draws[0].experiment.task.quantity.prior
-    return _bias_and_spread(prior, [(draw.z, draw.z_perturbed) for draw in draws], n)
-
-
 def request_errors(results: Sequence[Samples], n: int) -> Float[np.ndarray, "seeds 2 n"]:
-    """`bias_and_spread` of the recovered less the requested quantity of conditioned models."""
-    prior = results[0].experiment.task.quantity.prior
-    return _bias_and_spread(prior, [(r.requested, r.z) for r in results], n)
+    """Bias and spread of the recovered less the requested quantity of conditioned models.
 
-
-def _bias_and_spread(prior, pairs, n):
-    found = []
-    for before, after in pairs:
-        at = np.minimum((prior.cdf(before) * n).astype(int), n - 1)
-        changes = [(after - before)[at == k] for k in range(n)]
+    In ``n`` bins of equal prior mass, in units of the quantity; NaN in an empty bin.
+    """
+    prior, found = results[0].experiment.task.quantity.prior, []
+    for r in results:
+        at = np.minimum((prior.cdf(r.requested) * n).astype(int), n - 1)
+        changes = [(r.z - r.requested)[at == k] for k in range(n)]
         found.append([[f(part) if len(part) else np.nan for part in changes] for f in (np.mean, np.std)])
     return np.array(found)
 

@@ -16,7 +16,6 @@ from matplotlib_inline.config import InlineBackend
 from scipy.signal import find_peaks
 
 from physmis.drift.intervals import Interval
-from physmis.tasks import Quantity
 
 STYLE = str(files("physmis.paper") / "physmis.mplstyle")
 _WONG = sns.color_palette("colorblind").as_hex()  # told apart with any colour vision
@@ -149,24 +148,6 @@ def plot_forecast(
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set(xlim=(inner[0], inner[-1]), ylim=(-1.25 * reach, 1.25 * reach))
     _write_outside(ax, q, COLOURS[model])
-
-
-def plot_errors(
-    axes: Sequence[Axes], quantity: Quantity, errors: dict[str, Float[np.ndarray, "seeds 2 n"]]
-) -> None:
-    """Bias and spread of kernels by value, means over seeds of `forecasts.bias_and_spread`."""
-    for kernel, found in errors.items():
-        colour, marker = KERNELS[kernel.replace("weaker", "round")]
-        line = "--" if kernel == "weaker trip" else "-"
-        centres = quantity.prior.ppf((np.arange(found.shape[-1]) + 0.5) / found.shape[-1])
-        for ax, values in zip(axes, found.mean(axis=0), strict=True):
-            ax.plot(centres, values, line, color=colour, marker=marker, ms=4, label=kernel)
-    for ax, title in zip(axes, ("bias", "spread"), strict=True):
-        unit = f" [{quantity.unit}]" if quantity.unit else ""
-        ax.set(title=f"{title} by value", xlabel=quantity.label, ylabel=f"{title}{unit}")
-    axes[0].axhline(0, color="0.7", lw=0.8, zorder=0)
-    axes[1].set_ylim(0, None)
-    axes[0].legend(fontsize=9)
 
 
 def plot_validity(

@@ -5,7 +5,7 @@ import pytest
 
 from physmis import drift
 from physmis.coordinates import Identity, NormPower
-from physmis.coordinates.search import KernelCoordinates, learn_ratios
+from physmis.coordinates.search import KernelCoordinates
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load
 
@@ -60,19 +60,6 @@ def test_at_the_tip_of_a_plane_the_square_root_is_balanced(plane):
     assert share_at_the_tip(Identity()) < 0.75
     assert share_at_the_tip(NormPower(0.5)) == pytest.approx(1, abs=0.05)
     assert share_at_the_tip(NormPower(0.3)) > 1.05
-
-
-def test_the_kernel_finds_the_curve_of_the_logistic_map():
-    """From the identity, by the gradient of the change of the growth rate: x (1 - x), up to a factor."""
-    task = load("logistic")
-    x = task.sample(1000, np.random.default_rng(0)).x
-    learned = learn_ratios(x, task.differentiable, 0.0, 1.0)
-    at = np.linspace(0.05, 0.95, 50)
-    ratio = learned._curve(at) / (at * (1 - at))
-    assert np.abs(ratio / ratio.mean() - 1).max() < 0.02
-    before, after = (KernelCoordinates.of(c, x, task.measure, isotropic(0.01)) for c in (Identity(), learned))
-    change = [np.median(np.abs(found.z_perturbed - found.z)) for found in (before, after)]
-    assert change[1] < 0.4 * change[0]
 
 
 def test_bad_input_is_refused(plane):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mujoco import rollout
 
 from physmis.tasks import load, maze_demonstrations, path_length
-from physmis.tasks.maze_demonstrations import CHUNK, STRATA, collect, drive, pick, propose
+from physmis.tasks.maze_demonstrations import CHUNK, FORCE, STRATA, collect, drive, pick, propose
 from physmis.tasks.maze_layout import MAZES, layout, make_environment
 from physmis.tasks.maze_plans import execute, plan
 
@@ -183,6 +183,9 @@ def test_the_ball_rests_at_the_goal_and_only_noise_is_random(task):
     near = path_length(ways) < 2
     assert arrived[near].all()
     np.testing.assert_allclose(x[near, -5:], ways[near, None, -1].repeat(5, axis=1), atol=0.02)
+    early, arrived = drive(dataclasses.replace(task, steps=8), model, ways, np.random.default_rng(0))
+    np.testing.assert_array_equal(arrived, np.linalg.norm(early[:, -1] - ways[:, -1], axis=1) < 0.1)
+    assert 0.1 < arrived.mean() < 0.9
     noisy, _ = drive(dataclasses.replace(task, noise=0.5), model, ways, np.random.default_rng(0))
     assert 0.005 < np.std(noisy[near, -1] - ways[near, -1]) < 0.1
 
@@ -198,6 +201,7 @@ def test_the_drive_is_what_the_environment_does(task, monkeypatch):
 
     monkeypatch.setattr(rollout, "rollout", recorded)
     x, _ = drive(task, environment.point_env.model, ways, np.random.default_rng(1))
+    assert np.abs(actions).max() == FORCE
     for row in range(3):
         environment.reset(seed=0)
         environment.point_env.set_state(ways[row, 0], np.zeros(2))
