@@ -35,6 +35,6 @@ def run() -> list[Row]:
     made = sum(Store().read(ROOT / "results" / "standard" / file).meta["seconds"] for file in files) / 60
     return [
         Row("figures: notebook 01 as a script, from stored results", f"{script:.0f} s", "-", "-", "-"),
-        Row("figures: results of notebooks 01, 03 and 04, stored seconds", f"{made:.0f} core min", "-", "-", "-"),
+        Row("figures: results of notebooks 01, 03 and 04, stored", f"{made:.0f} core min", "-", "-", "-"),
         Row("figures: all notebooks, from stored results", f"{whole:.0f} s, {peak:.2f} GiB", "-", "-", "-"),
     ]

@@ -5,8 +5,11 @@ import json
 import subprocess
 import sys
 
+import jupytext
 import pytest
 from support import ROOT, without_settings
+
+from physmis.paper.claims import load_contract
 
 # A folder or module may import from those before it.
 ORDER = [
@@ -68,6 +71,16 @@ def test_a_file_is_short_and_runs_no_data(name):
             assert getattr(node.func, "id", None) not in {"eval", "exec", "compile", "__import__"}
             given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
             assert given.get("allow_pickle", False) is False and given.get("shell", False) is False
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_notebook_is_short(path):
+    cells = jupytext.read(path).cells
+    lines = [line.strip() for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
+    words = " ".join(c.source for c in cells if c.cell_type == "markdown").split()
+    figures = [id for id, figure in load_contract().figures.items() if figure.notebook == path.stem]
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 400
+    assert len(words) <= 2500 and 1 <= len(figures) <= 5
 
 
 SEEN = "import json, sys; print(json.dumps([m for m in ('torch', 'matplotlib') if m in sys.modules]))"

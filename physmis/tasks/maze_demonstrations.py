@@ -19,7 +19,7 @@ ENDS, WAY = (
     0.3,
     0.05,
 )  # metres from the centre of their cell, an axis, to start and goal, and to points on the way
-STRATA = 40  # ranges of travel distance that are filled equally: the bins of its quantity
+STRATA = 40  # ranges of travel distance that are filled equally: two in each bin of its quantity
 CHUNK = 480  # demonstrations of one `collect`, a multiple of STRATA
 ROUNDS = 60  # of 3000 proposals each, before `collect` gives up
 # What demonstrations depend on beside the task's parameters. Count up "version" when the code changes them.

@@ -68,6 +68,7 @@ def complete(
         run.save_figure(a_figure(), id, DATA, configs=["k2", "k1", "k2"], **settings)
     if ready is not None:
         run.record_claim("C1.01.ready", ready, ready, ready)
+        run.record_claim("C1.01.steady", 1, 1, 1)
     if notebook == "01_test":
         run.record_claim("C1.01.valid", 0.95, low, 0.99, **settings)
     run.finish()
@@ -241,8 +242,9 @@ def test_a_failed_claim_stays_and_counts_only_in_its_profiles(place, capsys):
 
 
 def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, capsys):
-    needing = {**CLAIM, "role": "primary", "null": "0", "needs": ["C1.01.ready"]}
-    rows = {"C1.01.valid": needing, "C1.01.ready": {**CLAIM, "role": "precondition", "expected": "> 0"}}
+    needing = {**CLAIM, "role": "primary", "null": "0", "needs": ["C1.01.ready", "C1.01.steady"]}
+    before = {**CLAIM, "role": "precondition", "expected": "> 0"}
+    rows = {"C1.01.valid": needing, "C1.01.ready": before, "C1.01.steady": before}
     write_contract(place.parent, FIGURES, rows)
     path = place / "standard" / "manifest.json"
     for ready, low, verdict in ((1, 0.91, "reproduced"), (1, 0.8, "partly"), (-1, 0.91, "not tested")):
