@@ -249,6 +249,8 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
+# **What we see.** Few of the generated motions can be told from the real ones by eye.
+#
 # ## 4. Compare the energies with the curated ones
 
 # %%
@@ -276,7 +278,8 @@ run.record_claim("C7.04.highest_fifth", *over_seeds(lambda r: (r.z >= top) / 0.2
 run.record_claim("C7.04.mean_energy", *over_seeds(lambda r: r.z - quantity.prior.mean(), made))
 
 # %% [markdown]
-# **Look at** the highest fifth, and at the saddle. The validity curve says how far below the tolerance most motions are.
+# **What we see.** Energies leak over both ends of the range, and the highest fifth loses most; at the saddle itself nothing
+# special happens. Most motions are far within the tolerance.
 #
 # ## 5. Ask what noise does to energy
 #
@@ -337,15 +340,15 @@ ax.stairs(blur, observed.edges[1:-1], color="0.4", ls=":", lw=1.6, label="matche
 ax.axvline(task.saddles[0], color="0.2", ls="--", lw=1.2)
 ax.set(xlabel=quantity.label, ylabel="drift relative to the prior")
 ax.set_title("skill: " + ", ".join(f"{k} {v.skill.value:.2f}" for k, v in scores.items()), fontsize=9)
-ax.legend(fontsize=8, ncols=2, loc="lower left")
+ax.legend(fontsize=8, ncols=3, loc="upper center")
 saved = {plotting.array_name(kernel): values for kernel, values in expected.items()}
 saved |= {k: getattr(observed, k) for k in ("edges", "p", "q")}
 run.save_figure(fig, "fig_04_forecast", data=saved, configs=[d.key for d in trips.values()])
 plt.show()
 
 # %% [markdown]
-# **Look at** how the forecast of round trips grows with their noise level: drift of large motions is decided where the
-# model sees little but noise.
+# **What we see.** The stronger the round trip, the better its forecast: drift is decided where the model sees little but
+# noise. The tangent kernel finds that the upper end loses more than the lower, and is not better than the blur.
 #
 # ## Verdicts
 #
