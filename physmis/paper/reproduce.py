@@ -55,13 +55,10 @@ def compare_claims(stored: Mapping[str, Any], anew: Mapping[str, Any], primary: 
         half = [max(c["high"] - c["value"], c["value"] - c["low"]) for c in (old, new)]
         tolerance = sum(half) or abs(old["value"]) / 2
         close = abs(new["value"] - old["value"]) <= tolerance
-        verdict = {True: "holds", False: "does not hold"}
-        note = verdict[old["holds"]]
-        if old["holds"] != new["holds"]:
-            note += f", anew: {verdict[new['holds']]}"
-        rows.append(
-            Row(id, old["value"], new["value"], tolerance, close and old["holds"] == new["holds"], note)
-        )
+        same, note = old["verdict"] == new["verdict"], old["verdict"]
+        if not same:
+            note += f", anew: {new['verdict']}"
+        rows.append(Row(id, old["value"], new["value"], tolerance, close and same, note))
     return rows
 
 

@@ -14,7 +14,7 @@ from physmis.mitigations import Conditioned, InCoordinates, Reweighted
 from physmis.models import build
 from physmis.paper import reproduce
 
-CLAIM = {"value": 0.5, "low": 0.4, "high": 0.7, "holds": True}
+CLAIM = {"value": 0.5, "low": 0.4, "high": 0.7, "verdict": "reproduced"}
 
 
 def manifest(**changes):
@@ -27,7 +27,7 @@ def manifest(**changes):
         ({}, True),
         ({"value": 0.85, "low": 0.7, "high": 0.9}, True),  # 0.35 off, with half widths 0.2 and 0.15
         ({"value": 0.86, "low": 0.75, "high": 0.9}, False),
-        ({"holds": False}, False),
+        ({"verdict": "partly"}, False),
     ],
 )
 def test_claims_agree_within_both_intervals_and_with_one_verdict(changes, agrees):
