@@ -377,7 +377,8 @@ plt.show()
 # %% [markdown]
 # **What we see.** With noise in the demonstrations nothing is left of the excess: smoothing takes away what jitter adds.
 # With detours plans differ from their demonstration by metres, either way, and too few are valid: distance is decided by
-# the choice of a way, about which local errors say nothing. The ancestral sampler shrinks jitter, and the excess with it.
+# the choice of a way, about which local errors say nothing. The ancestral sampler hardly changes the excess: its sign is
+# the planner's, and not the sampler's.
 #
 # ## 5. Forecast the drift by kernels
 #
