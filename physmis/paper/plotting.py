@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -45,6 +46,7 @@ KERNELS = {
 def use_style() -> None:
     """Take up the figure style of this package; in notebooks figures have their own size, as in files."""
     plt.style.use(STYLE)
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # the dates in matplotlib's fonts are none of ours
     if (shell := get_ipython()) is not None:  # it would cut each to a tight box, and draw it twice for that
         InlineBackend.instance(parent=shell).print_figure_kwargs = {"bbox_inches": None}
 
