@@ -5,18 +5,18 @@ from typing import Any
 from physmis.models.base import GenerativeModel
 from physmis.models.mlp import MLPDiffusion
 from physmis.models.transformer import Transformer
-from physmis.models.unet import Continuation, Guided, Planner, UNetDiffusion
+from physmis.models.unet import Continuation, Planner, UNetDiffusion
 from physmis.models.vae import VAE
 
 __all__ = ["GenerativeModel", "build"]
 
-CLASSES = (UNetDiffusion, Guided, Planner, Continuation, Transformer, VAE, MLPDiffusion)
+CLASSES = (UNetDiffusion, Planner, Continuation, Transformer, VAE, MLPDiffusion)
 MODELS = {model.name: model for model in CLASSES}
 
 
 def build(name: str, **parameters: Any) -> GenerativeModel:
-    """The untrained model called ``name``: "unet", "guided", "planner", "continuation", "transformer", "vae"
-    or "mlp"; ``parameters`` override the defaults of its class (see there, and `GenerativeModel`)."""
+    """The untrained model called ``name``: "unet", "planner", "continuation", "transformer", "vae" or
+    "mlp"; ``parameters`` override the defaults of its class (see there, and `GenerativeModel`)."""
     if name not in MODELS:
         raise ValueError(f"expected a model in {', '.join(sorted(MODELS))}; got {name!r}")
     return MODELS[name](**parameters)

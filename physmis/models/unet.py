@@ -14,7 +14,6 @@ from physmis.models.base import Condition, Trajectories, embed_condition
 from physmis.models.diffusion import Diffusion
 
 GROUPS = 8  # of the group norm, as in the reference
-UNCONDITIONAL = 0.1  # share of training trajectories that come without their condition
 
 
 def conv(inputs: int, outputs: int, width: int = 5, stride: int = 1) -> nn.Conv2d:
@@ -73,17 +72,6 @@ class UNet(nn.Module):
         return self.leave(h).permute(0, 2, 3, 1)[:, 0]
 
 
-class OptionalCondition(nn.Module):
-    """The embedding of a condition, or a learned vector where the condition is NaN."""
-
-    def __init__(self, embed: nn.Module, width: int):
-        super().__init__()
-        self.embed, self.nothing = embed, nn.Parameter(torch.zeros(width))
-
-    def forward(self, condition: Condition) -> Tensor:
-        return torch.where(condition.isnan(), self.nothing, self.embed(condition.nan_to_num()))
-
-
 @dataclass
 class UNetDiffusion(Diffusion):
     """A diffusion model with a small 1-D U-Net; ``width`` channels at full resolution, a multiple of 8."""
@@ -97,36 +85,6 @@ class UNetDiffusion(Diffusion):
             expected = f"a multiple of 4 time steps and a width that is a multiple of {GROUPS}"
             raise ValueError(f"expected {expected}, got {steps} and {self.width}")
         return UNet(channels, self.width, conditional)
-
-
-@dataclass
-class Guided(UNetDiffusion):
-    """A U-Net conditioned on a quantity, with classifier-free guidance (Ho and Salimans 2022): ``guidance``
-    stretches the difference between its conditional and unconditional predictions; 1 leaves it."""
-
-    name = "guided"
-    sampling = (*UNetDiffusion.sampling, "guidance")
-    guidance: float = 1.0
-
-    def make_network(self, steps, channels, conditional):
-        if not conditional:
-            raise ValueError("model 'guided': expected a condition, got none")
-        network = super().make_network(steps, channels, conditional)
-        network.condition = OptionalCondition(network.condition, self.width)
-        return network
-
-    def training_noise(self, n, generator):
-        return torch.rand((n, 1), generator=generator) < UNCONDITIONAL, *super().training_noise(n, generator)
-
-    def loss(self, x, condition, unconditional, level, noise):
-        return super().loss(x, condition.masked_fill(unconditional, torch.nan), level, noise)
-
-    def predict(self, y, level, condition):
-        conditional = super().predict(y, level, condition)
-        if self.guidance == 1:
-            return conditional
-        unconditional = super().predict(y, level, torch.full_like(condition, torch.nan))
-        return unconditional + self.guidance * (conditional - unconditional)
 
 
 class Planner(UNetDiffusion):

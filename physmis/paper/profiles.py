@@ -19,8 +19,8 @@ class Profile:
     data : trajectories in a training set.
     samples : trajectories drawn from each trained model.
     models : hyperparameters of each model for `physmis.models.build`. In `standard`, and there alone, they
-        were chosen so that the four classes train for about the same time on one core, beside a second
-        process. The planner of the maze trains longer.
+        were chosen so that each of the four classes trains until its trajectories are valid, where it can,
+        however long that takes.
     stamp : printed across figures that show no results; none in the profiles whose figures do.
     """
 

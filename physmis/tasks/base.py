@@ -17,9 +17,7 @@ from physmis import checks
 
 LEVELS = 10_240  # of stored values over the prior's range: 512 in each twentieth of it
 GRID = np.linspace(0, 1, 2001)
-HUMPS = 1 - np.cos(
-    4 * np.pi * (GRID[1:] + GRID[:-1]) / 2
-)  # a density of two humps, 0 at the ends and between
+HUMPS = 1 - np.cos(2 * np.pi * (GRID[1:] + GRID[:-1]))  # density of two humps, 0 at the ends and between
 # Priors over [0, 1]. The last two have soft ends, where blurring moves little mass.
 PRIORS = {
     "uniform": stats.uniform(),

@@ -47,6 +47,8 @@ class PointMaze(Task):
         checks.check_count("stride", self.stride)
         if not 0 <= self.noise < np.inf:
             raise ValueError(f"expected noise of 0 or more, got {self.noise!r}")
+        if not isinstance(self.detours, bool):
+            raise ValueError(f"detours: expected True or False, got {self.detours!r}")
 
     @property
     def interval(self) -> float:

@@ -65,7 +65,6 @@ def as_stored(z, quantity=TINY.task.quantity):
 CONE, PLANNER = standard("cone", "unet"), standard("maze", "planner", seed=2)
 ASKED = standard("cone", "continuation", 0, mitigations.Conditioned(), width=16)
 CHAIN = mitigations.InCoordinates(coordinates.Chain(coordinates.Increments(), WARP))
-GUIDED = standard("sine", "guided", 0, mitigations.Conditioned(), width=16, guidance=2.0)
 # Beginnings of the keys of stored results of the standard profile. They change only together with results.
 STANDING = {
     "b5bd61fcf910": samples(standard("sine", "unet")),
@@ -75,7 +74,7 @@ STANDING = {
     "0da1d6c027f1": samples(PLANNER),
     "5d39a816f1df": training(CONE),
     "688e0c1e2786": samples(standard("sine", "unet", 0, mitigations.Reweighted((1.0,) * 26))),
-    "692984e8a9ed": samples(GUIDED),
+    "9a935f4335a6": samples(standard("cone", "mlp", 0, mitigations.Conditioned())),
     "d97573ddc2aa": samples(standard("sine", "unet", 0, CHAIN)),
     "23d3ecf27e7d": kernel_draws(CONE, "isotropic", {"scale": 0.1}),
     "124b2b13d855": kernel_draws(CONE, "round_trip", {"strength": 0.5}, CONE),

@@ -169,5 +169,5 @@ def test_inner_bins_are_scored_by_themselves(three):
     correlations = [np.corrcoef((f - p)[inside], one - p[inside])[0, 1] for one in q]
     assert found.correlation.value == pytest.approx(np.mean(correlations))
     assert found.ceiling == observed.reliability(inside) != observed.ceiling
-    gain = drift.advantage(f, blur, observed, inner=0.8, of="skill")
+    gain = drift.advantage(f, blur, observed, inner=0.8)
     assert gain.value == pytest.approx(np.mean(skills(f)) - np.mean(skills(blur)))

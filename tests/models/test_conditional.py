@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from physmis.models import build
-from physmis.models.unet import UNCONDITIONAL
 
 SMALL = {"width": 8, "batch": 32, "sampler_steps": 10}
 
@@ -24,61 +23,31 @@ def place(x):
 
 
 @pytest.fixture(scope="module")
-def guided():
+def conditional():
     rng = np.random.default_rng(0)
     x, places = bumps(500, rng)
-    return build("guided", steps=400, **SMALL).fit(x, rng, condition=places)
+    return build("unet", steps=400, **SMALL).fit(x, rng, condition=places)
 
 
-def mean_place(model, guidance, requested, n=100):
-    model.guidance = guidance
+def mean_place(model, requested, n=100):
     x = model.sample(n, np.random.default_rng(1), condition=np.full(n, requested))
-    model.guidance = 1.0
     return place(x).mean()
 
 
-def test_samples_follow_the_requested_value(guided):
-    low, high = (mean_place(guided, 1.0, requested) for requested in (-0.5, 0.5))
+def test_samples_follow_the_requested_value(conditional):
+    low, high = (mean_place(conditional, requested) for requested in (-0.5, 0.5))
     assert low == pytest.approx(-0.5, abs=0.15) and high == pytest.approx(0.5, abs=0.15)
 
 
-def test_conditions_beyond_those_of_training_are_warned_of(guided, recwarn):
+def test_conditions_beyond_those_of_training_are_warned_of(conditional, recwarn):
     inside, beyond = np.array([-0.9, 0.0, 0.9]), np.array([-0.9, 5.0, -3.0])
-    guided.sample(3, np.random.default_rng(0), condition=inside)
+    conditional.sample(3, np.random.default_rng(0), condition=inside)
     assert not recwarn
     said = "2 of 3 conditions lie outside .*, -0.99.* to 0.99"
     with pytest.warns(UserWarning, match=said) as warned:
-        guided.sample(3, np.random.default_rng(0), condition=beyond)
-        guided.perturb(np.zeros((3, 16, 1)), 0.5, np.random.default_rng(0), beyond)
+        conditional.sample(3, np.random.default_rng(0), condition=beyond)
+        conditional.perturb(np.zeros((3, 16, 1)), 0.5, np.random.default_rng(0), beyond)
     assert [one.filename for one in warned] == 2 * [__file__]  # where to look, and not in a library
-
-
-def test_guidance_stretches_the_difference_from_the_unconditional_prediction(guided):
-    y, level, c = torch.randn(3, 16, 1), torch.full((3,), 50.0), torch.tensor([[0.3], [-1.0], [2.0]])
-    with torch.inference_mode():
-        one = guided.network(y, level, c)
-        free = guided.network(y, level, torch.full((3, 1), torch.nan))
-        for guidance in (0.5, 1.0, 3.0):
-            guided.guidance = guidance
-            expected = free + guidance * (one - free)
-            torch.testing.assert_close(guided.predict(y, level, c), expected)
-    guided.guidance = 1.0
-    assert not torch.allclose(one, free)
-
-
-def test_a_tenth_of_training_is_unconditional(guided, monkeypatch):
-    seen = []
-
-    def network(y, level, condition):
-        seen.append(condition)
-        return y
-
-    monkeypatch.setattr(guided, "network", network)
-    x, c = torch.zeros(20_000, 16, 1), torch.arange(20_000.0)[:, None]
-    guided.loss(x, c, *guided.training_noise(20_000, torch.Generator().manual_seed(0)))
-    unconditional = seen[0].isnan()
-    assert unconditional.float().mean() == pytest.approx(UNCONDITIONAL, abs=0.01)
-    assert torch.equal(seen[0][~unconditional], c[~unconditional])
 
 
 def test_a_planner_learns_the_way_between_the_ends():

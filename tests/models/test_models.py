@@ -322,7 +322,6 @@ def test_other_arguments_that_do_not_fit_are_refused():
         (lambda: build("unett"), "unet, vae; got 'unett'"),
         (lambda: build("unet", widht=16), "unexpected keyword argument 'widht'"),
         (lambda: build("unet", width=12).fit(x, rng), "multiple of 8, got 8 and 12"),
-        (lambda: build("guided").fit(x, rng), "expected a condition, got none"),
         (lambda: build("transformer", width=10).fit(x, rng), "multiple of heads, got 10 and 4"),
         (lambda: build("unet", sampler="euler"), "sampler in multistep, ancestral; got 'euler'"),
         (lambda: build("vae", output="mode"), "output in draw, mean; got 'mode'"),
@@ -360,13 +359,12 @@ def test_config_rebuilds_the_model(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_card_trains_and_samples_as_the_processor_does(name):
     x, rng = two_modes(300, np.random.default_rng(0)), np.random.default_rng
-    condition = signs(x) if name == "guided" else None
     on = {}
     for device in ("cpu", "cuda"):
         model = build(name, width=16, batch=16, steps=20, rate=1e-3).to(device)
-        model.fit(x, rng(0), condition=condition)
+        model.fit(x, rng(0))
         clamp = {step: x[:, step] for step in model.given}
-        on[device] = model.losses, model.sample(300, rng(1), clamp, condition)
+        on[device] = model.losses, model.sample(300, rng(1), clamp)
     np.testing.assert_allclose(on["cuda"][0], on["cpu"][0], rtol=0.01, atol=0.01)
     # A draw beside a limit may take another component or bin: most, not all, agree.
     assert (np.abs(on["cuda"][1] - on["cpu"][1]).max(axis=(1, 2)) < 0.05).mean() > 0.95

@@ -11,7 +11,6 @@ from physmis.experiments.experiment import Experiment, excerpt, samples, trainin
 from physmis.experiments.parallel import cached
 from physmis.experiments.store import Entry, Store
 from physmis.mitigations import Conditioned, InCoordinates, Reweighted
-from physmis.models import build
 from physmis.paper import reproduce
 
 CLAIM = {"value": 0.5, "low": 0.4, "high": 0.7, "verdict": "reproduced"}
@@ -75,8 +74,7 @@ def test_false_disagreements_are_as_rare_as_stated():
     "treatment", [None, Reweighted((0.5,) * 50), Conditioned()], ids=["plain", "reweighted", "conditioned"]
 )
 def test_an_experiment_comes_back_from_the_config_of_its_samples(treatment):
-    model = build("guided", width=8, steps=5) if isinstance(treatment, Conditioned) else TINY.model
-    made = Experiment(TINY.task, model, 300, 64, 3, treatment)
+    made = Experiment(TINY.task, TINY.model, 300, 64, 3, treatment)
     found = reproduce.experiment_of(made.config)
     assert found.config == made.config and type(found.treatment) is type(treatment)
 

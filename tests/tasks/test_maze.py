@@ -269,6 +269,7 @@ def test_unusable_parameters_and_calls_are_refused():
     for bad in (
         *({"maze": "huge"}, {"low": 11.0}, {"stride": 0}, {"steps": 3}, {"separations": 5}),
         *({"noise": noise} for noise in (-0.1, np.nan, np.inf)),
+        *({"detours": detours} for detours in (1, 0.0, None, "no")),
     ):
         with pytest.raises(ValueError, match="expected"):
             load("maze", **bad)
