@@ -252,10 +252,17 @@ run.save_figure(fig, "fig_01_training", data=saved | {"shares": shares, "floor":
 plt.show()
 quarter, whole = (assess(by_share["mlp", share]) for share in (1 / 4, 1))
 run.record_claim("C1.01.training_hardly_helps", *quarter.minus(whole), seeds=[SEED])
+for model, title in classes.items():
+    ends = [(assess(by_share[model, share]), valid_share(by_share[model, share])) for share in (1 / 4, 1)]
+    (before, after), valid = ([found.tv.value for found, _ in ends], [share.value for _, share in ends])
+    print(
+        f"{title:12s}TV {before:.3f} at a quarter, {after:.3f} at the end ({after / before - 1:+.0%}); valid {valid[0]:.2f}, {valid[1]:.2f}"
+    )
 
 # %% [markdown]
-# **What we see.** From a quarter of the training on validity still rises, and drift hardly falls; the VAE becomes valid
-# without losing any of its drift.
+# **What we see.** The last three quarters of the training make every class valid. MLP and U-Net, which are valid before,
+# lose as much of their drift as is printed above, and most of it stays; the claim fails by a hair, as its interval reaches
+# just beyond what is expected. The VAE becomes valid without losing any of its drift.
 #
 # ## 5. Soften the ends of the prior
 #
@@ -292,8 +299,9 @@ for (name, prior), group in by_prior.items():
 # *A VAE* draws codes from $\mathcal N(0, I)$, but its decoder learned on codes that its encoder gave to data. We decode
 # codes of training trajectories instead (left): what drift remains is the decoder's own. *Chaos* stretches errors step by
 # step (middle): validity by the number of steps of the logistic map. *Growth rates* of eight windows of width 0.1
-# (right), one model for each, stopped where about nine in ten trajectories are valid: drift inside of the window, without
-# its outer tenths, against the Lyapunov exponent $\lambda = \langle \log|r(1-2x_t)| \rangle$.
+# (right), one model for each, stopped after an eighth or a quarter of the training, whichever comes nearer to nine in ten
+# valid: drift inside of the window, without its outer tenths, against the Lyapunov exponent $\lambda = \langle
+# \log|r(1-2x_t)| \rangle$.
 
 # %%
 vae = [result.experiment for result in by_class["vae", "cone"]]
@@ -343,6 +351,8 @@ chosen = {
     for low in windows
 }
 exponents, inner = [lyapunov(low) for low in windows], [inner_drift(chosen[low]) for low in windows]
+of_windows = {low: valid_share(group) for low, group in chosen.items()}
+run.record_claim("C1.01.windows_valid", *min(of_windows.values(), key=lambda share: share.low), seeds=[SEED])
 correlation = scipy.stats.spearmanr(exponents, inner).statistic
 run.record_claim("C1.01.chaos", correlation, correlation, correlation, seeds=[SEED])
 
@@ -363,10 +373,10 @@ axes[1].axhline(0.9, color="0.4", ls="--", lw=1)
 axes[1].set(
     title="logistic map", xlabel="steps of a trajectory", ylabel="share of valid trajectories", ylim=(0, 1.03)
 )
-axes[1].legend(fontsize=9)
-axes[2].plot(exponents, inner, "s", color=plotting.COLOURS["mlp"])
+axes[1].legend([drawn.lines[0] for drawn in axes[1].containers], ways, fontsize=8, loc="lower left")
 for low, x, y in zip(windows, exponents, inner, strict=True):
-    axes[2].annotate(f"{low:.1f}", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=9)
+    axes[2].plot(x, y, "s", color=plotting.COLOURS["mlp" if of_windows[low].low >= 0.9 else "invalid"])
+    axes[2].annotate(f"{low:.1f}", (x, y), xytext=(7, -3), textcoords="offset points", fontsize=9)
 axes[2].set(
     title="windows of the growth rate",
     xlabel="Lyapunov exponent [1/step]",
@@ -375,7 +385,7 @@ axes[2].set(
     xmargin=0.15,
 )
 saved = {"tv": [found.tv for found in bars.values()], "exponents": exponents, "inner": inner, "windows": windows,
-         "chosen_valid": [chosen[low][0].valid.mean() for low in windows]}  # fmt: skip
+         "chosen_valid": [of_windows[low].value for low in windows]}  # fmt: skip
 saved |= {
     plotting.array_name(way, "valid"): [valid_share(by_length[way, n]) for n in lengths] for way in ways
 }
@@ -385,14 +395,15 @@ plt.show()
 # %% [markdown]
 # **What we see.** With codes of data the VAE's drift falls to the floor: it enters with the codes. The longer a chaotic
 # trajectory, the fewer are valid; the VAE fails over six steps already, and the mean of its decoder, which has no noise,
-# fails as well: a smooth decoder does not follow the many folds of the map. Among windows, drift grows with the Lyapunov
-# exponent. (Below $r = 3$ trajectories come to rest at $x^* = 1 - 1/r$. There $r = 1/(1 - x^*)$ is still read exactly;
-# nothing of it is lost.)
+# fails as well: a smooth decoder does not follow the many folds of the map. Among windows, drift seems to grow with the
+# Lyapunov exponent; but of most windows too few trajectories are valid (grey), so that is not tested. (Below $r = 3$
+# trajectories come to rest at $x^* = 1 - 1/r$. There $r = 1/(1 - x^*)$ is still read exactly; nothing of it is lost.)
 #
 # ## Verdicts
 #
-# A primary test is *reproduced* if its whole 95 % interval is as expected, *partly* if only its value is, and *not tested*
-# if its samples are not valid. **Limits.** Small models, short trajectories, one size of data.
+# A primary test is *reproduced* if its whole 95 % interval is as expected, and *partly* if only its value is; any other test
+# *holds* or does not. Whatever rests on samples that are not valid is *not tested*. **Limits.** Small models, short
+# trajectories, one size of data.
 
 # %%
 run.finish()

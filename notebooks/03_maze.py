@@ -339,7 +339,8 @@ plt.show()
 # One at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5. The model
 # cannot predict it and smooths it away. *Detours*: demonstrations go by a random third cell, 5 to 10 m. Distance is now a
 # matter of which way is taken, a global choice. *Another sampler*: the same weights, sampled ancestrally, in as many
-# steps. Each plan is compared with its own demonstration.
+# steps. Each plan is compared with its own demonstration. Where fewer than 0.9 of the plans are valid, the figure shows what
+# happens and supports no claim.
 
 # %%
 others = {
@@ -364,9 +365,13 @@ for ax, name in zip(axes, others, strict=True):
     density = np.histogram(np.concatenate(values), grid, density=True)[0]
     ax.stairs(density, grid, fill=True, color="0.55", alpha=0.7, label=name)
     ax.axvline(0, color="0.3", lw=1)
-    ax.set(title=f"{name}, {valid_share(group).value:.0%} valid", xlabel="plan less its demonstration [m]")
+    valid, claim = [r.valid.mean() for r in group], f"C6.03.{name.replace(' ', '_')}"
+    note = "" if min(valid) >= 0.9 else "not tested: "
+    ax.set_title(f"{name}, {note}{np.mean(valid):.1%} valid", fontsize=11)
+    ax.set_xlabel("plan less its demonstration [m]")
     ax.legend(fontsize=8, loc="upper left")
-    run.record_claim(f"C6.03.{name.replace(' ', '_')}", *over_seeds(lambda v: v, values), seeds=few)
+    run.record_claim(f"{claim}_valid", np.mean(valid), min(valid), max(valid), seeds=few)
+    run.record_claim(claim, *over_seeds(lambda v: v, values), seeds=few)
     saved[name.replace(" ", "_")] = density
 axes[0].set_ylabel("density [1/m]")
 run.save_figure(
@@ -375,10 +380,10 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** With noise in the demonstrations nothing is left of the excess: smoothing takes away what jitter adds.
-# With detours plans differ from their demonstration by metres, either way, and too few are valid: distance is decided by
-# the choice of a way, about which local errors say nothing. The ancestral sampler hardly changes the excess: its sign is
-# the planner's, and not the sampler's.
+# **What we see.** The ancestral sampler hardly changes the excess: its sign is the planner's, and not the sampler's. The
+# other two are *not tested*, as too few of their plans are valid. What they show: with noise in the demonstrations the
+# excess is gone, as if smoothing took away what jitter adds; with detours plans differ from their demonstration by metres,
+# either way, as distance is then decided by the choice of a way, about which local errors say nothing.
 #
 # ## 5. Forecast the drift by kernels
 #
@@ -400,7 +405,7 @@ grouped = {kernel: seeds_of(trips, kernel) for kernel in kernels}
 expected, scores = forecasts.score_kernels(grouped, observed)
 forecasts.score_kernels(grouped, observed, inner=0.8)
 for kernel in kernels:
-    claim = "C4" if kernel == "round trip" else "C5"
+    claim = "C5" if kernel == "tangent" else "C4"  # the others ask the trained planner
     run.record_claim(f"{claim}.03.{kernel.replace(' ', '_')}", *scores[kernel].skill)
 fig, ax = plt.subplots(figsize=(7, 3.8))
 plotting.plot_forecast(

@@ -251,6 +251,7 @@ plt.show()
 for name in TASKS:
     pairs = [np.stack([r.requested, r.z], axis=1) for r in done[name, "conditioned"]]
     slope = intervals.bootstrap(lambda rows: np.polyfit(*rows.T, 1)[0], pairs)
+    claim(f"C8.05.{name}_conditioned_valid", *least_valid(name, "conditioned"))
     claim(f"C8.05.{name}_conditioned_slope", *slope)
     claim(f"C8.05.{name}_conditioned_left", *left(drifts[name, "untreated"], drifts[name, "conditioned"]))
 

@@ -8,7 +8,8 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ class FigurePromise:
 class Claim:
     """A claim: what is `measured` must be as `expected` in the profiles named.
 
-    A primary test was fixed before the run. It names the value of its `null`, and the preconditions of the
-    same notebook that it `needs`.
+    It is tested only where the preconditions of the same notebook that it `needs` hold. A primary test was
+    fixed before the run, and names the value of its `null`.
     """
 
     notebook: str
@@ -67,9 +68,15 @@ class Claim:
         )
 
     def verdict(self, value: float, low: float, high: float, met: bool) -> str:
-        """What a primary test says, if its preconditions are ``met``; "partly" where the interval is wide."""
+        """What the claim says, if its preconditions are ``met``: "holds" or "does not hold".
+
+        A primary one is "reproduced" or "not reproduced"; "partly" where its value is as expected and its
+        interval too wide.
+        """
         if not met:
             return "not tested"
+        if self.role != "primary":
+            return "holds" if self.holds(low, high) else "does not hold"
         if self.holds(low, high):
             return "reproduced"
         return "partly" if self.holds(value, value) else "not reproduced"
@@ -156,6 +163,13 @@ def overall(verdicts: Sequence[str]) -> str:
     return found.pop() if len(found) == 1 else "partly"
 
 
+def further(rows: Iterable[Mapping[str, Any]]) -> str:
+    """How many of the manifest's claims that are not primary hold, do not, and are not tested."""
+    found = Counter(row["verdict"] for row in rows if row["role"] != "primary")
+    count = f"{found['holds']} hold, {found['does not hold']} do not, {found['not tested']} are not tested"
+    return f"Of {found.total()} further tests, {count}."
+
+
 def table(folder: Path | None = None) -> str:
     """The primary tests of each claim, in Markdown; of the committed figures, or of another folder.
 
@@ -181,9 +195,7 @@ def table(folder: Path | None = None) -> str:
             )
     except KeyError as error:
         raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
-    others = [claim for claim in found.values() if claim["role"] != "primary"]
-    held = sum(claim["holds"] for claim in others)
-    return "\n".join([*rows, "", f"Of {len(others)} further tests, listed in the manifest, {held} hold."])
+    return "\n".join([*rows, "", further(found.values())])
 
 
 def refreshed(text: str, folder: Path | None = None) -> str:

@@ -227,7 +227,7 @@ def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
     rows = claims.read_manifest(folder).get("claims", {}).values()
     print(f"\n{'notebook':<26}{'seconds':>8}{'peak MiB':>10}{'cold':>6}  claims that hold")
     for outcome in outcomes:
-        held = [row["holds"] for row in rows if row["notebook"] == outcome.name]
+        held = [row["verdict"] in ("holds", "reproduced") for row in rows if row["notebook"] == outcome.name]
         cold = {True: "yes", False: "no"}.get(outcome.row.get("cold"), "-")
         share = f"{sum(held)} of {len(held)}" if outcome.row else "-"
         peak = outcome.row.get("peak_mib", "-")

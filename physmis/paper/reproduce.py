@@ -145,7 +145,7 @@ def reproduce(options: argparse.Namespace) -> int:
     }
     text = "\n\n".join(f"{title}\n{table(rows)}" for title, rows in parts.items())
     others = sorted(new["claims"].keys() - set(primary))
-    turned = [id for id in others if new["claims"][id]["holds"] != stored["claims"][id]["holds"]]
+    turned = [id for id in others if new["claims"][id]["verdict"] != stored["claims"][id]["verdict"]]
     text += f"\n\nother claims with another verdict: {', '.join(turned) or 'none'} (of {len(others)})\n"
     write(folder / "agreement.txt", text.encode())
     print(text)

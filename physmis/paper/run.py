@@ -30,7 +30,15 @@ from physmis.experiments.parallel import Job, cached_all
 from physmis.experiments.provenance import code_version, machine, versions
 from physmis.experiments.store import Store
 from physmis.paper import profiles
-from physmis.paper.claims import Claim, Contract, ContractError, load_contract, overall, read_manifest
+from physmis.paper.claims import (
+    Claim,
+    Contract,
+    ContractError,
+    further,
+    load_contract,
+    overall,
+    read_manifest,
+)
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
 _FORMATS = {
@@ -161,7 +169,8 @@ class Run:
             raise ValueError(f"{id}: expected finite low <= value <= high, got {low}, {value}, {high}")
         if missing := [name for name in claim.needs if name not in self._saved["claims"]]:
             raise ContractError(f"{id}: expected its preconditions to be recorded first, not yet {missing}")
-        holds = claim.holds(low, high)
+        met = all(self._saved["claims"][name]["holds"] for name in claim.needs)
+        verdict = claim.verdict(value, low, high, met)
         self._saved["claims"][id] = {
             "notebook": self.notebook,
             "role": claim.role,
@@ -170,14 +179,11 @@ class Run:
             "low": low,
             "high": high,
             "expected": claim.expected,
-            "holds": holds,
+            "holds": claim.holds(low, high),
             "seeds": list(self.seeds if seeds is None else seeds),
+            **({"null": claim.null} if claim.role == "primary" else {}),
+            "verdict": verdict,
         }
-        verdict = "HOLDS" if holds else "DOES NOT HOLD"
-        if claim.role == "primary":
-            met = all(self._saved["claims"][name]["holds"] for name in claim.needs)
-            verdict = claim.verdict(value, low, high, met)
-            self._saved["claims"][id] |= {"null": claim.null, "verdict": verdict}
         print(f"{id}: {_interval(value, low, high)}, expected {claim.expected}: {verdict}. {claim.statement}")
 
     def finish(self) -> None:
@@ -213,9 +219,10 @@ class Run:
                 manifest[section] = dict(sorted({**kept, **new}.items()))
             store.write(self._folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
         print(f"{self.notebook}: {len(self._figures)} figures and {len(self._claims)} claims saved")
-        primary = {id: row["verdict"] for id, row in self._saved["claims"].items() if "verdict" in row}
+        print(further(self._saved["claims"].values()))
+        primary = {id: row for id, row in self._saved["claims"].items() if row["role"] == "primary"}
         for name in sorted({id.split(".")[0] for id in primary}):
-            of_claim = [verdict for id, verdict in primary.items() if id.split(".")[0] == name]
+            of_claim = [row["verdict"] for id, row in primary.items() if id.split(".")[0] == name]
             print(f"{name}: {overall(of_claim)}")
 
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
@@ -300,10 +307,10 @@ def _check_claim(claim: Claim, id: str, rows: Mapping[str, Any], profile: str) -
     row = rows[id]
     holds = claim.holds(row["low"], row["high"])
     contract = {"role": claim.role, "expected": claim.expected, "statement": claim.statement, "holds": holds}
+    met = all(rows.get(name, {}).get("holds") for name in claim.needs)
+    contract["verdict"] = claim.verdict(row["value"], row["low"], row["high"], met)
     if claim.role == "primary":
-        met = all(rows.get(name, {}).get("holds") for name in claim.needs)
-        verdict = claim.verdict(row["value"], row["low"], row["high"], met)
-        contract |= {"null": claim.null, "verdict": verdict}
+        contract["null"] = claim.null
     for part, expected in contract.items():
         if row.get(part) != expected:
             return [f"{id}: the contract says {part}: {expected!r}, the manifest {row.get(part)!r}"]

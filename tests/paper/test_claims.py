@@ -31,6 +31,11 @@ def test_a_verdict_asks_for_preconditions_then_the_interval_then_the_value():
     numbers = {"reproduced": (2, 1, 3), "partly": (2, -1, 3), "not reproduced": (-1, -2, 3)}
     assert [claim.verdict(*three, True) for three in numbers.values()] == list(numbers)
     assert {claim.verdict(*three, False) for three in numbers.values()} == {"not tested"}
+    for role in ("precondition", "control", "exploratory"):
+        claim = Claim("n", "s", "m", "> 0", [], role)
+        assert claim.verdict(2, 1, 3, True) == "holds"
+        assert claim.verdict(2, -1, 3, True) == claim.verdict(-1, -2, 3, True) == "does not hold"
+        assert claim.verdict(2, 1, 3, False) == claim.verdict(-1, -2, 3, False) == "not tested"
     assert (
         claims.overall(["reproduced"] * 2) == "reproduced" and claims.overall(["not tested"]) == "not tested"
     )
@@ -61,6 +66,7 @@ ELSEWHERE = {**CLAIM, "role": "precondition", "notebook": "02_test"}
             "expected preconditions of 01_test in needs, got",
         ),
         ({}, {"C1.01.a": {**PRIMARY, "needs": ["C1.01.b"]}, "C1.01.b": CLAIM}, "preconditions of 01_test"),
+        ({}, {"C1.01.a": {**CLAIM, "needs": ["C1.01.b"]}, "C1.01.b": CLAIM}, "preconditions of 01_test"),
         (
             {},
             {"C1.01.a": {**PRIMARY, "needs": ["C1.02.b"]}, "C1.02.b": ELSEWHERE},
@@ -101,13 +107,15 @@ def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
 
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
-    """Writes a manifest of two primary tests, of which one is reproduced, and of two others."""
+    """Writes a manifest of two primary tests, of which one is reproduced, and of four others."""
     monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
     rows = {
         "C10.01.so": {**PRIMARY, "expected": "> 0"},
         "C2.01.too": {**PRIMARY, "statement": "It is so, too."},
         "C2.01.holds": CLAIM,
         "C2.01.fails": CLAIM,
+        "C2.01.fails_too": {**CLAIM, "role": "precondition"},
+        "C2.01.rests_on_it": {**CLAIM, "role": "exploratory"},
     }
     write_contract(tmp_path, {"fig_01_a": {**FIGURE, "claims": list(rows)}, "fig_01_b": FIGURE}, rows)
 
@@ -115,8 +123,10 @@ def manifest(tmp_path, monkeypatch):
         numbers = {
             "C10.01.so": {"value": 0.12345, "low": 0.1, "high": 0.2, "verdict": "reproduced"},
             "C2.01.too": {"value": 0.5, "low": 0.4, "high": 0.95, "verdict": "not reproduced"},
-            "C2.01.holds": {"value": 0.95, "low": 0.95, "high": 0.95, "holds": True},
-            "C2.01.fails": {"value": 0.5, "low": 0.5, "high": 0.5, "holds": False},
+            "C2.01.holds": {"value": 0.95, "low": 0.95, "high": 0.95, "verdict": "holds"},
+            "C2.01.fails": {"value": 0.5, "low": 0.5, "high": 0.5, "verdict": "does not hold"},
+            "C2.01.fails_too": {"value": 0.5, "low": 0.5, "high": 0.5, "verdict": "does not hold"},
+            "C2.01.rests_on_it": {"value": 0.95, "low": 0.95, "high": 0.95, "verdict": "not tested"},
         }
         found = {id: {**rows[id], **numbers[id], **changes} for id in rows}
         folder = tmp_path / "figures" / "standard"
@@ -135,7 +145,7 @@ def test_one_row_for_each_primary_test_in_the_order_of_claims(manifest, tmp_path
     )
     assert second.count("|") == first.count("|") == rule.count("|")
     assert first.startswith("| C2 | `C2.01.too`: It is so, too. |") and "| not reproduced |" in first
-    assert total == "Of 2 further tests, listed in the manifest, 1 hold."
+    assert total == "Of 4 further tests, 1 hold, 2 do not, 1 are not tested."
     (tmp_path / "figures" / "standard").rename(tmp_path / "run")
     assert claims.table(tmp_path / "run").splitlines()[3] == second
     with pytest.raises(ContractError, match="no figure or manifest has"):

@@ -163,13 +163,15 @@ def test_a_complete_run_fills_the_manifest(place, capsys):
         "expected": ">= 0.9",
         "holds": True,
         "seeds": list(run.seeds),
+        "verdict": "holds",
     }
     row = manifest["notebooks"]["01_test"]
     parts = {"seconds", "peak_mib", "cold", "code", "run", "results"}
     assert row.keys() == parts and row["peak_mib"] > 50 and row["results"] == []
     assert str(place) not in json.dumps(manifest)
-    line = "C1.01.valid: 0.95 [0.91, 0.99], expected >= 0.9: HOLDS. It is so."
-    assert line in capsys.readouterr().out.splitlines()
+    line = "C1.01.valid: 0.95 [0.91, 0.99], expected >= 0.9: holds. It is so."
+    told = capsys.readouterr().out.splitlines()
+    assert line in told and "Of 1 further tests, 1 hold, 0 do not, 0 are not tested." in told
 
 
 def test_a_rerun_replaces_only_its_own_rows_and_drops_what_is_promised_no_more(place):
@@ -234,7 +236,7 @@ def test_a_failed_claim_stays_and_counts_only_in_its_profiles(place, capsys):
     for profile in ("smoke", "standard"):
         complete(profile, low=0.8)
         assert read_manifest(place / profile)["claims"]["C1.01.valid"]["holds"] is False
-    assert "DOES NOT HOLD" in capsys.readouterr().out
+    assert "expected >= 0.9: does not hold." in capsys.readouterr().out
     assert check(place / "smoke", "01_test") == []
     assert check(place / "standard", "01_test") == [
         "C1.01.valid does not hold: 0.95 [0.8, 0.99], expected >= 0.9",
@@ -258,6 +260,33 @@ def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, c
     row["verdict"] = "reproduced"
     path.write_text(json.dumps(manifest))
     said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'reproduced'"
+    assert said in check(place / "standard", "01_test")
+
+
+@pytest.mark.parametrize("role", ["precondition", "control", "exploratory"])
+def test_a_test_of_any_role_is_not_tested_where_a_precondition_fails(place, capsys, role):
+    before = {**CLAIM, "role": "precondition", "expected": "> 0"}
+    needing = {**CLAIM, "role": role, "needs": ["C1.01.ready", "C1.01.steady"]}
+    write_contract(
+        place.parent, FIGURES, {"C1.01.valid": needing, "C1.01.ready": before, "C1.01.steady": before}
+    )
+    path = place / "standard" / "manifest.json"
+    for ready, low, holds, verdict, counts in (
+        (1, 0.91, True, "holds", "3 hold, 0 do not, 0 are not tested"),
+        (1, 0.8, False, "does not hold", "2 hold, 1 do not, 0 are not tested"),
+        (-1, 0.91, True, "not tested", "1 hold, 1 do not, 1 are not tested"),
+    ):
+        with pytest.raises(ContractError, match=r"C1\.01\.valid: .*preconditions .* not yet .*C1\.01\.ready"):
+            complete()
+        complete(ready=ready, low=low)
+        told, manifest = capsys.readouterr().out.splitlines(), json.loads(path.read_text())
+        row = manifest["claims"]["C1.01.valid"]
+        assert (row["holds"], row["verdict"]) == (holds, verdict) and "null" not in row
+        assert f"Of 3 further tests, {counts}." in told
+        assert any(f"expected >= 0.9: {verdict}." in line for line in told)
+    row["verdict"] = "holds"
+    path.write_text(json.dumps(manifest))
+    said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'holds'"
     assert said in check(place / "standard", "01_test")
 
 
