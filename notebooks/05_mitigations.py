@@ -183,7 +183,7 @@ plotting.plot_recovered(axes[2], bins, from_ramp[1].p, from_ramp[1].q, P.samples
 axes[2].set(title="control: weights of a ramp", xlabel=TASKS["cone"].quantity.label)
 for ax in axes:
     ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
-axes[0].legend(fontsize=8, loc="upper center", ncols=2)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
 axes[0].set_ylabel("density over that of the prior")
 save(fig, "fig_05_reweighting", data=saved, configs=[*keys("untreated", "reweighted"), steered.key])
 plt.show()
@@ -355,33 +355,35 @@ for name, candidates in CANDIDATES.items():
 train(trials)
 
 # %%
+MARKERS = dict(
+    zip(dict.fromkeys(k for candidates in CANDIDATES.values() for k in candidates), "o<>Ds^vPX", strict=True)
+)
 fig, axes = plt.subplots(1, 2, figsize=(12, 3.8))
 saved, ranks = {}, []
 for ax, (name, tried) in zip(axes, TRIED.items(), strict=True):
-    for k, marker in zip(tried, "osD^v", strict=True):
-        x, trained, tested = (
-            FORECAST[name][k],
-            drifts[name, f"in {k}"].excess,
-            shares[name, f"in {k}"].low >= VALID,
-        )
+    points = []
+    for k in sorted(tried, key=lambda k: FORECAST[name][k].mean()):
+        x, trained = FORECAST[name][k], drifts[name, f"in {k}"].excess
+        tested = shares[name, f"in {k}"].low >= VALID
         saved[plotting.array_name(name, k)] = [[x.mean(), x.min(), x.max()], trained]
         bars = {"xerr": [[x.mean() - x.min()], [x.max() - x.mean()]]}
         bars |= {"yerr": [[trained.value - trained.low], [trained.high - trained.value]]}
         colour = "in coordinates" if k == CHOSEN[name] else "mlp"
         label = k + " (chosen)" * (k == CHOSEN[name]) + " (not valid)" * (not tested)
-        style = {
-            "color": plotting.COLOURS[colour if tested else "prior"],
-            "marker": marker,
-            "ms": 7,
-            "ls": "",
-        }
-        ax.errorbar(x.mean(), trained.value, **bars, **style, capsize=2, label=label)
+        style = {"color": plotting.COLOURS[colour if tested else "prior"], "ms": 8, "ls": ""}
+        drawn = ax.errorbar(
+            x.mean(), trained.value, **bars, **style, marker=MARKERS[k], elinewidth=1, label=label
+        )
+        if k == "identity":
+            drawn.lines[0].set(markersize=13, markerfacecolor="none", markeredgewidth=1.5)
+        points.append(drawn.lines[0])
+        points[-1].set_label(label)
     of_tested = [k for k in tried if shares[name, f"in {k}"].low >= VALID]
     both = [[FORECAST[name][k].mean(), drifts[name, f"in {k}"].excess.value] for k in of_tested]
     if both:
         ranks += list((scipy.stats.rankdata(both, axis=0) - (len(both) + 1) / 2) / len(both))
     ax.set(title=name, xlabel="forecast drift, before training", ylabel="excess drift after training")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    ax.legend(handles=points, title="coordinates", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 trial_keys = [r.key for key in trials for r in done[key]]
 run.save_figure(fig, "fig_05_ranking", data=saved, configs=trial_keys, seeds=seeds[:1])
 plt.show()
