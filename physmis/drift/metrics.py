@@ -215,13 +215,10 @@ def score(forecasts: Shares, drift: Drift, inner: float | None = None) -> Score:
     return Score(correlation, drift.ceiling if inner is None else drift.reliability(kept), *others)
 
 
-def advantage(a: Shares, b: Shares, drift: Drift, inner: float | None = None, of: str = "skill") -> Interval:
-    """How much higher the `score` of forecasts ``a`` is than that of ``b``, seed by seed.
-
-    ``of`` is "skill" or "correlation".
-    """
-    four, at = _all_four(drift, drift.inner(inner)), ("correlation", "skill").index(of)
-    return _over_seeds(lambda a, b, q: (four(a, q) - four(b, q))[..., at], [a, b], drift)
+def advantage(a: Shares, b: Shares, drift: Drift, inner: float | None = None) -> Interval:
+    """How much higher the skill of forecasts ``a`` is than that of ``b``, seed by seed; see `score`."""
+    four = _all_four(drift, drift.inner(inner))
+    return _over_seeds(lambda a, b, q: (four(a, q) - four(b, q))[..., 1], [a, b], drift)
 
 
 def _all_four(drift, kept):

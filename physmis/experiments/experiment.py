@@ -19,7 +19,7 @@ from physmis.models import GenerativeModel, build
 from physmis.tasks import Batch, Task
 
 # Random streams of one seed, `default_rng([seed, stream])`. None is 0: numpy takes [s, 0] for s itself.
-DATA, FIT, SAMPLE, KERNEL, ROWS = 1, 2, 3, 4, 6
+DATA, FIT, SAMPLE, KERNEL, FORECAST, ROWS = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)

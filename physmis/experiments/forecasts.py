@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from physmis import drift, kernels
 from physmis.drift import intervals
 from physmis.experiments.experiment import Experiment, Samples, training_set
-from physmis.experiments.kernel_draws import KernelDraws
+from physmis.experiments.kernel_draws import EarlyForecast, KernelDraws
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
 from physmis.models import build
@@ -85,20 +85,11 @@ def matched_scale(experiment: Experiment, target: float, store: Store) -> float:
     return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(1e-5) < 0 else 1e-5
 
 
-def longest_reach(draws: Mapping[float, KernelDraws], most: float = 0.2) -> float:
-    """The largest reach of the tangent kernel, up to ``most``, of which half of the draws are valid.
-
-    ``draws`` maps reaches to kernel draws; the smallest reach is returned where none is valid.
-    """
-    fits = [r for r, found in draws.items() if r <= most and found.valid.mean() >= 0.5]
-    return max(fits, default=min(draws))
-
-
-def forecast_from_draws(draws: Sequence[KernelDraws], steps: int = 1) -> Float[np.ndarray, "seeds bins"]:
-    """What each seed's kernel forecasts from the prior, its transition applied ``steps`` times."""
+def forecast_from_draws(draws: Sequence[KernelDraws | EarlyForecast]) -> Float[np.ndarray, "seeds bins"]:
+    """What each seed's kernel forecasts from the prior."""
     quantity = draws[0].experiment.task.quantity
     p = drift.prior_mass(quantity.prior, quantity.bins())
-    return np.stack([kernels.forecast(p, draw.transition.matrix, steps) for draw in draws])
+    return np.stack([kernels.forecast(p, draw.matrix) for draw in draws])
 
 
 def blurred_prior(quantity: Quantity, width: float) -> Float[np.ndarray, "bins"]:
@@ -125,20 +116,24 @@ def matched_blur(quantity: Quantity, size: float) -> Float[np.ndarray, "bins"]:
 
 
 def score_kernels(
-    draws: Mapping[str, Sequence[KernelDraws]], observed: drift.Drift, inner: float | None = None
+    draws: Mapping[str, Sequence[KernelDraws | EarlyForecast]],
+    observed: drift.Drift,
+    inner: float | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, drift.Score]]:
     """What each kernel forecasts, and its `drift.score`, of which a table is printed.
 
-    A "matched blur" comes last: the prior after a Gaussian blur that drifts as much as the model did.
+    Two more come last: a "matched blur", the prior after a Gaussian blur that drifts as much as the model
+    did, and "another seed" of the model, the next one.
     """
     task = next(iter(draws.values()))[0].experiment.task
     forecasts = {kernel: forecast_from_draws(group) for kernel, group in draws.items()}
     forecasts["matched blur"] = matched_blur(task.quantity, observed.excess.value)
+    forecasts["another seed"] = np.roll(observed.q, 1, axis=0)
     scores = {kernel: drift.score(forecast, observed, inner) for kernel, forecast in forecasts.items()}
     bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["matched blur"].ceiling
     print(f"{task.name}, {bins}: skill, drift correlation (ceiling {ceiling:.2f}), correlation of z and z'")
     for kernel, score in scores.items():
-        kept = [value_correlation(draw) for draw in draws.get(kernel, ())]
+        kept = [value_correlation(draw) for draw in draws.get(kernel, ()) if isinstance(draw, KernelDraws)]
         shown = f"{np.mean(kept):.2f}" if kept else ""
         print(f"  {kernel:18s} {score.skill!s:24s} {score.correlation!s:24s} {shown}")
     return forecasts, scores

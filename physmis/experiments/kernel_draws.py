@@ -1,4 +1,4 @@
-"""Draws of a kernel for the training data of an experiment, through the store."""
+"""Draws of a kernel for an experiment's training data, and forecasts before training, through the store."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from jaxtyping import Bool, Float
 
 from physmis import kernels
 from physmis.experiments import experiment as experiments
-from physmis.experiments.experiment import KERNEL, ROWS, Experiment
+from physmis.experiments.experiment import FORECAST, KERNEL, ROWS, Experiment
 from physmis.experiments.parallel import Job
+from physmis.experiments.progress import reporter
 from physmis.experiments.store import Entry, Store
+from physmis.models import build
 
-# How each kernel is made from the training set and a trained model. No parameter has a default: all of them
-# are in the config, by which results are found again.
+# How each kernel is made from the training set, a measurement and a trained model. No parameter has a
+# default: all of them are in the config, by which results are found again.
 KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
-    "isotropic": lambda data, model, scale: kernels.IsotropicKernel(scale, data.std(axis=(0, 1))),
-    "tangent": lambda data, model, reach: kernels.TangentKernel(data, reach),
-    "round_trip": lambda data, model, strength: kernels.RoundTripKernel(model, strength),
+    "isotropic": lambda x, measure, model, scale: kernels.IsotropicKernel(scale, x.std(axis=(0, 1))),
+    "tangent": lambda x, measure, model, reach: kernels.TangentKernel(x, reach),
+    "round_trip": lambda x, measure, model, strength: kernels.RoundTripKernel(model, strength),
+    "remembering": lambda x, measure, model, correlation: kernels.RoundTripKernel.remembering(
+        model, x[:1024], measure, correlation
+    ),
 }
 
 
@@ -47,6 +52,70 @@ class KernelDraws:
         """The induced transition over the bins of the task's quantity."""
         return kernels.transition(self.z, self.z_perturbed, self.experiment.task.quantity.bins())
 
+    @property
+    def matrix(self) -> kernels.Matrix:
+        """T(z' | z) by bin."""
+        return self.transition.matrix
+
+
+@dataclass(frozen=True)
+class EarlyForecast:
+    """What `kernels.forecast_before_training` finds of an experiment.
+
+    key, seconds : address in the store, and how long it took, the short training included.
+    kernel, short, matrix : see `kernels.Forecast`, whose transition is the matrix.
+    """
+
+    experiment: Experiment
+    key: str
+    seconds: float
+    kernel: str
+    short: float
+    matrix: kernels.Matrix
+
+
+def early_forecast(experiment: Experiment, share: float = kernels.SHARE) -> Job:
+    """The `EarlyForecast` of an experiment, from a short training of a ``share`` of its steps."""
+    config = {
+        "kind": "early_forecast",
+        "of": experiment.training_config,
+        "sampling": experiment.config["sampling"],
+        "share": share,
+    }
+    names = list(kernels.SIZES)
+
+    def read(entry: Entry) -> EarlyForecast:
+        kernel, short, matrix = (entry.arrays[name] for name in ("kernel", "short", "transition"))
+        return EarlyForecast(
+            experiment,
+            entry.key,
+            entry.meta["seconds"],
+            names[int(kernel)],
+            float(short),
+            matrix.astype(float),
+        )
+
+    def compute(store: Store, device: str) -> dict[str, np.ndarray]:
+        x, task = experiments.training_set(experiment, store).x, experiment.task
+        model = build(**experiment.model.config()).to(device)
+        found = kernels.forecast_before_training(
+            x,
+            task.measure,
+            model,
+            task.quantity.bins(),
+            np.random.default_rng([experiment.seed, FORECAST]),
+            share=share,
+            progress=reporter(f"short training of {experiment}"),
+        )
+        return {
+            "transition": found.transition.astype(np.float32),
+            "kernel": np.array(names.index(found.kernel)),
+            "short": np.array(found.short),
+        }
+
+    needs, cost = experiments.needed_demonstrations(experiment), share * experiment.model.cost
+    return Job(config, compute, needs, read, cost=cost)
+
 
 def kernel_draws(
     experiment: Experiment, kernel: str, parameters: Mapping[str, float], model: Experiment | None = None
@@ -59,10 +128,10 @@ def kernel_draws(
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {kernel!r}")
-    expected = list(inspect.signature(KERNELS[kernel]).parameters)[2:]
+    expected = list(inspect.signature(KERNELS[kernel]).parameters)[3:]
     if sorted(parameters) != sorted(expected):
         raise ValueError(f"kernel {kernel!r}: expected the parameters {expected}, got {sorted(parameters)}")
-    if (model is not None) != (kernel == "round_trip"):
+    if (model is not None) != (kernel in ("round_trip", "remembering")):
         raise ValueError(f"kernel {kernel!r}: expected {'a' if model is None else 'no'} model, got {model}")
     asked = model and {"of": model.training_config, "sampling": model.config["sampling"]}
     config = {
@@ -94,7 +163,7 @@ def kernel_draws(
 def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> dict[str, np.ndarray]:
     data, task = experiments.training_set(experiment, store).x, experiment.task
     asked = None if model is None else experiments.trained(model, store, device)
-    made = KERNELS[kernel](data, asked, **parameters)
+    made = KERNELS[kernel](data, task.measure, asked, **parameters)
     if experiment.model.given:
         made = kernels.HeldEnds(made)
     rows = slice(experiment.samples)

@@ -1,6 +1,7 @@
 """Data deviation kernels, the transitions that they induce, and the expansion for small errors."""
 # ruff: noqa: F401
 
+from physmis.kernels.before_training import SHARE, SIZES, Forecast, forecast_before_training
 from physmis.kernels.expansion import bias_and_blur, expand
 from physmis.kernels.kernels import (
     HeldEnds,
@@ -10,4 +11,4 @@ from physmis.kernels.kernels import (
     RoundTripKernel,
     TangentKernel,
 )
-from physmis.kernels.transition import Transition, forecast, induced_transition, transition
+from physmis.kernels.transition import Matrix, Transition, forecast, induced_transition, transition

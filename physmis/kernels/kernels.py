@@ -15,6 +15,7 @@ from physmis import checks
 
 Trajectories = Float[np.ndarray, "n T C"]
 Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
+MOST = 2000  # references of the tangent kernel
 
 
 class Kernel(ABC):
@@ -25,8 +26,21 @@ class Kernel(ABC):
         """One draw x' ~ K(x' | x) for each trajectory of ``x``."""
 
 
+class SizedKernel(Kernel):
+    """Base of kernels whose errors have a ``size``."""
+
+    size: float
+
+    @abstractmethod
+    def draws(self, x: Trajectories, rng: np.random.Generator) -> Callable[[float], Trajectories]:
+        """One draw for each trajectory as a function of the size: the same chance at every size."""
+
+    def deviate(self, x, rng):
+        return self.draws(x, rng)(self.size)
+
+
 @dataclass(frozen=True)
-class IsotropicKernel(Kernel):
+class IsotropicKernel(SizedKernel):
     """x' = x + scale * spread * noise; ``spread`` is the unit of the model's coordinates in each channel."""
 
     scale: float
@@ -35,9 +49,14 @@ class IsotropicKernel(Kernel):
     def __post_init__(self):
         checks.positive(scale=self.scale, spread=self.spread)
 
-    def deviate(self, x, rng):
+    @property
+    def size(self):
+        return self.scale
+
+    def draws(self, x, rng):
         x = checks.trajectories(x)
-        return x + self.scale * np.asarray(self.spread) * rng.standard_normal(x.shape)
+        noise = np.asarray(self.spread) * rng.standard_normal(x.shape)
+        return lambda scale: x + scale * noise
 
 
 class References:
@@ -78,20 +97,23 @@ class References:
         return np.concatenate([pick(self.half_squares(part)).numpy() for part in parts])
 
 
-class TangentKernel(Kernel):
+class TangentKernel(SizedKernel):
     """Errors along the data (models correct those across): a blur below l, and a pull to neighbours within l.
 
     With x_i, x_j, x_k drawn from the nearest 5 % of other data (two at least), and l = reach * |x - mean|,
         x' = x + (x_i - x_j) / sqrt(1 + |x_i - x_j|^2 / l^2) + (x_k - x) / (1 + |x_k - x|^2 / l^2).
+    Neighbours come from every k-th of the data, so that these are `MOST` at most: a twentieth of fewer.
     """
 
     def __init__(self, data: Trajectories, reach: float):
         checks.positive(reach=reach)
-        self.references, self.reach = References(data), reach
-        self.count = min(max(2, round(0.05 * len(data))), len(data) - 1)  # of neighbours
+        data = checks.trajectories(data)
+        self.references, self.size = References(data[:: -(-len(data) // MOST) or 1]), reach
+        n = len(self.references.data)
+        self.count = min(max(2, round(0.05 * n)), n - 1)  # of neighbours
         self.centre = self.references.data.mean(axis=(0, 1), dtype=np.float64)
 
-    def deviate(self, x, rng):
+    def draws(self, x, rng):
         def pick(half):
             near = half.topk(self.count, largest=False).indices
             return near.gather(1, torch.from_numpy(rng.integers(self.count, size=(len(half), 3))))
@@ -100,21 +122,29 @@ class TangentKernel(Kernel):
             return ((steps / self.references.spread) ** 2).sum(axis=(1, 2), keepdims=True)
 
         x_i, x_j, x_k = self.references.data[self.references.in_blocks(pick, x).T]
-        blur, pull = x_i - x_j, x_k - x
-        longest = np.maximum(squares(x - self.centre) * self.reach**2, 1e-12)  # l^2
-        return x + blur / np.sqrt(1 + squares(blur) / longest) + pull / (1 + squares(pull) / longest)
+        blur, pull, length = x_i - x_j, x_k - x, np.maximum(squares(x - self.centre), 1e-12)
+        blurred, pulled = squares(blur) / length, squares(pull) / length
+
+        def perturbed(reach):
+            return x + blur / np.sqrt(1 + blurred / reach**2) + pull / (1 + pulled / reach**2)
+
+        return perturbed
+
+
+def hold_ends(x: Trajectories, perturbed: Trajectories) -> Trajectories:
+    """``perturbed`` less the line between its errors at both ends: for models that are given these steps."""
+    error, share = perturbed - x, np.linspace(0, 1, x.shape[1])[:, None]
+    return x + error - (1 - share) * error[:, :1] - share * error[:, -1:]
 
 
 @dataclass(frozen=True)
 class HeldEnds(Kernel):
-    """Another kernel's x' less the line between its errors at both ends: for models given these steps."""
+    """Another kernel, whose draws keep both ends of x, see `hold_ends`."""
 
     kernel: Kernel
 
     def deviate(self, x, rng):
-        error = self.kernel.deviate(x, rng) - x
-        share = np.linspace(0, 1, error.shape[1])[:, None]
-        return x + error - (1 - share) * error[:, :1] - share * error[:, -1:]
+        return hold_ends(x, self.kernel.deviate(x, rng))
 
 
 @dataclass(frozen=True)
@@ -123,6 +153,22 @@ class RoundTripKernel(Kernel):
 
     model: Any
     strength: float
+
+    @classmethod
+    def remembering(cls, model, x: Trajectories, measure: Measurement, correlation: float) -> RoundTripKernel:
+        """The kernel of the strength at which m(x) and m(x') have so high a ``correlation`` over ``x``.
+
+        Within 0.01 of the strength; the least or the largest, 0.01 or 1, where none has it.
+        """
+        z, low, high = measure(x), 0.01, 1.0
+        while high - low > 0.01:
+            strength = (low + high) / 2
+            perturbed = measure(model.perturb(x, strength, np.random.default_rng(0)))
+            if np.corrcoef(z, perturbed)[0, 1] > correlation:
+                low = strength
+            else:
+                high = strength
+        return cls(model, (low + high) / 2)
 
     def deviate(self, x, rng):
         return self.model.perturb(x, self.strength, rng)

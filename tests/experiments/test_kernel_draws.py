@@ -9,8 +9,8 @@ from support import GIVEN, TINY
 
 from physmis import kernels
 from physmis.experiments.executions import compatibility, executions
-from physmis.experiments.experiment import KERNEL, samples, trained, training_set
-from physmis.experiments.kernel_draws import kernel_draws
+from physmis.experiments.experiment import FORECAST, KERNEL, samples, trained, training_set
+from physmis.experiments.kernel_draws import early_forecast, kernel_draws
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
 from physmis.mitigations import Conditioned
@@ -60,6 +60,20 @@ def test_a_round_trip_asks_the_model_that_is_named(store):
     assert len(list(store.root.glob("model/*.large.npz"))) == 1
 
 
+def test_the_forecast_before_training_is_that_of_the_public_function(store):
+    job = early_forecast(TINY, share=0.25)
+    found, task = cached(job, store), TINY.task
+    expected = kernels.forecast_before_training(
+        training_set(TINY, store).x, task.measure, TINY.model, task.quantity.bins(),
+        np.random.default_rng([0, FORECAST]), share=0.25,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.matrix, expected.transition, atol=1e-6)
+    assert (found.kernel, found.short) == (expected.kernel, pytest.approx(expected.short))
+    assert found.seconds > 0 and not (store.root / "model").exists()
+    assert key(job.config) != key(early_forecast(TINY).config)
+    assert key(job.config) == key(early_forecast(dataclasses.replace(TINY, samples=7), share=0.25).config)
+
+
 def test_given_steps_are_held_in_kernel_draws_too(store):
     job = kernel_draws(GIVEN, "isotropic", {"scale": 0.1})
     x = training_set(GIVEN, store).x
@@ -90,7 +104,7 @@ def test_address_of_draws_depends_on_all_that_they_are_made_of_and_on_nothing_el
 
 def test_draws_that_cannot_be_made_are_refused_before_any_training():
     for name, parameters, model, message in (
-        ("nearest", {}, None, "expected one of isotropic, .*, round_trip, got 'nearest'"),
+        ("nearest", {}, None, "expected one of isotropic, .*, remembering, got 'nearest'"),
         ("tangent", {"reahc": 1}, None, r"'tangent': expected the parameters \['reach'\], got \['reahc'\]"),
         ("round_trip", {"strength": 0.5}, None, "'round_trip': expected a model, got None"),
         ("tangent", {"reach": 0.2}, TINY, "'tangent': expected no model, got unet"),

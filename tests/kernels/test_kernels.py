@@ -211,6 +211,25 @@ def test_tangent_draws_every_combination_of_the_nearest_equally_often(count, mem
     assert fits(counts, shares)
 
 
+def test_the_tangent_kernel_looks_among_a_part_of_many_data():
+    data = trajectories(4001, steps=1)
+    kernel = TangentKernel(data, 0.1)
+    np.testing.assert_array_equal(kernel.references.data, data[::3])
+    assert kernel.count == 67
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: IsotropicKernel(0.3, [1.0, 30.0]), lambda x: TangentKernel(x, 0.3)]
+)
+def test_draws_of_one_chance_grow_with_their_size(make):
+    x = trajectories(50).astype(float)
+    kernel = make(x)
+    draw = kernel.draws(x, rng_of(1))
+    np.testing.assert_array_equal(draw(0.3), kernel.deviate(x, rng_of(1)))
+    errors = [np.linalg.norm(in_spreads(draw(size) - x, x), axis=1) for size in (1e-6, 0.1, 0.3)]
+    assert errors[0].max() < 1e-4 and errors[1].mean() < errors[2].mean()
+
+
 @fixed
 @given(seeds, st.floats(0.01, 3), st.integers(2, 19))
 def test_tangent_steps_are_limited_by_the_reach(seed, reach, count):
@@ -240,6 +259,25 @@ def test_the_kernel_of_a_model_is_its_round_trip():
     x, toy = trajectories(10), Toy()
     found = RoundTripKernel(toy, 0.4).deviate(x, rng_of(8))
     np.testing.assert_array_equal(found, toy.perturb(x, 0.4, rng_of(8)))
+
+
+def test_a_round_trip_that_remembers_has_the_strength_of_its_correlation():
+    x = rng_of(5).standard_normal((4000, 1, 1))
+
+    class Forgetful:
+        """Keeps a share 1 - strength of the variance: the correlation is its root."""
+
+        def perturb(self, x, strength, rng):
+            return np.sqrt(1 - strength) * x + np.sqrt(strength) * rng.standard_normal(x.shape)
+
+    def measure(x):
+        return x[:, 0, 0]
+
+    for correlation in (0.9, 0.5):
+        found = RoundTripKernel.remembering(Forgetful(), x, measure, correlation)
+        assert found.strength == pytest.approx(1 - correlation**2, abs=0.03)
+    assert RoundTripKernel.remembering(Forgetful(), x, measure, -1).strength > 0.98
+    assert RoundTripKernel.remembering(Forgetful(), x, measure, 1).strength < 0.02
 
 
 def test_held_ends_take_off_a_line_between_the_errors_at_both_ends():

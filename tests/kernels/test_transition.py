@@ -95,7 +95,7 @@ def test_trajectories_are_taken_a_few_at_a_time_which_changes_nothing(size, monk
     ("changed", "says"),
     [
         ({"measure": lambda x: x[:, 0]}, r"20 finite measured values, got shape \(20, 1\), 0 not"),
-        ({"kernel": Shift(np.nan)}, "20 not finite"),
+        ({"kernel": Shift(np.nan)}, "finite values of 99% of the draws, got 20 of 20 not"),
         ({"x": np.zeros((0, 3, 1))}, r"got shape \(0, 3, 1\)"),
     ],
 )
@@ -103,6 +103,19 @@ def test_what_makes_no_transition_is_refused(changed, says):
     call = {"kernel": IsotropicKernel(0.1), "measure": mean, "x": np.ones((20, 3, 1)), "edges": EDGES}
     with pytest.raises(ValueError, match=f"expected .*{says}"):
         induced_transition(**call | changed, rng=rng_of())
+
+
+def test_few_draws_without_a_finite_measurement_are_left_out_and_told():
+    x = rng_of().random((1000, 3, 1))
+
+    def measure(x):
+        z = mean(x)
+        return np.where(z > np.sort(z)[-8], np.nan, z) if calls.append(0) or len(calls) == 1 else z
+
+    calls = []  # the first call measures the perturbed ones
+    with pytest.warns(UserWarning, match="left out: 7 of 1000 draws"):
+        found = induced_transition(IsotropicKernel(0.01), measure, x, EDGES, rng_of(1))
+    assert found.matrix.sum() == pytest.approx(len(EDGES) - 1)
 
 
 def test_transition_takes_lists_and_refuses_what_does_not_pair_up():
