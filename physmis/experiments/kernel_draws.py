@@ -63,13 +63,14 @@ class EarlyForecast:
     """What `kernels.forecast_before_training` finds of an experiment.
 
     key, seconds : address in the store, and how long it took, the short training included.
-    kernel, short, matrix : see `kernels.Forecast`, whose transition is the matrix.
+    kernel, size, short, matrix : see `kernels.Forecast`, whose transition is the matrix.
     """
 
     experiment: Experiment
     key: str
     seconds: float
     kernel: str
+    size: float
     short: float
     matrix: kernels.Matrix
 
@@ -85,15 +86,9 @@ def early_forecast(experiment: Experiment, share: float = kernels.SHARE) -> Job:
     names = list(kernels.SIZES)
 
     def read(entry: Entry) -> EarlyForecast:
-        kernel, short, matrix = (entry.arrays[name] for name in ("kernel", "short", "transition"))
-        return EarlyForecast(
-            experiment,
-            entry.key,
-            entry.meta["seconds"],
-            names[int(kernel)],
-            float(short),
-            matrix.astype(float),
-        )
+        kernel, size, short = (entry.arrays[name].item() for name in ("kernel", "size", "short"))
+        seconds, matrix = entry.meta["seconds"], entry.arrays["transition"].astype(float)
+        return EarlyForecast(experiment, entry.key, seconds, names[kernel], size, short, matrix)
 
     def compute(store: Store, device: str) -> dict[str, np.ndarray]:
         x, task = experiments.training_set(experiment, store).x, experiment.task
@@ -110,6 +105,7 @@ def early_forecast(experiment: Experiment, share: float = kernels.SHARE) -> Job:
         return {
             "transition": found.transition.astype(np.float32),
             "kernel": np.array(names.index(found.kernel)),
+            "size": np.array(found.size),
             "short": np.array(found.short),
         }
 

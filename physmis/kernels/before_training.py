@@ -33,14 +33,15 @@ class Forecast:
     """What `forecast_before_training` finds.
 
     edges, p : bins, and shares of the data in them.    transition : T(z' | z) by bin, (bins, bins).
-    kernel : "isotropic" or "tangent".    short : total variation of the short training's drift, less what
-    sampling adds.
+    kernel, size : "isotropic" and its scale, or "tangent" and its reach.
+    short : total variation of the short training's drift, less what sampling adds.
     """
 
     edges: Edges
     p: Shares
     transition: Matrix
     kernel: str
+    size: float
     short: float
 
     @property
@@ -90,17 +91,18 @@ def forecast_before_training(
     drift = max(half_l1(p, q) ** 2 - noise**2, 0) ** 0.5
 
     tried = {kernel: _transitions(kernel, x, z, measure, edges, bool(model.given), rng) for kernel in SIZES}
-    kernel = min(tried, key=lambda kernel: half_l1(p @ _drifting(p, tried[kernel], drift), q))
-    left = drift * (short.steps / model.steps) ** EXPONENT
-    return Forecast(edges, p, _drifting(p, tried[kernel], left), kernel, drift)
+    kernel = min(tried, key=lambda kernel: half_l1(p @ _drifting(p, tried[kernel], drift)[0], q))
+    T, at = _drifting(p, tried[kernel], drift * (short.steps / model.steps) ** EXPONENT)
+    size = np.interp(at, np.arange(len(tried[kernel])), [0, *SIZES[kernel]])
+    return Forecast(edges, p, T, kernel, float(size), float(drift))
 
 
-def _drifting(p, transitions, drift):
-    """The first mixture of two neighbours in ``transitions`` that makes so much of a ``drift``."""
+def _drifting(p, transitions, drift) -> tuple[Matrix, float]:
+    """The first mixture of two neighbours in ``transitions`` with so much of a ``drift``, and its place."""
     made = np.maximum.accumulate([half_l1(p, p @ T) for T in transitions])
-    at = np.interp(drift, made, np.arange(len(made)))
-    below, part = min(int(at), len(made) - 2), at - min(int(at), len(made) - 2)
-    return (1 - part) * transitions[below] + part * transitions[below + 1]
+    at = float(np.interp(drift, made, np.arange(len(made))))
+    below = min(int(at), len(made) - 2)
+    return (below + 1 - at) * transitions[below] + (at - below) * transitions[below + 1], at
 
 
 def _finite(z):

@@ -50,9 +50,9 @@ class Profile:
         )
 
 
-PROFILES = {
-    name: Profile(name, **sizes)
-    for name, sizes in tomllib.loads((files("physmis.paper") / "profiles.toml").read_text()).items()
+_TABLE = tomllib.loads((files("physmis.paper") / "profiles.toml").read_text())
+PROFILES = {  # a profile "of" another one has its sizes, but for those that it names
+    name: Profile(name, **{**_TABLE.get(sizes.pop("of", ""), {}), **sizes}) for name, sizes in _TABLE.items()
 }
 
 

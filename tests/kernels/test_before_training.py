@@ -82,6 +82,7 @@ def test_errors_whose_drift_falls_with_the_root_of_the_steps_are_forecast(kernel
     found = forecast_before_training(x, task.measure, model, edges, rng_of(1))
     assert found.kernel == kernel and not hasattr(model, "x")  # the model itself stays untrained
     assert found.short == pytest.approx(drifts[-1], abs=0.025)
+    assert found.size == pytest.approx(whole, rel=0.4)
     assert drift.skill(found.q, made(whole), found.p) > 0.6
 
 
@@ -170,5 +171,6 @@ def test_transitions_are_mixed_to_the_drift_that_is_asked_for():
     steps = [np.eye(10)] + [(1 - a) * np.eye(10) + a * np.roll(np.eye(10), 1, axis=1) for a in (0.1, 0.5, 1)]
     most = drift.total_variation(p, p @ steps[-1])
     for wanted in (0, 0.01, 0.5 * most, most, 2 * most):
-        T = before_training._drifting(p, steps, wanted)
+        T, at = before_training._drifting(p, steps, wanted)
         assert drift.total_variation(p, p @ T) == pytest.approx(min(wanted, most), abs=1e-12)
+        assert 0 <= at <= 3

@@ -2,6 +2,11 @@
 
 import pytest
 
+from physmis import paths, tasks
+from physmis.experiments.experiment import samples
+from physmis.experiments.forecasts import assess, experiment, valid_share
+from physmis.experiments.parallel import cached
+from physmis.experiments.store import Store
 from physmis.models import build
 from physmis.paper.profiles import PROFILES, resolve
 
@@ -22,7 +27,15 @@ def test_profiles_build_every_model_and_grow_in_every_size():
         for size in ("width", "steps"):
             sizes = [config[size] for config in configs]
             assert sizes == sorted(sizes) and sizes[0] < sizes[2] < sizes[3]
-        assert configs[0]["steps"] < configs[1]["steps"]
+
+
+@pytest.mark.parametrize("name", ["sine", "cone", "logistic"])
+def test_the_workshop_shows_the_lesson_from_stored_results(name, tmp_path):
+    profile = resolve("workshop")
+    store = Store(tmp_path, paths.root() / "results" / "standard")
+    found = [cached(samples(experiment(profile, tasks.load(name), 0, "mlp")), store)]
+    assert valid_share(found).value >= 0.9 and assess(found).times_floor.value > 2
+    assert profile.seeds == 1 and profile.stamp and not list(tmp_path.iterdir())
 
 
 def test_a_share_of_a_profile_keeps_its_networks_and_falls_below_smoke_in_nothing():
