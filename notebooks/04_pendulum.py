@@ -349,7 +349,9 @@ run.save_figure(fig, "fig_04_forecast", data=saved, configs=[d.key for d in trip
 plt.show()
 
 # %% [markdown]
-# **Look at** the distance of each forecast to the matched blur.
+# **What we see.** The forecast made before training finds that the upper end loses most, makes the loss too small, and does
+# not beat the blur: the pendulum's drift falls more slowly with training than with the root of the steps. The noisier the
+# level from which round trips start, the more they explain: drift is decided where the model sees little but noise.
 #
 # ## Verdicts
 #

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from physmis import drift, kernels
 from physmis.drift import intervals
-from physmis.experiments.experiment import Experiment, Samples, training_set
+from physmis.experiments.experiment import Experiment, Samples, describe, training_set
 from physmis.experiments.kernel_draws import EarlyForecast, KernelDraws
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
@@ -131,7 +131,9 @@ def score_kernels(
     forecasts["another seed"] = np.roll(observed.q, 1, axis=0)
     scores = {kernel: drift.score(forecast, observed, inner) for kernel, forecast in forecasts.items()}
     bins, ceiling = f"inner {inner:.0%}" if inner else "all bins", scores["matched blur"].ceiling
-    print(f"{task.name}, {bins}: skill, drift correlation (ceiling {ceiling:.2f}), correlation of z and z'")
+    print(
+        f"{describe(task)}, {bins}: skill, drift correlation (ceiling {ceiling:.2f}), correlation of z and z'"
+    )
     for kernel, score in scores.items():
         kept = [value_correlation(draw) for draw in draws.get(kernel, ()) if isinstance(draw, KernelDraws)]
         shown = f"{np.mean(kept):.2f}" if kept else ""

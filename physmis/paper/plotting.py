@@ -41,7 +41,7 @@ KERNELS = {
     "before training": (_WONG[3], "o"),
     "round trip": ("black", "^"),
     "strong round trip": ("0.55", "v"),
-    "matched blur": (_WONG[5], "D"),
+    "matched blur": ("#5b3a1a", "D"),
     "another seed": ("0.5", "*"),
 }
 
@@ -145,7 +145,8 @@ def plot_forecast(
     ax.stairs(seen, inner, fill=True, color=COLOURS[model], alpha=0.45, lw=0, label="trained model")
     centres = (inner[1:] + inner[:-1]) / 2
     for kernel, values in drawn.items():
-        ax.plot(centres, values, color=KERNELS[kernel][0], lw=1.8, label=kernel)
+        dashes = ":" if kernel == "matched blur" else "-"
+        ax.plot(centres, values, color=KERNELS[kernel][0], ls=dashes, lw=1.8, label=kernel)
     reach = np.abs([seen, *drawn.values()]).max()
     for sign, marker in ((1, "v"), (-1, "^")):
         at, _ = find_peaks(sign * seen, prominence=2 * noise.max(), height=noise.max())
