@@ -23,7 +23,7 @@ help:
 	@echo "make reproduce   train everything anew and compare with the stored results; more than an hour [SAVE=1]"
 	@echo "make spotcheck   train N=3 stored models anew, drawn at random [SEED=...], and compare; minutes"
 	@echo "make class       copy the notebooks to class/ and open JupyterLab there"
-	@echo "make workshop    fill the store for a class: every notebook at workshop size, in about ten minutes"
+	@echo "make workshop    fill the store for a class: every notebook with one seed of standard"
 	@echo "make test        run the tests"
 	@echo "make lint        check style and formatting"
 	@echo "make bench       measure speed against a reference implementation"
