@@ -1,4 +1,4 @@
-"""The command line: `physmis audit`."""
+"""The command line: `physmis audit`, and `physmis demo` for files to try it on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     given = _parser().parse_args(arguments)
     try:
-        return _audit(given)
+        return _audit(given) if given.command == "audit" else _demo(given)
     except (ValueError, TypeError, OSError) as error:
-        message = f"physmis audit: {error}"
+        message = f"physmis {given.command}: {error}"
     except (Exception, SystemExit):  # of the user's measurement; Python's own exit code would say "shift"
         message = traceback.format_exc().rstrip()
     print(message, file=sys.stderr)
@@ -33,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(prog="physmis", description=__doc__)
-    audit = parser.add_subparsers(required=True, metavar="command").add_parser(
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    demo = commands.add_parser("demo", help="write demos.npz and plans.npz, to try the audit on")
+    demo.add_argument("folder", help="where to")
+    audit = commands.add_parser(
         "audit",
         help="will a model keep, or has it kept, the distribution of a quantity?",
         description="Forecast which values a model will make too often; with --generated, test if it has. "
@@ -53,6 +56,14 @@ def _parser():
     audit.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
     audit.add_argument("--html", metavar="FILE", help="write the report as one page")
     return parser
+
+
+def _demo(given):
+    from physmis.audit.demo import write_demo
+
+    for path in write_demo(Path(given.folder)):
+        print(f"{path}: {path.stat().st_size // 1024} KiB")
+    return NO_SHIFT
 
 
 def _audit(given):

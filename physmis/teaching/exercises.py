@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.special import i0e, i1e
 from scipy.stats import kstest, spearmanr, uniform, wasserstein_distance
 
+from physmis.audit.demo import smooth_paths
 from physmis.audit.measurements import path_length
 from physmis.drift.metrics import histogram, total_variation, wasserstein
 from physmis.tasks import load
@@ -29,14 +30,6 @@ def hint(exercise: str, answer: Any) -> str | None:
     except Exception as error:  # whatever a learner's function does
         return f"It raised {type(error).__name__}: {error}"
     return None
-
-
-def smooth_paths(n: int, rng: np.random.Generator) -> Float[np.ndarray, "n 64 2"]:
-    """Paths in the plane, sums of four random sines, in metres; their lengths are uniform from 5 to 10 m."""
-    k = np.arange(1, 5)
-    x = (np.sin(np.pi * k * np.linspace(0, 1, 64)[:, None]) / k) @ rng.standard_normal((n, 4, 2))
-    x -= x.mean(axis=1, keepdims=True)
-    return x * (rng.uniform(5, 10, n) / path_length(x))[:, None, None]
 
 
 def walks(n: int, rng: np.random.Generator) -> Float[np.ndarray, "n 40 2"]:
