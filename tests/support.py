@@ -92,7 +92,9 @@ class Place:
                 f'expected = "> 0"\nprofiles = ["standard"]\nrole = "primary"\nnull = "0"\n'
             )
         (self.figures / "contract.toml").write_text("".join(contract))
-        (self.root / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+        (self.root / "docs").mkdir()
+        for name in ("README.md", "docs/claims.md"):
+            (self.root / name).write_text(f"{claims.BEGIN}\n{claims.END}\n")
         self.environment = without_settings() | {
             "PHYSMIS_ROOT": str(self.root),
             "PHYSMIS_STORE": str(self.store),

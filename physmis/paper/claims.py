@@ -1,6 +1,6 @@
-"""What the notebooks promise, as `figures/contract.toml` lists it; and the table of claims in the README.
+"""What the notebooks promise, as `figures/contract.toml` lists it; and the tables of claims in the documents.
 
-`python -m physmis.paper.claims` writes the table anew, from contract and manifest.
+`python -m physmis.paper.claims` writes the tables anew, from contract and manifest.
 """
 
 import argparse
@@ -19,6 +19,19 @@ from physmis.experiments import store
 from physmis.paper import profiles
 
 BEGIN, END = "<!-- claims: made by `python -m physmis.paper.claims` -->", "<!-- end of claims -->"
+# What the abstract and its authors' thread say, in our words.
+PAPER = {
+    "C1": "each trajectory looks valid, yet the distribution of a physical quantity over many is wrong",
+    "C2": "it happens for diffusion models, Transformers, VAEs and MLPs",
+    "C3": "local errors typical of the model class, pushed through the measurement, move probability mass",
+    "C4": "a data deviation kernel forecasts which values gain and lose mass",
+    "C5": "the forecast can be made before the model is trained",
+    "C6": "maze: a planner reaches its goal, but its paths are too long too often",
+    "C7": "double pendulum: the same kind of mismatch for mechanical energy",
+    "C8": "reweighting the data does not help; conditioning helps in simple cases only",
+    "C9": "a kernel-informed change of coordinates reduces the drift",
+    "C10": "aggregate physical quantities must be tested, not only single samples",
+}
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 ROLES = ("primary", "precondition", "control", "exploratory")
 _BOUND = re.compile(rf"(>=|<=|>|<) {_NUMBER}")
@@ -170,52 +183,77 @@ def further(rows: Iterable[Mapping[str, Any]]) -> str:
     return f"Of {found.total()} further tests, {count}."
 
 
-def table(folder: Path | None = None) -> str:
-    """The primary tests of each claim, in Markdown; of the committed figures, or of another folder.
+def _primary(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the primary tests, by claim of the paper; of the committed figures, or of another folder.
 
-    Raises ContractError where the manifest lacks a claim.
+    Raises ContractError where the manifest lacks a test, or no figure shows it.
     """
     contract, manifest = load_contract(), read_manifest(folder or paths.committed())
     shown = {id: name for name, promise in contract.figures.items() for id in promise.claims}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in PAPER}
+    try:
+        for id, claim in contract.claims.items():
+            if claim.role == "primary":
+                row = manifest["claims"][id]
+                interval = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+                more = {"id": id, "measured": claim.measured, "interval": interval, "figure": shown[id]}
+                rows[id.split(".")[0]].append(row | more)
+    except KeyError as error:
+        raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
+    return {name: found for name, found in rows.items() if found}
+
+
+def summary(folder: Path | None = None) -> str:
+    """One row for each claim of the paper, in Markdown: its first primary test, and the verdict of all."""
+    rows = ["| | claim | effect [95 % interval] | null | verdict | figure |", "|---|---|---|---|---|---|"]
+    for name, tests in _primary(folder).items():
+        verdicts, first = [row["verdict"] for row in tests], tests[0]
+        verdict = f"**{overall(verdicts)}**, {verdicts.count('reproduced')} of {len(tests)}"
+        figure = f"[{first['figure'][4:]}](figures/standard/{first['figure']}.png)"
+        effect = f"{first['interval']} {first['measured']}"
+        rows.append(f"| {name} | {PAPER[name]} | {effect} | {first['null']} | {verdict} | {figure} |")
+    return "\n".join(rows)
+
+
+def table(folder: Path | None = None) -> str:
+    """The primary tests of each claim, in Markdown, and how the others ended."""
     head = ("claim", "primary test", "value [95 % interval]", "expected", "null", "verdict")
     head += ("figure", "command")
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    try:
-        found = manifest["claims"]
-        primary = sorted(id for id, claim in contract.claims.items() if claim.role == "primary")
-        for id in sorted(primary, key=lambda id: int(id.split(".")[0][1:])):
-            row, figure = found[id], shown[id]
-            rows.append(
-                f"| {id.split('.')[0]} | `{id}`: {row['statement']} "
-                f"| {row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] "
-                f"| {row['expected'].replace('<', '&lt;').replace('>', '&gt;')} "
-                f"| {row['null']} | {row['verdict']} "
-                f"| [{figure}](figures/standard/{figure}.png) "
-                f"| `python -m physmis.paper.regenerate --only {row['notebook'][:2]}` |"
-            )
-    except KeyError as error:
-        raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
-    return "\n".join([*rows, "", further(found.values())])
+    for name, tests in _primary(folder).items():
+        rows += [
+            f"| {name} | `{row['id']}`: {row['statement']} | {row['interval']} "
+            f"| {row['expected'].replace('<', '&lt;').replace('>', '&gt;')} | {row['null']} "
+            f"| {row['verdict']} | [{row['figure']}](../figures/standard/{row['figure']}.png) "
+            f"| `python -m physmis.paper.regenerate --only {row['notebook'][:2]}` |"
+            for row in tests
+        ]
+    every = read_manifest(folder or paths.committed())["claims"].values()
+    return "\n".join([*rows, "", further(every)])
 
 
-def refreshed(text: str, folder: Path | None = None) -> str:
-    """A README's text with the `table` as it is now. Raises ValueError unless it holds both marks once."""
+def refreshed(text: str, made: str) -> str:
+    """A document's text with what is ``made`` between the marks. ValueError unless it holds both once."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
-        raise ValueError(f"expected the lines {BEGIN} and {END}, once each, in the README")
-    return f"{before}{BEGIN}\n{table(folder)}\n{END}{after}"
+        raise ValueError(f"expected the lines {BEGIN} and {END}, once each, in the document")
+    return f"{before}{BEGIN}\n{made}\n{END}{after}"
 
 
-def refresh() -> None:
-    """Write the table anew into the README."""
-    readme = paths.root() / "README.md"
-    store.write(readme, refreshed(readme.read_text(encoding="utf-8")).encode())
+def documents(folder: Path | None = None) -> dict[Path, bytes]:
+    """The documents with tables of claims, as they should be for the committed or another run."""
+    made = {
+        paths.root() / "README.md": summary(folder),
+        paths.root() / "docs" / "claims.md": table(folder),
+    }
+    return {path: refreshed(path.read_text(encoding="utf-8"), text).encode() for path, text in made.items()}
 
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m physmis.paper.claims", description=__doc__).parse_args()
     try:
-        refresh()
+        for path, content in documents().items():
+            store.write(path, content)
     except ValueError as error:
         sys.exit(f"claims: {error}")

@@ -1,4 +1,4 @@
-"""What the repository keeps of a run: figures, outputs of notebooks, the README's table, stored results."""
+"""What the repository keeps of a run: figures, outputs of notebooks, tables of claims, stored results."""
 
 import signal
 import tempfile
@@ -57,8 +57,7 @@ def save(sources: Sequence[Path]) -> str:
         new[source.with_suffix(".ipynb")] = with_outputs(
             source, folder / "notebooks" / f"{source.stem}.ipynb"
         )
-    readme = paths.root() / "README.md"
-    new[readme] = claims.refreshed(readme.read_text(encoding="utf-8"), folder).encode()
+    new |= claims.documents(folder)
     results = {}
     for address in sorted({one for row in manifest["notebooks"].values() for one in row["results"]}):
         found = [root / address for root in (kept.root, kept.results) if root and (root / address).is_file()]

@@ -1,4 +1,4 @@
-"""The contract of figures and claims, and the table of claims in the README."""
+"""The contract of figures and claims, and the tables of claims in the documents."""
 
 import json
 
@@ -102,16 +102,17 @@ def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
     assert all((paths.root() / "notebooks" / f"{name}.py").is_file() for name in contract.notebooks)
 
 
-# the table in the README
+# the tables in the documents
 
 
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
-    """Writes a manifest of two primary tests, of which one is reproduced, and of four others."""
+    """Writes a manifest of three primary tests, of which two are reproduced, and of four others."""
     monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
     rows = {
         "C10.01.so": {**PRIMARY, "expected": "> 0"},
-        "C2.01.too": {**PRIMARY, "statement": "It is so, too."},
+        "C2.01.too": {**PRIMARY, "statement": "It is so, too.", "measured": "share [m]"},
+        "C2.01.also": PRIMARY,
         "C2.01.holds": CLAIM,
         "C2.01.fails": CLAIM,
         "C2.01.fails_too": {**CLAIM, "role": "precondition"},
@@ -123,6 +124,7 @@ def manifest(tmp_path, monkeypatch):
         numbers = {
             "C10.01.so": {"value": 0.12345, "low": 0.1, "high": 0.2, "verdict": "reproduced"},
             "C2.01.too": {"value": 0.5, "low": 0.4, "high": 0.95, "verdict": "not reproduced"},
+            "C2.01.also": {"value": 0.5, "low": 0.4, "high": 0.6, "verdict": "reproduced"},
             "C2.01.holds": {"value": 0.95, "low": 0.95, "high": 0.95, "verdict": "holds"},
             "C2.01.fails": {"value": 0.5, "low": 0.5, "high": 0.5, "verdict": "does not hold"},
             "C2.01.fails_too": {"value": 0.5, "low": 0.5, "high": 0.5, "verdict": "does not hold"},
@@ -138,32 +140,47 @@ def manifest(tmp_path, monkeypatch):
 
 
 def test_one_row_for_each_primary_test_in_the_order_of_claims(manifest, tmp_path):
-    _, rule, first, second, _, total = claims.table().splitlines()
+    _, rule, first, other, second, _, total = claims.table().splitlines()
     assert second == (
         "| C10 | `C10.01.so`: It is so. | 0.123 [0.1, 0.2] | &gt; 0 | 0 | reproduced "
-        "| [fig_01_a](figures/standard/fig_01_a.png) | `python -m physmis.paper.regenerate --only 01` |"
+        "| [fig_01_a](../figures/standard/fig_01_a.png) | `python -m physmis.paper.regenerate --only 01` |"
     )
     assert second.count("|") == first.count("|") == rule.count("|")
     assert first.startswith("| C2 | `C2.01.too`: It is so, too. |") and "| not reproduced |" in first
+    assert other.startswith("| C2 | `C2.01.also`")
     assert total == "Of 4 further tests, 1 hold, 2 do not, 1 are not tested."
     (tmp_path / "figures" / "standard").rename(tmp_path / "run")
-    assert claims.table(tmp_path / "run").splitlines()[3] == second
+    assert claims.table(tmp_path / "run").splitlines()[4] == second
     with pytest.raises(ContractError, match="no figure or manifest has"):
         claims.table()
 
 
+def test_one_row_for_each_claim_its_first_test_and_the_verdict_of_all(manifest):
+    _, rule, first, last = claims.summary().splitlines()
+    assert first == (
+        f"| C2 | {claims.PAPER['C2']} | 0.5 [0.4, 0.95] share [m] | 0 | **partly**, 1 of 2 "
+        "| [01_a](figures/standard/fig_01_a.png) |"
+    )
+    assert last.startswith("| C10 |") and "**reproduced**, 1 of 1" in last
+    assert rule.count("|") == first.count("|")
+
+
 def test_only_what_is_between_the_marks_changes_and_twice_is_as_once(manifest, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{claims.BEGIN}\nstale\n{claims.END}\nafter\n")
-    claims.refresh()
-    once = readme.read_text()
-    assert once.startswith("before\n") and once.endswith("\nafter\n") and "stale" not in once
-    assert claims.refreshed(once) == once
+    (tmp_path / "docs").mkdir()
+    files = (tmp_path / "README.md", tmp_path / "docs" / "claims.md")
+    for path in files:
+        path.write_text(f"before\n{claims.BEGIN}\nstale\n{claims.END}\nafter\n")
+    once = claims.documents()
+    for path, content in once.items():
+        text = content.decode()
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
+        path.write_bytes(content)
+    assert tuple(once) == files and claims.documents() == once
     manifest(value=0.45)
-    assert claims.refreshed(once) != once
-    for text in ("", claims.BEGIN, f"{claims.END}{claims.BEGIN}", once + claims.BEGIN):
+    assert not set(claims.documents().values()) & set(once.values())
+    for text in ("", claims.BEGIN, f"{claims.END}{claims.BEGIN}", text + claims.BEGIN):
         with pytest.raises(ValueError, match="once each"):
-            claims.refreshed(text)
+            claims.refreshed(text, "")
 
 
 def test_a_test_that_no_figure_or_manifest_has_is_named(manifest, tmp_path):

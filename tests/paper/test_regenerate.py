@@ -47,7 +47,8 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
 
     done = place.run("--save")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "`C1.01.so`: It is so." in (place.root / "README.md").read_text()
+    assert "`C1.01.so`: It is so." in (place.root / "docs" / "claims.md").read_text()
+    assert "**reproduced**, 1 of 1" in (place.root / "README.md").read_text()
     for name in ("fig_01_a.npz", "fig_01_a.pdf", "manifest.json"):
         assert same_bytes(place.output / name, place.figures / "standard" / name)
     (address,) = json.loads((place.output / "manifest.json").read_text())["notebooks"]["01_good"]["results"]
