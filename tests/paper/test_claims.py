@@ -178,9 +178,9 @@ def test_only_what_is_between_the_marks_changes_and_twice_is_as_once(manifest, t
     assert tuple(once) == files and claims.documents() == once
     manifest(value=0.45)
     assert not set(claims.documents().values()) & set(once.values())
-    for text in ("", claims.BEGIN, f"{claims.END}{claims.BEGIN}", text + claims.BEGIN):
+    for marks in ("", claims.BEGIN, f"{claims.END}{claims.BEGIN}", text + claims.BEGIN):
         with pytest.raises(ValueError, match="once each"):
-            claims.refreshed(text, "")
+            claims.refreshed(marks, "")
 
 
 def test_a_test_that_no_figure_or_manifest_has_is_named(manifest, tmp_path):
