@@ -52,7 +52,7 @@ from physmis import drift, tasks
 from physmis.experiments import forecasts
 from physmis.experiments.experiment import Experiment, excerpt, half, samples, training
 from physmis.experiments.forecasts import assess, excess_of_valid, over_seeds, seeds_of, valid_share
-from physmis.experiments.kernel_draws import early_forecast, kernel_draws
+from physmis.experiments.kernel_draws import kernel_draws
 from physmis.experiments.parallel import Job, whole
 from physmis.models import build
 from physmis.paper import plotting
@@ -312,9 +312,7 @@ run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED
 # drift arises. The *matched blur* of the prior drifts as much as the model did, and knows no trajectory.
 
 # %%
-jobs = {
-    "before training": early_forecast,
-    "round trip": lambda e: kernel_draws(e, "remembering", {"correlation": 0.9}, e),
+jobs = forecasts.BEFORE_AND_AFTER | {
     "weak round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.5}, e),
     "strong round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.9}, e),
 }

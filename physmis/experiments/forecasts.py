@@ -15,13 +15,19 @@ from scipy.optimize import brentq
 from physmis import drift, kernels
 from physmis.drift import intervals
 from physmis.experiments.experiment import Experiment, Samples, describe, training_set
-from physmis.experiments.kernel_draws import EarlyForecast, KernelDraws
+from physmis.experiments.kernel_draws import EarlyForecast, KernelDraws, early_forecast, kernel_draws
+from physmis.experiments.parallel import Job
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
 from physmis.models import build
 from physmis.tasks import Quantity, Task
 
 FEWEST = 100  # valid trajectories of a seed, below which their drift is not assessed
+# Jobs of the two forecasts that are scored on every task: of an experiment, without and with its model.
+BEFORE_AND_AFTER: dict[str, Callable[[Experiment], Job]] = {
+    "before training": early_forecast,
+    "round trip": lambda e: kernel_draws(e, "remembering", {"correlation": 0.9}, e),
+}
 
 
 def experiment(profile: Any, task: Task, seed: int, model: str = "unet", **changes: Any) -> Experiment:

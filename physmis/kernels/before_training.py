@@ -111,7 +111,8 @@ def _finite(z):
 
 def _transitions(kernel, x, z, measure, edges, held, rng) -> list[Matrix]:
     """The transition of no error, and those of the kernel at each of its `SIZES`."""
-    spread = np.maximum(x.std(axis=(0, 1)), 1e-9)
+    spread = x.std(axis=(0, 1))
+    spread = np.maximum(spread, 1e-9 * spread.max())  # of a constant channel
     made = IsotropicKernel(1.0, spread) if kernel == "isotropic" else TangentKernel(x, 1.0)
     perturbed = [[] for _ in SIZES[kernel]]
     for i in range(0, len(x), CHUNK):

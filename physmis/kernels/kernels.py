@@ -102,7 +102,7 @@ class TangentKernel(SizedKernel):
 
     With x_i, x_j, x_k drawn from the nearest 5 % of other data (two at least), and l = reach * |x - mean|,
         x' = x + (x_i - x_j) / sqrt(1 + |x_i - x_j|^2 / l^2) + (x_k - x) / (1 + |x_k - x|^2 / l^2).
-    Neighbours come from every k-th of the data, so that these are `MOST` at most: a twentieth of fewer.
+    Every k-th of the data serves, at most `MOST`: the nearest 5 % of them are as near.
     """
 
     def __init__(self, data: Trajectories, reach: float):

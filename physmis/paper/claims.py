@@ -197,6 +197,8 @@ def _primary(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
                 row = manifest["claims"][id]
                 interval = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
                 more = {"id": id, "measured": claim.measured, "interval": interval, "figure": shown[id]}
+                if failed := [f"`{name}`" for name in claim.needs if not manifest["claims"][name]["holds"]]:
+                    more["why"] = f" ({', '.join(failed)} does not hold)"
                 rows[id.split(".")[0]].append(row | more)
     except KeyError as error:
         raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
@@ -208,7 +210,9 @@ def summary(folder: Path | None = None) -> str:
     rows = ["| | claim | effect [95 % interval] | null | verdict | figure |", "|---|---|---|---|---|---|"]
     for name, tests in _primary(folder).items():
         verdicts, first = [row["verdict"] for row in tests], tests[0]
-        verdict = f"**{overall(verdicts)}**, {verdicts.count('reproduced')} of {len(tests)}"
+        verdict = (
+            f"**{overall(verdicts)}**, {verdicts.count('reproduced')} of {len(tests)}{first.get('why', '')}"
+        )
         figure = f"[{first['figure'][4:]}](figures/standard/{first['figure']}.png)"
         effect = f"{first['interval']} {first['measured']}"
         rows.append(f"| {name} | {PAPER[name]} | {effect} | {first['null']} | {verdict} | {figure} |")
@@ -224,7 +228,8 @@ def table(folder: Path | None = None) -> str:
         rows += [
             f"| {name} | `{row['id']}`: {row['statement']} | {row['interval']} "
             f"| {row['expected'].replace('<', '&lt;').replace('>', '&gt;')} | {row['null']} "
-            f"| {row['verdict']} | [{row['figure']}](../figures/standard/{row['figure']}.png) "
+            f"| {row['verdict']}{row.get('why', '')} "
+            f"| [{row['figure']}](../figures/standard/{row['figure']}.png) "
             f"| `python -m physmis.paper.regenerate --only {row['notebook'][:2]}` |"
             for row in tests
         ]
