@@ -77,9 +77,20 @@ def keys(groups):
     return [result.key for group in groups.values() for result in group]
 
 
+judged = {}
+
+
+def judge(group):
+    """Drift and share of valid trajectories; of each arm once, as resampling takes a moment."""
+    of = tuple(result.key for result in group)
+    if of not in judged:
+        judged[of] = assess(group), valid_share(group)
+    return judged[of]
+
+
 def show(ax, group, title=""):
     """Intended and recovered distribution; grey where too few trajectories are valid to conclude anything."""
-    found, valid = assess(group), valid_share(group)
+    found, valid = judge(group)
     colour = group[0].experiment.model.name if valid.value >= 0.9 else "invalid"
     plotting.plot_recovered(ax, found.edges, found.p, found.q, P.samples, colour)
     ax.set_title(title)
@@ -190,8 +201,8 @@ axes[1, 0].set_ylabel("density relative to the prior")
 run.save_figure(fig, "fig_01_classes", data=saved, configs=keys(by_class))
 plt.show()
 for (model, name), group in by_class.items():
-    found = assess(group)
-    print(f"{classes[model]:12s}{name:9s} valid {valid_share(group)!s:22s} TV {found.tv!s:22s} floor {found.tv_floor.value:.3f}"
+    found, valid = judge(group)
+    print(f"{classes[model]:12s}{name:9s} valid {valid!s:22s} TV {found.tv!s:22s} floor {found.tv_floor.value:.3f}"
           f"  of the valid alone, above the floor: {excess_of_valid(group)}")  # fmt: skip
 
 # %%
@@ -201,16 +212,16 @@ finer = compute({
 })  # fmt: skip
 changes = []
 for pair, (fine,) in finer.items():
-    found = assess(by_class[pair])
+    found = judge(by_class[pair])[0]
     shares = [drift.histogram(r.z, found.edges) for r in (by_class[pair][0], fine)]
     changes.append(drift.total_variation(*shares) / found.tv_floor.value)
 run.record_claim("C1.01.sampler_converged", max(changes), min(changes), max(changes), seeds=[SEED])
-run.record_claim("C1.01.logistic_valid", *valid_share(by_class["mlp", "logistic"]))
-run.record_claim("C1.01.logistic_drift", *assess(by_class["mlp", "logistic"]).times_floor)
+run.record_claim("C1.01.logistic_valid", *judge(by_class["mlp", "logistic"])[1])
+run.record_claim("C1.01.logistic_drift", *judge(by_class["mlp", "logistic"])[0].times_floor)
 run.record_claim("C1.01.logistic_drift_of_valid", *excess_of_valid(by_class["mlp", "logistic"]))
 for model in classes:
-    run.record_claim(f"C2.01.{model}_cone_valid", *valid_share(by_class[model, "cone"]))
-    run.record_claim(f"C2.01.{model}_cone_drift", *assess(by_class[model, "cone"]).times_floor)
+    run.record_claim(f"C2.01.{model}_cone_valid", *judge(by_class[model, "cone"])[1])
+    run.record_claim(f"C2.01.{model}_cone_drift", *judge(by_class[model, "cone"])[0].times_floor)
 
 # %% [markdown]
 # **What we see.** All four classes are valid on the cone, and each deforms the prior in its own way: the VAE crowds
@@ -231,10 +242,10 @@ shorter = {
 }  # fmt: skip
 by_share = compute(shorter)
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-saved, floor = {}, assess(by_share["mlp", 1]).tv_floor
+saved, floor = {}, judge(by_share["mlp", 1])[0].tv_floor
 for model, title in classes.items():
     each = [by_share[model, share] for share in shares]
-    drifts, valid = [assess(group).tv for group in each], [valid_share(group) for group in each]
+    drifts, valid = [judge(group)[0].tv for group in each], [judge(group)[1] for group in each]
     style = {"colour": plotting.COLOURS[model], "marker": plotting.MARKERS[model], "label": title, "ls": "-"}
     for ax, values in zip(axes, (drifts, valid), strict=True):
         plotting.plot_intervals(ax, shares, values, **style)
@@ -250,10 +261,10 @@ for ax in axes:
 axes[1].legend(handles=axes[0].get_legend_handles_labels()[0], fontsize=9, loc="lower right")
 run.save_figure(fig, "fig_01_training", data=saved | {"shares": shares, "floor": floor}, configs=keys(by_share), seeds=[SEED])  # fmt: skip
 plt.show()
-quarter, whole = (assess(by_share["mlp", share]) for share in (1 / 4, 1))
+quarter, whole = (judge(by_share["mlp", share])[0] for share in (1 / 4, 1))
 run.record_claim("C1.01.training_hardly_helps", *quarter.minus(whole), seeds=[SEED])
 for model, title in classes.items():
-    ends = [(assess(by_share[model, share]), valid_share(by_share[model, share])) for share in (1 / 4, 1)]
+    ends = [judge(by_share[model, share]) for share in (1 / 4, 1)]
     (before, after), valid = ([found.tv.value for found, _ in ends], [share.value for _, share in ends])
     print(
         f"{title:12s}TV {before:.3f} at a quarter, {after:.3f} at the end ({after / before - 1:+.0%}); valid {valid[0]:.2f}, {valid[1]:.2f}"
@@ -288,7 +299,7 @@ axes[0].legend(fontsize=8, loc="upper left")
 run.save_figure(fig, "fig_01_soft_ends", data=saved, configs=keys(by_prior))
 plt.show()
 for (name, prior), group in by_prior.items():
-    run.record_claim(f"C1.01.{name}_{prior}_drift", *assess(group).times_floor)
+    run.record_claim(f"C1.01.{name}_{prior}_drift", *judge(group)[0].times_floor)
 
 # %% [markdown]
 # **What we see.** Peaks are too low and the trough between them is filled; the peak of the ramp moves to lower values. So
@@ -311,10 +322,10 @@ task = vae[0].task
 own = drift.assess(
     [d.z_perturbed for d in reconstructed.values()], task.quantity.prior, task.quantity.bins(), P.data
 )
-bars = {"codes from $N(0, I)$": assess(by_class["vae", "cone"]), "the same, mean\nof the decoder": assess(mean),
+bars = {"codes from $N(0, I)$": judge(by_class["vae", "cone"])[0], "the same, mean\nof the decoder": judge(mean)[0],
         "codes of\ntraining data": own}  # fmt: skip
 run.record_claim("C2.01.vae_codes_of_data", *own.times_floor)
-run.record_claim("C2.01.vae_valid_mean", *valid_share(mean))
+run.record_claim("C2.01.vae_valid_mean", *judge(mean)[1])
 
 lengths = (6, 12, 32)
 ways = {"MLP": ("mlp", {}), "VAE": ("vae", {}), "VAE, mean of the decoder": ("vae", {"output": "mean"})}
@@ -342,7 +353,7 @@ def lyapunov(low, n=400, steps=400):
 
 def inner_drift(group):
     """Half of the absolute differences in the bins of the inner 80 % of the prior."""
-    found = assess(group)
+    found = judge(group)[0]
     return np.abs(found.q.mean(axis=0) - found.p)[found.inner(0.8)].sum() / 2
 
 
@@ -351,7 +362,7 @@ chosen = {
     for low in windows
 }
 exponents, inner = [lyapunov(low) for low in windows], [inner_drift(chosen[low]) for low in windows]
-of_windows = {low: valid_share(group) for low, group in chosen.items()}
+of_windows = {low: judge(group)[1] for low, group in chosen.items()}
 run.record_claim("C1.01.windows_valid", *min(of_windows.values(), key=lambda share: share.low), seeds=[SEED])
 correlation = scipy.stats.spearmanr(exponents, inner).statistic
 run.record_claim("C1.01.chaos", correlation, correlation, correlation, seeds=[SEED])
@@ -364,7 +375,7 @@ for i, found in enumerate(bars.values()):
 axes[0].set(title="VAE on the cone", ylabel="total variation", ylim=(0, None), xlim=(-0.5, 2.5))
 axes[0].set_xticks(range(3), bars, fontsize=9)
 for way, (model, options) in ways.items():
-    valid = [valid_share(by_length[way, n]) for n in lengths]
+    valid = [judge(by_length[way, n])[1] for n in lengths]
     style = {"label": way, "ls": ":" if options else "-"}
     plotting.plot_intervals(
         axes[1], lengths, valid, plotting.COLOURS[model], plotting.MARKERS[model], **style
@@ -386,9 +397,7 @@ axes[2].set(
 )
 saved = {"tv": [found.tv for found in bars.values()], "exponents": exponents, "inner": inner, "windows": windows,
          "chosen_valid": [of_windows[low].value for low in windows]}  # fmt: skip
-saved |= {
-    plotting.array_name(way, "valid"): [valid_share(by_length[way, n]) for n in lengths] for way in ways
-}
+saved |= {plotting.array_name(way, "valid"): [judge(by_length[way, n])[1] for n in lengths] for way in ways}
 run.save_figure(fig, "fig_01_why", data=saved, configs=keys(by_length) + keys(chosen) + keys({"mean": mean}))
 plt.show()
 

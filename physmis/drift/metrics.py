@@ -96,12 +96,11 @@ def _tv_floor(levels, n, data):
 
 @dataclass(frozen=True)
 class Drift:
-    """Distributions over bins, distances and their floors; ``bins`` holds the bin of each value."""
+    """Distributions over bins, and the floor of their distance; ``bins`` holds the bin of each value."""
 
     edges: Edges
     p: Float[np.ndarray, "bins"]
     q: Float[np.ndarray, "seeds bins"]
-    tv: Interval
     tv_floor: Interval
     bins: Int[np.ndarray, "seeds n"]
     values: Float[np.ndarray, "seeds n"]
@@ -109,6 +108,11 @@ class Drift:
     data: int
 
     @cached_property  # these take longer than all the rest
+    def tv(self) -> Interval:
+        """Total variation from the prior."""
+        return bootstrap(lambda rows: _tv(self.p, rows), self.bins)
+
+    @cached_property
     def w1(self) -> Interval:
         """Wasserstein-1 distance from the prior."""
         return bootstrap(_w1(self.prior, self.values.shape[1]), self.values)
@@ -169,7 +173,7 @@ def assess(groups: Sequence[Values], prior: Any, edges: Edges, data: int) -> Dri
         raise ValueError(f"expected bins that hold the whole prior, got {p.sum():.3g} of it")
     q = np.stack([_shares(row, len(p)) for row in bins])
     floor = _tv_floor(tuple(prior.cdf(edges).tolist()), bins.shape[1], data)
-    return Drift(edges, p, q, bootstrap(lambda rows: _tv(p, rows), bins), floor, bins, values, prior, data)
+    return Drift(edges, p, q, floor, bins, values, prior, data)
 
 
 def drift_correlation(f: Shares, q: Shares, p: Shares) -> Any:

@@ -252,7 +252,7 @@ def drawn(true, n, rng):
     """The drift of `n` values from each of the distributions `true`, one a seed."""
     bins = np.stack([rng.choice(22, n, p=q) for q in true])
     q = np.stack([np.bincount(row, minlength=22) / n for row in bins])
-    return Drift(EDGES, PRIOR, q, None, None, bins, None, UNIT, None)
+    return Drift(EDGES, PRIOR, q, None, bins, None, UNIT, None)
 
 
 SHORT = drawn([wave(0.3)] * 3, 50, np.random.default_rng(0))
