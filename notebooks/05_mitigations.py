@@ -33,15 +33,21 @@ PROFILE = "standard"
 SEED = 0
 DEVICE = "auto"
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
 import importlib.util
 import os
 import subprocess
 import sys
 
-if importlib.util.find_spec("physmis") is None:  # as on Colab: see the README
-    source = f"git+{os.environ['PHYSMIS_REPOSITORY']}#egg=physmis[audit,maze]"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--src", "src", "-e", source], check=True)
+if importlib.util.find_spec("physmis") is None:
+    if "PHYSMIS_REPOSITORY" not in os.environ:  # which is set on Colab: docs/install.md
+        raise ModuleNotFoundError(
+            "physmis is not installed here; choose .venv, or open this notebook by `make class`"
+        )
+    clone = ["git", "clone", "-q", "--depth", "1", os.environ["PHYSMIS_REPOSITORY"], "src/physmis"]
+    install = [sys.executable, "-m", "pip", "install", "-q", "-e", "src/physmis[audit,maze]"]
+    for command in (clone, install):
+        subprocess.run(command, check=True)
     sys.path.insert(0, "src/physmis")
 
 # %%

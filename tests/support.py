@@ -145,6 +145,8 @@ def same_cells(source, pair):
     """Whether two notebooks have the same cells but for outputs."""
 
     def seen(notebook):
-        return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+        return [
+            (c.cell_type, c.source, c.metadata.get("tags"), c.metadata.get("jupyter")) for c in notebook.cells
+        ]
 
     return seen(source) == seen(pair)

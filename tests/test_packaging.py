@@ -139,7 +139,7 @@ def test_a_wheel_holds_the_whole_package_and_works_outside_a_checkout(tmp_path):
 
 @pytest.mark.end_to_end
 def test_the_first_cells_install_the_package_where_it_is_absent(tmp_path):
-    """As on Colab: from the address of the repository, as a checkout beside the notebook."""
+    """As on Colab, as a checkout beside the notebook; in a wrong kernel, they say what to choose."""
     cells = jupytext.read(ROOT / "notebooks" / "01_synthetic_tasks.py").cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     # An environment of its own, which sees the packages that are installed here, but no editable ones.
@@ -149,13 +149,15 @@ def test_the_first_cells_install_the_package_where_it_is_absent(tmp_path):
     here = sysconfig.get_path("purelib")
     (site / "here.pth").write_text(f"import sys; sys.path.insert(0, {here!r})\n")  # its setuptools is newer
     environment = {key: value for key, value in without_settings().items() if key != "PYTHONPATH"} | {
-        "PHYSMIS_REPOSITORY": ROOT.as_uri(),
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the other way round: build with what is installed here
     }
     told = "import physmis.paths\nprint(physmis.__file__, physmis.paths.IN_CHECKOUT)"
-    done = subprocess.run([python, "-c", "\n".join([*code[:2], told])], cwd=tmp_path, env=environment,
-                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    command = [python, "-c", "\n".join([*code[:2], told])]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "ModuleNotFoundError: physmis is not installed here; choose .venv, or" in done.stderr
+    environment["PHYSMIS_REPOSITORY"] = ROOT.as_uri()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     file, in_checkout = done.stdout.split()[-2:]
     assert (tmp_path / file).resolve() == tmp_path.resolve() / "src" / "physmis" / "physmis" / "__init__.py"
