@@ -1,4 +1,4 @@
-"""Sliders that redraw a figure, and the printed verdict on an answer to an exercise."""
+"""Sliders and menus that redraw a figure, and the printed verdict on an answer to an exercise."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 
-def explore(draw: Callable[..., Figure], **sliders: tuple | list) -> None:
-    """Show ``draw(**start values)``; in a live notebook, with sliders that redraw it.
+def explore(draw: Callable[..., Figure], **controls: tuple | list) -> None:
+    """Show ``draw(**start values)``; in a live notebook, below controls that redraw it.
 
     For each argument of ``draw`` there is a tuple (low, high, start) of integers or of floats, or a list of
     values to choose from, of which the first is the start.
     """
-    starts = {name: slider[0] if isinstance(slider, list) else slider[2] for name, slider in sliders.items()}
-    picture = _png(draw(**starts))
+    starts = {
+        name: control[0] if isinstance(control, list) else control[2] for name, control in controls.items()
+    }
+    picture = Image(_png(draw(**starts)))
     if not _live():
         if get_ipython() is not None:
-            display(Image(picture))
+            display(picture)
         return
-    image = ipywidgets.Image(value=picture, format="png", layout={"max_width": "100%"})
-    handles = {name: _handle(name, slider) for name, slider in sliders.items()}
+    handles = {name: _handle(name, control) for name, control in controls.items()}
+    # A notebook that is opened again, without this kernel, shows the text in place of the controls. The picture is
+    # an output of its own, which stays.
+    text = {"text/plain": f"Run this cell to choose {', '.join(controls)}."}
+    display(ipywidgets.VBox([*handles.values()])._repr_mimebundle_() | text, raw=True)
+    shown = display(picture, display_id=True)
 
     def redraw(_):
-        image.value = _png(draw(**{name: handle.value for name, handle in handles.items()}))
+        shown.update(Image(_png(draw(**{name: handle.value for name, handle in handles.items()}))))
 
     for handle in handles.values():
         handle.observe(redraw, names="value")
-    display(ipywidgets.VBox([*handles.values(), image]))
 
 
 def _live():
@@ -55,12 +60,15 @@ def check(exercise: str, answer: Any) -> None:
     print(f"Exercise {exercise}: right." if found is None else f"Exercise {exercise}: not yet. {found}")
 
 
-def _handle(name, slider):
+def _handle(name, control):
     style = {"description": name.replace("_", " "), "style": {"description_width": "10em"}}
-    style |= {"layout": {"width": "32em"}, "continuous_update": False}
-    if isinstance(slider, list):
-        return ipywidgets.SelectionSlider(options=slider, **style)
-    low, high, start = slider
+    style |= {"layout": {"width": "32em"}}
+    if isinstance(control, list) and isinstance(control[0], str):
+        return ipywidgets.Dropdown(options=control, **style)
+    style["continuous_update"] = False
+    if isinstance(control, list):
+        return ipywidgets.SelectionSlider(options=control, **style)
+    low, high, start = control
     if isinstance(start, int):
         return ipywidgets.IntSlider(min=low, max=high, value=start, **style)
     step = (high - low) / 100

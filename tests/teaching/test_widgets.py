@@ -88,7 +88,7 @@ def lab(tmp_path):
 
 
 @pytest.mark.end_to_end
-def test_in_jupyterlab_a_moved_slider_changes_the_figure(tmp_path, lab, browser):
+def test_in_jupyterlab_a_control_changes_the_figure_and_a_saved_notebook_keeps_it(tmp_path, lab, browser):
     nbformat.write(notebook(SOURCE), tmp_path / "try.ipynb")
     page = browser.new_page(viewport={"width": 1200, "height": 1400})
     page.goto(f"{lab}/tree/try.ipynb?token=t")
@@ -96,17 +96,26 @@ def test_in_jupyterlab_a_moved_slider_changes_the_figure(tmp_path, lab, browser)
     page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is up
     page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
     page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
-    image = page.locator(".jp-OutputArea img.widget-image")
+    image = page.locator(".jp-OutputArea .jp-RenderedImage img")
     image.wait_for(timeout=90_000)
-    for k in range(3):
+
+    def changed(act):
         before = image.get_attribute("src")
-        slider = page.locator(".widget-slider .noUi-handle").nth(k)
-        slider.focus()
-        slider.press("ArrowRight")
+        act()
         page.wait_for_function(
-            "src => document.querySelector('.jp-OutputArea img.widget-image').getAttribute('src') != src",
+            "src => document.querySelector('.jp-RenderedImage img').getAttribute('src') != src",
             arg=before,
             timeout=30_000,
         )
         assert image.evaluate("picture => picture.complete && picture.naturalWidth") > 300
+
+    for k in range(2):
+        changed(lambda k=k: page.locator(".widget-slider .noUi-handle").nth(k).press("ArrowRight"))
+    changed(lambda: page.locator(".widget-dropdown select").select_option("tab:red"))
+    page.locator(".jp-Notebook").press("Control+s")
+    page.wait_for_timeout(1000)
+    last = image.get_attribute("src")
     page.close()
+    controls, picture = nbformat.read(tmp_path / "try.ipynb", as_version=4).cells[0].outputs
+    assert controls.data["text/plain"] == "Run this cell to choose height, steps, colour."
+    assert last.split(",")[1] == picture.data["image/png"].replace("\n", "")
