@@ -17,13 +17,20 @@
 # **Question.** Does a planner that reaches its goal keep the travel distance that its demonstrations were curated for?
 #
 # **You will** collect demonstrations in MuJoCo, train a planner that is given start and goal, check its plans and execute
-# them, and find where the metres come from that it adds. **You need** notebook 01; for the last section the kernels of
-# notebook 02; gymnasium-robotics and MuJoCo, which `make figures` installs.
+# them, and find where the metres come from that it adds. **You will learn** how small errors lengthen paths, where a path is
+# long already and where it rests. **You need** notebook 01; for section 5 the kernels of notebook 02; gymnasium-robotics and
+# MuJoCo, which `make figures` installs.
+#
+# **Contents.** [1 Demonstrations](#1.-Collect-demonstrations-and-curate-their-travel-distance) ·
+# [2 Plans](#2.-Train-planners,-plan,-and-execute) · [3 Jitter](#3.-Find-the-metres:-jitter) ·
+# [Try it](#Try-it:-quick-and-slow-errors) · [4 Variations](#4.-Change-the-demonstrations,-the-task-and-the-sampler) ·
+# [5 Forecast](#5.-Forecast-the-drift) · [6 Effort](#6.-See-what-it-costs) · [Verdicts](#Verdicts) ·
+# [Exercises](#Exercises). Code that only prepares or draws is folded.
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
-# Tanaka, 2026). The maze task, its curation, the models and all numbers are this companion's own. Claims examined: C6, *a
-# planner reaches its goal, but its paths are too long too often*; C3, *local errors move the quantity*; C4 and C5, *a
-# kernel forecasts which values gain and lose mass*.
+# Tanaka, 2026). The maze task, its curation, the models and all numbers are this companion's own. Claims examined: C1, *the
+# distribution is wrong although trajectories look valid*; C6, *a planner reaches its goal, but its paths are too long too
+# often*; C3, *local errors move the quantity*; C4 and C5, *a kernel forecasts which values gain and lose mass*.
 
 # %% tags=["parameters"]
 PROFILE = "standard"
@@ -47,7 +54,7 @@ if importlib.util.find_spec("physmis") is None:
         subprocess.run(command, check=True)
     sys.path.insert(0, "src/physmis")
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -120,7 +127,7 @@ z, cells = (np.concatenate([part[name] for part in recorded.values()]) for name 
 # the goal.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def parts(e):
     """Of each plan: its length beyond that of its own demonstration, before and after the latter has arrived; the mean
     step and mean square step after; whether it is clear of walls."""
@@ -144,6 +151,7 @@ def parts(e):
     return Job({"kind": "plan_parts", "of": e.config}, compute, needs, lambda entry: entry.arrays)
 
 
+# %%
 jobs = {("plans", e.seed): e for e in base}
 jobs |= {("parts", e.seed): parts(e) for e in base}
 jobs |= {("executed", e.seed): executions(e, executed) for e in base}
@@ -158,6 +166,7 @@ def excess(result):
     return result.z - z[result.row]
 
 
+# %%
 finer = done["four times the steps"]
 edges = quantity.bins()
 change = drift.total_variation(drift.histogram(plans[0].z, edges), drift.histogram(finer.z, edges))
@@ -169,7 +178,7 @@ run.record_claim("C6.03.valid", *valid_share(plans))
 run.record_claim("C6.03.success", *over_seeds(lambda r: r["success"], driven))
 print("demonstrations, executed by the same tracker: success", over_seeds(lambda r: r["success"], intent))
 
-# %%
+# %% jupyter={"source_hidden": true}
 between, counts = np.unique(cells[np.concatenate([r.row for r in plans])], axis=0, return_counts=True)
 moves = layout(task.maze).moves[tuple(between.T)]
 start, goal = between[np.lexsort((counts, moves))[np.searchsorted(np.sort(moves), 7)]]  # about 7 cells apart
@@ -189,6 +198,7 @@ theirs = run.compute(
     {0: Job(config, intended, needed_demonstrations(base[0]), lambda entry: entry.arrays["x"])}
 )[0]
 
+# %% jupyter={"source_hidden": true}
 fig = plt.figure(figsize=(11, 6.6), layout="constrained")
 top, bottom = fig.subfigures(2, 1, height_ratios=(1.5, 1))
 plan_of, saved = layout(task.maze), {"plans": some, "demonstrations": theirs}
@@ -245,8 +255,8 @@ run.record_claim("C6.03.executed_longer", *over_seeds(lambda values: values > 0,
 run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, moved["executed"]))
 
 # %% [markdown]
-# **What we see.** Each plan is a way that a ball could go, and two of three are longer than their own demonstration,
-# executed as well. The shortest distances are missing, and some plans are longer than any demonstration.
+# **What we see.** Two of three valid plans are longer than their own demonstration, planned and executed. The shortest
+# distances are missing, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
 #
@@ -272,6 +282,7 @@ def length_with_jitter(x, s):
     return (sigma * np.sqrt(np.pi / 2) * ((1 + 2 * half) * i0e(half) + 2 * half * i1e(half))).sum(axis=1)
 
 
+# %%
 chunk = run.compute({0: excerpt(needed_demonstrations(base[0])[0], range(task.chunk))})[0]
 rng, off = np.random.default_rng(SEED), []
 for s in (0.003, 0.01, 0.03):
@@ -281,6 +292,7 @@ for s in (0.003, 0.01, 0.03):
     off.append(abs(moved_by / (length_with_jitter(chunk, s) - task.measure(chunk)).mean() - 1))
 run.record_claim("C3.03.jitter_formula", max(off), min(off), max(off), seeds=[SEED])
 
+# %%
 jitter = [part["step"].mean() / np.sqrt(np.pi) for part in split]  # the mean step between two errors at rest
 s = float(np.mean(jitter))
 print(f"jitter at rest: s = {1000 * s:.1f} mm; by seed", *(f"{1000 * one:.1f}" for one in jitter))
@@ -291,6 +303,7 @@ run.record_claim("C3.03.jitter_is_normal", *rayleigh)
 scale = s / float(chunk.std(axis=(0, 1)).mean())  # kernels count in standard deviations of the data
 draws = run.compute({e.seed: kernel_draws(e, "isotropic", {"scale": scale}) for e in base})
 
+# %% jupyter={"source_hidden": true}
 bins = np.linspace(*quantity.prior.support(), 7)
 centres = (bins[1:] + bins[:-1]) / 2
 
@@ -306,6 +319,8 @@ measured = by_distance([excess(r) for r in plans], of)
 resting = by_distance([part["resting"] for part in split], of)
 isotropic = by_distance([d.z_perturbed - d.z for d in draws.values()], [d.z for d in draws.values()])
 closed = by_distance([length_with_jitter(chunk, s) - task.measure(chunk)], [task.measure(chunk)])
+
+# %%
 share = intervals.bootstrap(
     lambda rows: rows[:, 0].mean() / rows.sum(axis=1).mean(),
     [np.stack([part["resting"], part["moving"]], axis=1) for part in split],
@@ -320,6 +335,7 @@ ratio = intervals.bootstrap(
 )
 run.record_claim("C3.03.jitter_predicts_excess", *ratio)
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(7, 3.8))
 plotting.plot_intervals(ax, centres, measured, plotting.COLOURS["planner"], ls="-", label="plans")
 plotting.plot_intervals(
@@ -345,8 +361,75 @@ plt.show()
 # %% [markdown]
 # **What we see.** Short ways rest longer, so jitter adds most to them. More than the whole excess arises after arrival
 # (triangles above circles): on the way a plan is *shorter* than its own demonstration, the more so the longer that is,
-# as it smooths turns. One number, read at rest, is all that the dashed line and the squares know.
+# as it smooths turns. The dashed line and the squares know one number, read at rest. They are right about the shortest ways
+# and predict too much on the whole, as no jitter shortens a way; nor are the plans' errors at rest all of one size.
+
+# %% [markdown]
+# ### Try it: quick and slow errors
 #
+# Each position of 480 demonstrated paths gets a normal error; choose its size, and for how long it stays alike. **Predict**
+# first: the same 2 cm of error, once drawn anew at each step, once changing slowly over half a second. Which lengthens paths,
+# and can either shorten them?
+
+# %% jupyter={"source_hidden": true}
+from physmis.teaching import check, explore
+
+pick = chunk.astype(float)
+normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw
+direct = int(np.argmax(task.measure(chunk[:100])))  # the longest of the first hundred
+
+
+def with_errors(n, size_cm, smoothness_s):
+    """The first n paths after normal errors; at a time lag t their correlation is exp(-t^2 / (4 smoothness_s^2))."""
+    seconds = task.interval * np.arange(task.steps)
+    weight = np.exp(-(((seconds[:, None] - seconds) / max(smoothness_s, 1e-3)) ** 2) / 2)
+    weight /= np.linalg.norm(weight, axis=1, keepdims=True)  # so that smoothness leaves the size as it is
+    return pick[:n] + size_cm / 100 * np.einsum("ts,nsc->ntc", weight, normal[:n], optimize=True)
+
+
+# %% jupyter={"source_hidden": true}
+def draw(size_cm, smoothness_s):
+    """One path, the distribution of travel distance, and the change of its mean, for errors of this size and smoothness."""
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3.1), width_ratios=(1, 1.1, 1.1))
+    moved = with_errors(len(pick), size_cm, smoothness_s)
+    ways = {"demonstrated": pick, "with errors": moved}
+    colours = {"demonstrated": plotting.COLOURS["prior"], "with errors": plotting.KERNELS["isotropic"][0]}
+    axes[0].imshow(
+        ~plan_of.free, extent=(-width / 2, width / 2, -height / 2, height / 2), cmap="Greys", vmax=2.5
+    )
+    axes[0].set(xticks=[], yticks=[], aspect="equal")
+    bins = np.arange(1, 12.1, 0.5)
+    for name, x in ways.items():
+        axes[0].plot(*x[direct].T, color=colours[name], lw=1.2)
+        density = np.histogram(task.measure(x), bins)[0] / len(x) / 0.5
+        label = f"{name}, mean {task.measure(x).mean():.2f} m"
+        axes[1].stairs(density, bins, color=colours[name], lw=1.6, label=label)
+    x, y = (pick[direct].min(axis=0) + pick[direct].max(axis=0)) / 2
+    axes[0].set(xlim=(x - 1.2, x + 1.2), ylim=(y - 1.2, y + 1.2), title="one path, 2.4 m of the maze")
+    axes[1].set(xlabel=quantity.label, ylabel="density [1/m]", ylim=(0, 0.55), title="all paths")
+    axes[1].legend(fontsize=8, loc="upper right")
+    grid = np.linspace(0, 0.5, 21)
+    few_ways = [with_errors(60, size_cm, smoothness) for smoothness in grid]  # fewer, to be quick
+    change = [task.measure(x).mean() - task.measure(pick[:60]).mean() for x in few_ways]
+    axes[2].plot(grid, change, color=colours["with errors"], lw=1.6)
+    axes[2].plot(smoothness_s, np.interp(smoothness_s, grid, change), "o", color=colours["with errors"])
+    axes[2].axhline(0, color="0.7", lw=0.8, zorder=0)
+    axes[2].set(xlabel="smoothness of the errors [s]", ylabel="change of the mean [m]", title="by smoothness")
+    return fig
+
+
+# %%
+explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# Quick errors lengthen paths by half a metre on average, slow ones of the same size by a tenth of that: length sees how an error
+# changes from step to step, not how large it is. None shortens: errors that do not depend on the path can only add to the
+# mean length, since length is convex. A planner that shortens ways makes errors that depend on the path: it smooths turns.
+# </details>
+
+# %% [markdown]
 # ## 4. Change the demonstrations, the task and the sampler
 #
 # One at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5. The model
@@ -368,24 +451,27 @@ distances = {
     name: np.concatenate([part["z"] for part in found.values()]) for name, found in collected.items()
 }
 found = run.compute({(name, e.seed): e for name, group in others.items() for e in group})
+beyond, validity = {}, {}  # the plan less its demonstration [m], and the share of valid plans
+for name in others:
+    group, id = seeds_of(found, name), f"C6.03.{name.replace(' ', '_')}"
+    beyond[name], validity[name] = [r.z - distances[name][r.row] for r in group], valid_share(group)
+    seeds = [r.experiment.seed for r in group]
+    run.record_claim(f"{id}_valid", *validity[name], seeds=seeds)
+    run.record_claim(id, *over_seeds(lambda v: v, beyond[name]), seeds=seeds)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), sharey=True)
 saved, grid = {}, np.linspace(-1.5, 1.5, 61)
 reference = np.histogram(np.concatenate([excess(r) for r in plans]), grid, density=True)[0]
 for ax, name in zip(axes, others, strict=True):
-    group = seeds_of(found, name)
-    values = [r.z - distances[name][r.row] for r in group]
     ax.stairs(reference, grid, color=plotting.COLOURS["planner"], lw=1.2, label="planner of section 2")
-    density = np.histogram(np.concatenate(values), grid, density=True)[0]
+    density = np.histogram(np.concatenate(beyond[name]), grid, density=True)[0]
     ax.stairs(density, grid, fill=True, color="0.55", alpha=0.7, label=name)
     ax.axvline(0, color="0.3", lw=1)
-    valid, claim = valid_share(group), f"C6.03.{name.replace(' ', '_')}"
-    note = "" if valid.low >= 0.9 else "not tested: "
-    ax.set_title(f"{name}, {note}{valid.value:.1%} valid", fontsize=11)
+    note = "" if validity[name].low >= 0.9 else "not tested: "
+    ax.set_title(f"{name}, {note}{validity[name].value:.1%} valid", fontsize=11)
     ax.set_xlabel("plan less its demonstration [m]")
     ax.legend(fontsize=8, loc="upper left")
-    of = [r.experiment.seed for r in group]
-    run.record_claim(f"{claim}_valid", *valid, seeds=of)
-    run.record_claim(claim, *over_seeds(lambda v: v, values), seeds=of)
     saved[name.replace(" ", "_")] = density
 axes[0].set_ylabel("density [1/m]")
 run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key for r in found.values()])
@@ -393,9 +479,9 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The ancestral sampler hardly changes the excess: its sign is the planner's, and not the sampler's. The
-# other two are *not tested*, as too few of their plans are valid. What they show: with noise in the demonstrations the
-# excess is gone, as if smoothing took away what jitter adds; with detours plans differ from their demonstration by metres,
-# either way, as distance is then decided by the choice of a way, about which local errors say nothing.
+# other two are *not tested*, as too few of their plans are valid. With noise in the demonstrations the excess is gone:
+# smoothing takes away what jitter adds. With detours plans differ from their demonstration by metres, either way: the
+# choice of a way decides the distance, and local errors do not decide the way.
 #
 # ## 5. Forecast the drift
 #
@@ -422,6 +508,8 @@ fits = run.compute({e.seed: training(e) for e in base})
 paid = [f.seconds / fits[f.experiment.seed].meta["seconds"] for f in grouped["before training"]]
 run.record_claim("C5.03.cheap", np.mean(paid), min(paid), max(paid))
 print("short trainings:", [f"{f.kernel} kernel, drift {f.short:.3f}" for f in grouped["before training"]])
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(7, 3.8))
 shown = {kernel: np.broadcast_to(expected[kernel], observed.q.shape) for kernel in (*jobs, "matched blur")}
 plotting.plot_forecast(ax, observed.edges, observed.p, observed.q, shown, n, "planner")
@@ -454,64 +542,11 @@ for what, f in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
 #
 # ## Verdicts
 #
-# **Limits.** One maze, one controller, one size of network; a plan is compared with one demonstration of its ends.
+# `run.finish` counts the primary tests of each claim. **Limits.** One maze, one controller, one size of network; a plan is
+# compared with one demonstration of its ends.
 
 # %%
 run.finish()
-
-# %% [markdown]
-# ## Try it
-#
-# Each position of 480 demonstrated paths gets a normal error; set its size in each direction, and for how long it stays
-# alike. See how quick errors lengthen paths, while slow ones of the same size hardly do.
-
-# %%
-from physmis.teaching import check, explore
-
-pick = chunk.astype(float)
-normal = np.random.default_rng(SEED).standard_normal(pick.shape)  # the same at each redraw
-direct = int(np.argmax(task.measure(chunk[:100])))  # the longest of the first hundred
-
-
-def with_errors(n, size_cm, smoothness_s):
-    """The first n paths after normal errors; at a time lag t their correlation is exp(-t^2 / (4 smoothness_s^2))."""
-    seconds = task.interval * np.arange(task.steps)
-    weight = np.exp(-(((seconds[:, None] - seconds) / max(smoothness_s, 1e-3)) ** 2) / 2)
-    weight /= np.linalg.norm(weight, axis=1, keepdims=True)  # so that smoothness leaves the size as it is
-    return pick[:n] + size_cm / 100 * np.einsum("ts,nsc->ntc", weight, normal[:n], optimize=True)
-
-
-def draw(size_cm, smoothness_s):
-    """One path, the distribution of travel distance, and the change of its mean, for errors of this size and smoothness."""
-    fig, axes = plt.subplots(1, 3, figsize=(9, 3.1), width_ratios=(1, 1.1, 1.1))
-    moved = with_errors(len(pick), size_cm, smoothness_s)
-    ways = {"demonstrated": pick, "with errors": moved}
-    colours = {"demonstrated": plotting.COLOURS["prior"], "with errors": plotting.KERNELS["isotropic"][0]}
-    axes[0].imshow(
-        ~plan_of.free, extent=(-width / 2, width / 2, -height / 2, height / 2), cmap="Greys", vmax=2.5
-    )
-    axes[0].set(xticks=[], yticks=[], aspect="equal")
-    bins = np.arange(1, 12.1, 0.5)
-    for name, x in ways.items():
-        axes[0].plot(*x[direct].T, color=colours[name], lw=1.2)
-        density = np.histogram(task.measure(x), bins)[0] / len(x) / 0.5
-        label = f"{name}, mean {task.measure(x).mean():.2f} m"
-        axes[1].stairs(density, bins, color=colours[name], lw=1.6, label=label)
-    x, y = (pick[direct].min(axis=0) + pick[direct].max(axis=0)) / 2
-    axes[0].set(xlim=(x - 1.2, x + 1.2), ylim=(y - 1.2, y + 1.2), title="one path, 2.4 m of the maze")
-    axes[1].set(xlabel=quantity.label, ylabel="density [1/m]", ylim=(0, 0.55), title="all paths")
-    axes[1].legend(fontsize=8, loc="upper right")
-    grid = np.linspace(0, 0.5, 21)
-    few_ways = [with_errors(60, size_cm, smoothness) for smoothness in grid]  # fewer, to be quick
-    change = [task.measure(x).mean() - task.measure(pick[:60]).mean() for x in few_ways]
-    axes[2].plot(grid, change, color=colours["with errors"], lw=1.6)
-    axes[2].plot(smoothness_s, np.interp(smoothness_s, grid, change), "o", color=colours["with errors"])
-    axes[2].axhline(0, color="0.7", lw=0.8, zorder=0)
-    axes[2].set(xlabel="smoothness of the errors [s]", ylabel="change of the mean [m]", title="by smoothness")
-    return fig
-
-
-explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 
 # %% [markdown]
 # ## Exercises

@@ -17,8 +17,15 @@
 # **Question.** Do generated motions that conserve energy, each by itself, also have the right energies together?
 #
 # **You will** derive the motion, draw motions of a given energy fairly, train a diffusion model, check single motions
-# against the equations, and compare the energies of thousands. **You need** notebook 01; for the last section the kernels
-# of notebook 02; mechanics with Lagrange's equations.
+# against the equations, and compare the energies of thousands. **You will learn** to draw states of one energy, and what
+# noise does to energy. **You need** notebook 01; for section 6 the kernels of notebook 02; mechanics with Lagrange's
+# equations.
+#
+# **Contents.** [1 Equations](#1.-Derive-the-motion) · [2 Fair draws](#2.-Draw-motions-of-a-given-energy) ·
+# [3 Validity](#3.-Train-a-model,-and-check-single-motions) · [4 Energies](#4.-Compare-the-energies-with-the-curated-ones) ·
+# [5 Noise](#5.-Ask-what-noise-does-to-energy) · [Try it](#Try-it:-errors-on-real-motions) ·
+# [6 Forecast](#6.-Forecast-the-drift) · [Verdicts](#Verdicts) · [Exercises](#Exercises). Code that only prepares or draws
+# is folded.
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
 # Tanaka, 2026). The pendulum's parameters, its prior, the models and all numbers are this companion's own. Claims
@@ -47,7 +54,7 @@ if importlib.util.find_spec("physmis") is None:
         subprocess.run(command, check=True)
     sys.path.insert(0, "src/physmis")
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -134,7 +141,7 @@ run.record_claim("C7.04.energy_conserved", worst, worst, worst, seeds=[SEED])
 x = task.encode(motions).astype(np.float32)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def draw_strip(ax, motion, moments=9):
     """Poses of one motion from left to right, with the way of the outer bob since the pose before."""
     x1, y1, x2, y2 = replace(task, coordinates="bobs").encode(motion)[:, :4].T
@@ -155,6 +162,7 @@ def one_of_each_third(energies):
     return [int(np.abs(energies[:30] - middle).argmin()) for middle in middles]
 
 
+# %% jupyter={"source_hidden": true}
 edges = np.linspace(low, high, 21)
 over = task.over_the_top(x)
 fig = plt.figure(figsize=(13, 5.2), layout="constrained")
@@ -173,13 +181,15 @@ for ax in (top, bottom):
 saved = {"motions": motions[one_of_each_third(z)], "energies": z, "over_the_top": over}
 run.save_figure(fig, "fig_04_problem", data=saved, seeds=[SEED])
 plt.show()
+
+# %%
 fresh = [task.start(z, rng) for _ in range(2)]
 first, last, *others = (np.sort(np.cos(states[:, 1])) for states in (motions[:, 0], motions[:, -1], *fresh))
 print(f"distribution of cos(theta_2), largest gap of quantiles: {np.abs(first - last).max():.3f} from the first to the last step, "
       f"{np.abs(others[0] - others[1]).max():.3f} between two fresh draws of the start")  # fmt: skip
 
 # %% [markdown]
-# **Look at** the dashed line, the lowest saddle: only above it a rod can go over the top.
+# **What we see.** Energies are spread uniformly, and only above the dashed line, the lowest saddle, a rod goes over the top.
 #
 # ## 3. Train a model, and check single motions
 #
@@ -199,6 +209,7 @@ def arms(seeds=run.seeds, **changes):
     return [Experiment(task, build("mlp", **{**sizes, **changes}), P.data, P.samples, seed) for seed in seeds]
 
 
+# %% jupyter={"source_hidden": true}
 def residuals_of(e):
     """A job for the residuals of an experiment's motions, by name."""
 
@@ -212,6 +223,7 @@ def residuals_of(e):
     return Job({"kind": "residuals", "of": e.config}, compute, (samples(e),), read)
 
 
+# %%
 base = arms()
 jobs = {("made", e.seed): e for e in base} | {("residuals", e.seed): residuals_of(e) for e in base}
 jobs["finer"] = arms([SEED], sampler_steps=4 * sizes["sampler_steps"])[0]
@@ -234,6 +246,8 @@ run.record_claim("C7.04.valid", *valid_share(made))
 states = task.decode(done["some"])
 real = task.integrate(states[:, 0])
 times = np.linspace(0, task.duration, task.steps)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 6, figsize=(13, 5), height_ratios=(1, 1.2))
 for (above, below), one, true, energy_of in zip(axes.T, states, real, made[0].z, strict=False):
     above.plot(times, true[:, 1], color="0.6", lw=3.5, label="real")
@@ -261,7 +275,7 @@ plt.show()
 #
 # ## 4. Compare the energies with the curated ones
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1.5, 1))
 plotting.plot_recovered(axes[0], observed.edges, observed.p, observed.q, P.samples, "mlp")
 axes[0].axvline(task.saddles[0], color="0.2", ls="--", lw=1.2, label="saddle: outer rod upright")
@@ -279,6 +293,8 @@ keys = [result.key for result in made]
 saved = {k: getattr(observed, k) for k in ("edges", "p", "q")} | {"validity": [r.validity for r in made]}
 run.save_figure(fig, "fig_04_energy", data=saved, configs=keys)
 plt.show()
+
+# %%
 run.record_claim("C7.04.energy_drifts", *observed.times_floor)
 run.record_claim("C7.04.drift_of_valid", *excess_of_valid(made))
 top = high - (high - low) / 5
@@ -286,9 +302,9 @@ run.record_claim("C7.04.highest_fifth", *over_seeds(lambda r: (r.z >= top) / 0.2
 run.record_claim("C7.04.mean_energy", *over_seeds(lambda r: r.z - quantity.prior.mean(), made))
 
 # %% [markdown]
-# **What we see.** Energies leak over both ends of the range, and the highest fifth loses most: above the saddle (dashed)
-# energies lose mass, just below it they gain. But the lower end, where no saddle is, loses over as wide a range; so this
-# figure does not tell the saddle from the end of the range. Most motions are far within the tolerance.
+# **What we see.** Energies leak over both ends of the range, and the highest fifth loses most; the middle gains. The lower
+# end, where no saddle is, loses over as wide a range, so this figure does not tell the saddle (dashed) from the end of the
+# range. Most motions are far within the tolerance.
 #
 # ## 5. Ask what noise does to energy
 #
@@ -311,68 +327,14 @@ for s in (0.1, 0.3, 1.0):
 run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED])
 
 # %% [markdown]
-# ## 6. Forecast the drift
+# ### Try it: errors on real motions
 #
-# *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round
-# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels, to see at which of them
-# drift arises. The *matched blur* of the prior drifts as much as the model did, and knows no trajectory.
+# Real motions get errors at each of their 32 steps: of standard deviation `angle_error` [rad] on both angles, of
+# `velocity_error` [rad/s] on both angular velocities, drawn anew after every `alike_over_steps` steps. Choose the prior of the
+# energy, too. **Predict** first: errors on velocities alone, drawn anew at each step. Do energies go up or down, at every
+# energy by as much? And do such errors look like the trained model (dashed)?
 
-# %%
-jobs = forecasts.BEFORE_AND_AFTER | {
-    "weak round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.5}, e),
-    "strong round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.9}, e),
-}
-trips = run.compute({(kernel, e.seed): make(e) for kernel, make in jobs.items() for e in base})
-grouped = {kernel: seeds_of(trips, kernel) for kernel in jobs}
-expected, scores = forecasts.score_kernels(grouped, observed)
-forecasts.score_kernels(grouped, observed, inner=0.8)
-early, blur = expected["before training"], expected["matched blur"]
-weak, strong = expected["weak round trip"], expected["strong round trip"]
-run.record_claim("C5.04.skill", *scores["before training"].skill)
-run.record_claim("C5.04.beats_blur", *drift.advantage(early, blur, observed))
-run.record_claim("C5.04.beats_blur_inside", *drift.advantage(early, blur, observed, 0.8))
-run.record_claim("C4.04.round_trip_skill", *scores["round trip"].skill)
-run.record_claim("C4.04.round_trip_beats_blur", *drift.advantage(expected["round trip"], blur, observed))
-run.record_claim("C4.04.from_more_noise", *drift.advantage(strong, weak, observed))
-fits = run.compute({e.seed: training(e) for e in base})
-paid = [f.seconds / fits[f.experiment.seed].meta["seconds"] for f in grouped["before training"]]
-run.record_claim("C5.04.cheap", np.mean(paid), min(paid), max(paid))
-print("short trainings:", [f"{f.kernel} kernel, drift {f.short:.3f}" for f in grouped["before training"]])
-
-fig, ax = plt.subplots(figsize=(7.5, 4))
-shown = {"before training": early, "round trip": expected["round trip"]}
-shown |= {"strong round trip": strong, "matched blur": np.broadcast_to(blur, observed.q.shape)}
-plotting.plot_forecast(ax, observed.edges, observed.p, observed.q, shown, P.samples, "mlp")
-ax.axvline(task.saddles[0], color="0.2", ls="--", lw=1.2)
-ax.set(xlabel=quantity.label, ylabel="drift relative to the prior")
-ax.set_title("skill: " + ", ".join(f"{k} {scores[k].skill.value:.2f}" for k in shown), fontsize=9)
-ax.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.44, 0.08))
-saved = {plotting.array_name(kernel): values for kernel, values in shown.items()}
-saved |= {k: getattr(observed, k) for k in ("edges", "p", "q")}
-run.save_figure(fig, "fig_04_forecast", data=saved, configs=[d.key for d in trips.values()])
-plt.show()
-
-# %% [markdown]
-# **What we see.** The forecast made before training finds that the upper end loses most, makes the loss too small, and does
-# not beat the blur: the pendulum's drift falls more slowly with training than with the root of the steps. The noisier the
-# level from which round trips start, the more they explain: drift is decided where the model sees little but noise.
-#
-# ## Verdicts
-#
-# **Limits.** One pendulum, 1.5 s, one class of model.
-
-# %%
-run.finish()
-
-# %% [markdown]
-# ## Try it
-#
-# Put errors on *real* motions, at each of the 32 steps: of standard deviation `angle_error` [rad] on both angles, of
-# `velocity_error` [rad/s] on both angular velocities, drawn anew after every `alike_over_steps` steps. Choose the prior
-# of the energy. Look which energies gain and lose, and why: by *bias* and *spread*, mean and standard deviation of the
-# change (right). Can you meet the trained model (dashed)?
-
-# %%
+# %% jupyter={"source_hidden": true}
 from physmis.teaching import check, explore
 
 WIDTH = 0.25  # of a bar, in J: both ends of the prior's range are edges
@@ -389,6 +351,7 @@ subset, before = motions[:6000], z[:6000]
 bar_of = np.digitize(before, bars) - 1
 
 
+# %% jupyter={"source_hidden": true}
 def draw(angle_error, velocity_error, alike_over_steps, prior):
     """The distribution of energies before and after errors; and bias and spread, by the energy before."""
     fresh = np.random.default_rng(0).standard_normal((len(subset), task.steps // alike_over_steps, 4))
@@ -423,8 +386,72 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
     return fig
 
 
+# %%
 errors = {"angle_error": (0.0, 0.3, 0.1), "velocity_error": (0.0, 1.0, 0.7)}
 explore(draw, **errors, alike_over_steps=[32, 8, 4, 1], prior=list(PRIORS))
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# Up, and on average by the same at every energy (dotted), however long the errors stay alike; only the spread grows with the
+# energy. So mass leaves over the upper end and hardly over the lower. The trained model loses energies over both ends: its
+# errors are no noise on velocities.
+# </details>
+
+# %% [markdown]
+# ## 6. Forecast the drift
+#
+# *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round
+# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels, to see at which of them
+# drift arises. The *matched blur* of the prior drifts as much as the model did, and knows no trajectory.
+
+# %%
+jobs = forecasts.BEFORE_AND_AFTER | {
+    "weak round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.5}, e),
+    "strong round trip": lambda e: kernel_draws(e, "round_trip", {"strength": 0.9}, e),
+}
+trips = run.compute({(kernel, e.seed): make(e) for kernel, make in jobs.items() for e in base})
+grouped = {kernel: seeds_of(trips, kernel) for kernel in jobs}
+expected, scores = forecasts.score_kernels(grouped, observed)
+forecasts.score_kernels(grouped, observed, inner=0.8)
+early, blur = expected["before training"], expected["matched blur"]
+weak, strong = expected["weak round trip"], expected["strong round trip"]
+run.record_claim("C5.04.skill", *scores["before training"].skill)
+run.record_claim("C5.04.beats_blur", *drift.advantage(early, blur, observed))
+run.record_claim("C5.04.beats_blur_inside", *drift.advantage(early, blur, observed, 0.8))
+run.record_claim("C4.04.round_trip_skill", *scores["round trip"].skill)
+run.record_claim("C4.04.round_trip_beats_blur", *drift.advantage(expected["round trip"], blur, observed))
+run.record_claim("C4.04.from_more_noise", *drift.advantage(strong, weak, observed))
+fits = run.compute({e.seed: training(e) for e in base})
+paid = [f.seconds / fits[f.experiment.seed].meta["seconds"] for f in grouped["before training"]]
+run.record_claim("C5.04.cheap", np.mean(paid), min(paid), max(paid))
+print("short trainings:", [f"{f.kernel} kernel, drift {f.short:.3f}" for f in grouped["before training"]])
+
+# %% jupyter={"source_hidden": true}
+fig, ax = plt.subplots(figsize=(7.5, 4))
+shown = {"before training": early, "round trip": expected["round trip"]}
+shown |= {"strong round trip": strong, "matched blur": np.broadcast_to(blur, observed.q.shape)}
+plotting.plot_forecast(ax, observed.edges, observed.p, observed.q, shown, P.samples, "mlp")
+ax.axvline(task.saddles[0], color="0.2", ls="--", lw=1.2)
+ax.set(xlabel=quantity.label, ylabel="drift relative to the prior")
+ax.set_title("skill: " + ", ".join(f"{k} {scores[k].skill.value:.2f}" for k in shown), fontsize=9)
+ax.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.44, 0.08))
+saved = {plotting.array_name(kernel): values for kernel, values in shown.items()}
+saved |= {k: getattr(observed, k) for k in ("edges", "p", "q")}
+run.save_figure(fig, "fig_04_forecast", data=saved, configs=[d.key for d in trips.values()])
+plt.show()
+
+# %% [markdown]
+# **What we see.** The forecast made before training finds that the upper end loses most, makes the loss too small, and does
+# not beat the blur: the pendulum's drift falls more slowly with training than with the root of the steps. The noisier the
+# level from which round trips start, the more they explain: drift is decided where the model sees little but noise.
+#
+# ## Verdicts
+#
+# `run.finish` counts the primary tests of each claim. **Limits.** One pendulum, 1.5 s, one class of model.
+
+# %%
+run.finish()
 
 # %% [markdown]
 # ## Exercises
@@ -468,7 +495,7 @@ check("04.1", answer)
 #
 # Take *equal* masses, 1 kg both, on rods of 1 m, with $g$ = 9.81 m/s². `answer` is a function `(energy, n, rng)` that
 # returns `n` states, an array of shape `(n, 4)` with columns $\theta_1, \theta_2$ [rad], $\omega_1, \omega_2$ [rad/s],
-# drawn from the microcanonical law of section 2 at that energy (in J), with the random generator `rng`. It has to hold
+# drawn from the microcanonical distribution of section 2 at that energy (in J), with the random generator `rng`. It has to hold
 # above the lowest saddle, too. Write it yourself rather than call `task.start`; without a loop over states, as the
 # check draws 20,000. (With equal masses the density of the angles varies more than in the notebook, so that a mistake
 # shows.)
@@ -524,9 +551,9 @@ check("04.2", answer)
 #
 # - angles, and angular velocities, are nearer to those of the true motions (root mean square);
 # - along a motion, the energy strays at most half as much (standard deviation over steps, mean over motions);
-# - the law of the mean energies is at most a fifth as far from the curated one (Wasserstein-1).
+# - the distribution of the mean energies is at most a fifth as far from the curated one (Wasserstein-1).
 #
-# There are many ways. What mends single motions best need not mend the density.
+# There are many ways. What repairs single motions best need not repair the distribution.
 
 # %%
 answer = ...

@@ -50,7 +50,7 @@ if importlib.util.find_spec("physmis") is None:
         subprocess.run(command, check=True)
     sys.path.insert(0, "src/physmis")
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 from functools import partial
 

@@ -46,7 +46,7 @@ if importlib.util.find_spec("physmis") is None:
         subprocess.run(command, check=True)
     sys.path.insert(0, "src/physmis")
 
-# %%
+# %% jupyter={"source_hidden": true}
 import itertools
 import tempfile
 from functools import partial

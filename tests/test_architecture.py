@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -73,14 +74,35 @@ def test_a_file_is_short_and_runs_no_data(name):
             assert given.get("allow_pickle", False) is False and given.get("shell", False) is False
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_short(path):
     cells = jupytext.read(path).cells
+    longest = max(len(c.source.splitlines()) for c in cells if c.cell_type == "code")
+    assert longest <= (40 if path in NOTEBOOKS[:4] else 60)
     lines = [line.strip() for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
     words = " ".join(c.source for c in cells if c.cell_type == "markdown").split()
     figures = [id for id, figure in load_contract().figures.items() if figure.notebook == path.stem]
     assert len([line for line in lines if line and not line.startswith("#")]) <= 400
     assert len(words) <= 2500 and 1 <= len(figures) <= 5
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:4], ids=lambda path: path.stem)
+def test_a_notebook_opens_with_its_contents_and_headings_are_in_order(path):
+    """Links as JupyterLab, GitHub and the site name headings: with hyphens for spaces."""
+    prose = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown"]
+    headings = re.findall(
+        r"^(#+) (.+)$", re.sub(r"```.*?```", "", "\n\n".join(prose), flags=re.DOTALL), re.MULTILINE
+    )
+    levels = [len(marks) for marks, _ in headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    links = re.findall(r"\]\(#([^)\s]+)\)", prose[0])
+    names = [text.replace(" ", "-") for _, text in headings]
+    assert [name for name in names if name in links] == links
+    assert set(links) >= {name for name, level in zip(names, levels, strict=True) if level == 2}
 
 
 SEEN = "import json, sys; print(json.dumps([m for m in ('torch', 'matplotlib') if m in sys.modules]))"
