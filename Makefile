@@ -15,7 +15,7 @@ NEWEST  := .venv-newest
 # What `make newest` does not renew. A newer torch may have no build for this machine; KEEP=/dev/null tries it.
 KEEP    ?= requirements-torch.lock
 
-.PHONY: help figures reproduce spotcheck class workshop test lint bench lock newest notebooks site clean
+.PHONY: help figures reproduce spotcheck class check-class slides workshop test lint bench lock newest notebooks site clean
 
 help:
 	@echo "make figures     every figure and claim from the stored results, in output/standard; five minutes"
@@ -23,6 +23,8 @@ help:
 	@echo "make reproduce   train everything anew and compare with the stored results; about an hour [SAVE=1]"
 	@echo "make spotcheck   train N=3 stored models anew, drawn at random [SEED=...], and compare; minutes"
 	@echo "make class       copy the notebooks to class/ and open JupyterLab there"
+	@echo "make check-class say whether this machine is ready for a class"
+	@echo "make slides      make the slides of the workshop, site/slides.html, which need no network"
 	@echo "make workshop    fill the store for a class: every notebook with one seed of standard"
 	@echo "make test        run the tests"
 	@echo "make lint        check style and formatting"
@@ -45,6 +47,12 @@ spotcheck: $(READY)
 
 class: $(READY)
 	$(BIN)/python -m physmis.teaching.classroom
+
+check-class: $(READY)
+	$(BIN)/python -m physmis.teaching.classroom --check
+
+slides: $(READY)
+	$(BIN)/python docs/workshop/slides.py
 
 workshop: $(READY)
 	$(BIN)/python -m physmis.paper.regenerate --profile workshop $(if $(JOBS),--jobs $(JOBS))

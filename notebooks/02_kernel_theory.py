@@ -97,7 +97,7 @@ models = {  # MLPs of notebook 01
 #    \hat q(z') = \int p(z)\, T(z'|z)\, dz . $$
 #
 # Counting pairs of bins of $z$ and $z'$ gives $T$. Here $K$ is the tangent kernel of section 4 on the
-# logistic map.
+# logistic map, with errors large enough to be seen; section 4 says how large a forecast takes them.
 
 # %%
 REACH = 0.2

@@ -28,8 +28,8 @@ def explore(draw: Callable[..., Figure], **controls: tuple | list) -> None:
             display(picture)
         return
     handles = {name: _handle(name, control) for name, control in controls.items()}
-    # A notebook that is opened again, without this kernel, shows the text in place of the controls; the picture
-    # is an output of its own, which stays.
+    # A notebook that is opened again, without this kernel, shows the text in place of the controls. The
+    # picture is an output of its own, which stays.
     text = {"text/plain": f"Run this cell to choose {', '.join(controls)}."}
     display(ipywidgets.VBox([*handles.values()])._repr_mimebundle_() | text, raw=True)
     shown = display(picture, display_id=True)

@@ -1,6 +1,7 @@
 """Copies of the notebooks for a class."""
 
 import nbformat
+import pytest
 from support import ROOT
 
 from physmis.teaching import classroom
@@ -26,3 +27,17 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
     assert classroom.main(["--folder", str(tmp_path), "--no-lab"]) == 1
     assert "expected no_such_package to be installed" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.end_to_end
+def test_a_machine_is_ready_or_it_is_said_what_to_do(monkeypatch, capsys):
+    assert classroom.main(["--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(line.startswith("ok ") for line in lines)
+    monkeypatch.setenv("PHYSMIS_RESULTS", "none")
+    monkeypatch.setattr(classroom, "NEEDED", ("physmis", "no_such_package"))
+    assert classroom.main(["--check"]) == 1
+    failures = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL ")]
+    assert ["no_such_package" in failures[0], "0 of " in failures[1], "does not run" in failures[2]] == [
+        True
+    ] * 3
