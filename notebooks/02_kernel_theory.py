@@ -270,7 +270,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # - **Skill**, $1 - \mathrm{TV}(\hat q, q)/\mathrm{TV}(p, q)$, is the score: 0 is the forecast of no drift, 1 is
 #   perfect.
 # - The **matched blur** is what to beat: the prior after a Gaussian blur of the width that gives the total
-#   variation of the model's own drift. It knows no trajectories, but how much the model drifts.
+#   variation of the model's own drift. It knows how much the model drifts, and no trajectory.
 # - **Another seed** of the same model shows how much of its drift can be forecast at all.
 # - **Inner bins.** Any blur lowers both ends of a uniform prior, and so does most drift. Each score is also
 #   given for the bins in the inner 80 % of the range alone.
@@ -309,11 +309,11 @@ draws = run.compute({
     (kernel, *key): make(e) for kernel, make in forecasts.BEFORE_AND_AFTER.items() for key, e in models.items()
 })  # fmt: skip
 KERNELS, INNER = tuple(forecasts.BEFORE_AND_AFTER), 0.8
-laws, scores = {}, {}
+expected, scores = {}, {}
 for name in systems:
     group = {kernel: seeds_of(draws, kernel, name) for kernel in KERNELS}
     for inner in (None, INNER):
-        laws[name], scores[name, inner] = forecasts.score_kernels(group, observed[name], inner)
+        expected[name], scores[name, inner] = forecasts.score_kernels(group, observed[name], inner)
     print(f"  short training: {[f'{f.kernel}, drift {f.short:.3f}' for f in group['before training']]}")
 
 # %% [markdown]
@@ -324,7 +324,7 @@ fig, axes = plt.subplots(2, 4, figsize=(14, 6.4))
 saved, shown = {}, (*KERNELS, "matched blur")
 for ax, name in zip(axes.flat, systems, strict=False):
     d, colour = observed[name], "mlp" if valid[name].value >= 0.9 else "invalid"
-    drawn = {kernel: np.broadcast_to(laws[name][kernel], d.q.shape) for kernel in shown}
+    drawn = {kernel: np.broadcast_to(expected[name][kernel], d.q.shape) for kernel in shown}
     plotting.plot_forecast(ax, d.edges, d.p, d.q, drawn, P.samples, colour)
     ax.set(title=name, xlabel=systems[name].quantity.label, ylim=(1.6 * ax.get_ylim()[0], None))
     ax.set_title(f"{valid[name].value:.0%} valid", loc="right", fontsize=9)
@@ -339,7 +339,7 @@ for ax, name in zip(axes.flat, systems, strict=False):
         title_fontsize=9,
     )
     saved |= {plotting.array_name(name, part): getattr(d, part) for part in ("edges", "p", "q")}
-    saved |= {plotting.array_name(name, kernel): law for kernel, law in drawn.items()}
+    saved |= {plotting.array_name(name, kernel): values for kernel, values in drawn.items()}
 handles, labels = axes[0, 0].get_legend_handles_labels()
 axes[1, 3].axis("off")
 axes[1, 3].legend(handles, labels, loc="center left", fontsize=11)
@@ -378,20 +378,22 @@ plt.show()
 # %%
 for name in systems:
     d, id, found = observed[name], plotting.array_name(name), scores[name, None]
-    blur = laws[name]["matched blur"]
+    blur = expected[name]["matched blur"]
     if name != "sine":
         run.record_claim(f"C3.02.{id}_valid", *valid[name])
         run.record_claim(f"C4.02.{id}_round_trip_skill", *found["round trip"].skill)
         run.record_claim(
-            f"C4.02.{id}_round_trip_beats_blur", *drift.advantage(laws[name]["round trip"], blur, d)
+            f"C4.02.{id}_round_trip_beats_blur", *drift.advantage(expected[name]["round trip"], blur, d)
         )
         run.record_claim(f"C5.02.{id}_skill", *found["before training"].skill)
-        run.record_claim(f"C5.02.{id}_beats_blur", *drift.advantage(laws[name]["before training"], blur, d))
-        inside = drift.advantage(laws[name]["before training"], blur, d, INNER)
+        run.record_claim(
+            f"C5.02.{id}_beats_blur", *drift.advantage(expected[name]["before training"], blur, d)
+        )
+        inside = drift.advantage(expected[name]["before training"], blur, d, INNER)
         run.record_claim(f"C5.02.{id}_beats_blur_inside", *inside)
 for name in ("cone", "logistic"):
     run.record_claim(f"C3.02.{name}_local_errors", *scores[name, None]["round trip"].correlation)
-sizes = [drift.total_variation(f, observed["sine"].p) for f in laws["sine"]["before training"]]
+sizes = [drift.total_variation(f, observed["sine"].p) for f in expected["sine"]["before training"]]
 floor = observed["sine"].tv_floor.value
 run.record_claim(
     "C5.02.sine_little", np.mean(sizes) / floor, min(sizes) / floor, max(sizes) / floor, seeds=few
@@ -438,7 +440,7 @@ def draw(task, kernel, scale, times):
     left.legend(fontsize=9, loc="lower center")
     colour, marker = plotting.KERNELS[kernel]
     for judge, style in ((drift.skill, "-"), (drift.drift_correlation, ":")):
-        values = [judge(law, d.q, d.p).mean() for law in found]
+        values = [judge(q, d.q, d.p).mean() for q in found]
         label = judge.__name__.replace("_", " ")
         right.plot(ks, values, style, color=colour, marker=marker, ms=4, label=label)
         right.plot(times, values[times - 1], "o", ms=12, mfc="none", color="0.3")
