@@ -277,7 +277,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 #
 # ## 4. Build kernels that perturb as a model does
 #
-# What a trained model cannot see are errors *along* the data, where differences of neighbours point. With
+# A trained model hardly sees errors *along* the data, in the directions in which neighbours differ. With
 # $x_i, x_j, x_k$ from the 5 % nearest trajectories, the **tangent** kernel takes
 #
 # $$ x' = x + \frac{x_i - x_j}{\sqrt{1 + |x_i - x_j|^2/\ell^2}} + \frac{x_k - x}{1 + |x_k - x|^2/\ell^2} , $$
@@ -285,18 +285,19 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # a blur along the data, no longer than $\ell$, and a pull toward neighbours within $\ell$, as a network
 # trained on squared error answers with means. $|\cdot|$ is the length after dividing each channel by its
 # standard deviation, and $\ell$ is the **reach** times $|x - \bar x|$, the size of the trajectory. The
-# **isotropic** kernel $x + s\,\varepsilon$ knows nothing of the data. Both have a size, $\ell$ or $s$, that
-# nobody knows before training.
+# **isotropic** kernel $x + s\,\varepsilon$ knows nothing of the data. Neither size, $\ell$ or $s$, is known before
+# training.
 #
 # **One rule sets it**, from a short training of the same model, an eighth of the steps:
 #
 # 1. Measure $d$, the total variation of the short training's drift.
-# 2. Take the kernel, tangent or isotropic, that forecasts the short training best when it drifts as much.
+# 2. Take the kernel, tangent or isotropic, that forecasts the short training best at the size at which its forecast
+#    drifts by $d$.
 # 3. Total variation falls about with the root of the steps. So take the size at which the kernel's forecast
 #    drifts by $d\sqrt{1/8}$: that is the forecast of the whole training.
 #
-# Rule and exponent were chosen on sine, cone and logistic map under uniform priors, whose models they were made
-# to meet; then the code was fixed. The priors with soft ends, maze and pendulum were scored once, afterwards.
+# Rule and exponent were chosen to fit the models of sine, cone and logistic map under uniform priors; then the code
+# was fixed. The priors with soft ends, maze and pendulum were scored once, afterwards.
 #
 # **After training** a **round trip** explains the drift: it adds noise to $x$, and lets the model remove it.
 # We add so much that $z$ and $z'$ keep a correlation of 0.9: errors that are local in the quantity.
