@@ -30,7 +30,7 @@ help:
 	@echo "make lint        check style and formatting"
 	@echo "make bench       measure speed against a reference implementation"
 	@echo "make notebooks   refresh notebooks/*.ipynb from their .py sources, keeping outputs"
-	@echo "make site        build a static site of the notebooks in site/; reading it needs no network"
+	@echo "make site        build pages of notebooks and documents in site/; reading them needs no network"
 	@echo "make lock        pin the dependencies anew (needs uv)"
 	@echo "make newest      run the tests and every notebook with the newest dependencies that pyproject.toml allows"
 	@echo "make clean       remove .venv, .venv-newest, caches, output and the site; the store of results stays"
@@ -72,8 +72,11 @@ bench: $(READY)
 notebooks: $(READY)
 	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
 
+# By way of build/, as MyST-NB leaves a copy of the notebooks beside the pages.
 site: $(READY)
-	$(BIN)/python docs/build_site.py
+	$(BIN)/sphinx-build -q -W -c docs -d build/doctrees . build/site
+	mkdir -p site && cp -r build/site/. site
+	@echo "the site begins at site/index.html"
 
 lock:
 	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
