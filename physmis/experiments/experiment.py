@@ -39,11 +39,13 @@ class Experiment:
     treatment: Treatment | None = None
 
     def __post_init__(self):
-        if isinstance(self.treatment, InCoordinates) and self.model.given:
-            raise ValueError(
-                f"expected a model that is given no steps, as other coordinates do not keep them; got "
-                f"'{self.model.name}'"
-            )
+        if isinstance(self.treatment, InCoordinates):
+            kept, given = self.treatment.coordinates.kept, self.model.given
+            if not set(given) <= set(kept):
+                raise ValueError(
+                    f"model '{self.model.name}' is given steps {given}: expected coordinates that keep them, "
+                    f"got '{self.treatment.coordinates.name}', which keeps {kept}"
+                )
 
     @property
     def training_config(self) -> dict[str, Any]:

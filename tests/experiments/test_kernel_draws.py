@@ -8,12 +8,11 @@ import pytest
 from support import GIVEN, TINY
 
 from physmis import kernels
-from physmis.experiments.executions import compatibility, executions
+from physmis.experiments.executions import executions
 from physmis.experiments.experiment import FORECAST, KERNEL, samples, trained, training_set
 from physmis.experiments.kernel_draws import early_forecast, kernel_draws
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
-from physmis.mitigations import Conditioned
 from physmis.tasks.base import LEVELS
 from physmis.tasks.synthetic import Cone
 
@@ -144,18 +143,3 @@ def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store
         executions(GIVEN, 13)
     with pytest.raises(ValueError, match="expected a model that is given start and goal, got 'unet'"):
         executions(TINY, 5, demonstrations=True)
-
-
-def test_each_row_is_asked_for_each_value_beside_its_given_steps(store):
-    asked = dataclasses.replace(GIVEN, treatment=Conditioned())
-    found, data = cached(compatibility(asked, [5, 0, 63], [0.2, 0.9], 1), store), training_set(asked, store).x
-    values = np.array([0.2, 0.9, 0.2, 0.9, 0.2, 0.9])
-    clamp = {step: data[[5, 5, 0, 0, 63, 63], step] for step in GIVEN.model.given}
-    x, task = trained(asked, store).sample(6, np.random.default_rng(1), clamp, values), asked.task
-    np.testing.assert_array_equal(found["z"], as_stored(task.measure(x)).reshape(3, 2))
-    residual = task.validity(x).astype(np.float16).reshape(3, 2)
-    np.testing.assert_array_equal(found["validity"], residual)
-    assert found.keys() == {"z", "validity"} and found["validity"].dtype == float
-    for other in (GIVEN, dataclasses.replace(TINY, treatment=Conditioned())):
-        with pytest.raises(ValueError, match="expected a conditioned model that is given steps, got"):
-            compatibility(other, [0], [0.5], 0)
