@@ -56,7 +56,7 @@ from physmis import drift, mitigations, tasks
 from physmis.coordinates import Identity, NormPower
 from physmis.coordinates.search import KernelCoordinates, candidates, knows
 from physmis.drift import intervals
-from physmis.experiments.experiment import demonstrations, excerpt, samples, training, training_set
+from physmis.experiments.experiment import demonstrations, excerpt, training
 from physmis.experiments.forecasts import (
     assess,
     base_experiment,
@@ -66,8 +66,7 @@ from physmis.experiments.forecasts import (
     valid_share,
 )
 from physmis.experiments.kernel_draws import early_forecast, kernel_draws
-from physmis.experiments.parallel import Job
-from physmis.kernels import SIZES, HeldEnds, IsotropicKernel, TangentKernel
+from physmis.kernels import IsotropicKernel
 from physmis.mitigations import Conditioned, InCoordinates, Reweighted
 from physmis.models import build
 from physmis.paper import plotting
@@ -188,28 +187,20 @@ from_ramp = [drift.assess([r.z], RAMP, bins, P.data) for r in (done["cone", "unt
 
 
 # %%
-def resampled(name):
-    """Drift of resampled output, and samples drawn for each one that is kept."""
-    quantity, kept, drawn = TASKS[name].quantity, [], []
-    edges, p = quantity.bins(), drifts[name, "untreated"].p
-    for r in done[name, "untreated"]:
-        first, second = np.array_split(r.z, 2)
-        q = np.bincount(drift.bin_of(first, edges), minlength=len(p)) + 0.5
-        chance = (p / q / (p / q).max() + 1e-9)[drift.bin_of(second, edges)]  # all may lie beyond the prior
-        rng, count = np.random.default_rng(r.experiment.seed), max(20, round(chance.sum()))
-        kept.append(rng.choice(second, count, p=chance / chance.sum()))
-        drawn.append(1 / chance.mean())
-    n = min(map(len, kept))
-    return drift.assess([z[:n] for z in kept], quantity.prior, edges, r.experiment.data), np.mean(drawn)
-
-
-RESAMPLED = {name: resampled(name) for name in TASKS}
+RESAMPLED, drawn = {}, {}
+for name, task in TASKS.items():
+    p, edges, results = drifts[name, "untreated"].p, task.quantity.bins(), done[name, "untreated"]
+    made = [mitigations.resample(r.z, p, edges, np.random.default_rng(r.experiment.seed)) for r in results]
+    n, drawn[name] = min(len(z) for z, _ in made), np.mean([cost for _, cost in made])
+    RESAMPLED[name] = drift.assess(
+        [z[:n] for z, _ in made], task.quantity.prior, edges, results[0].experiment.data
+    )
 run.record_claim("C8.05.weights_steer", *left(*from_ramp), seeds=seeds[:1])
 for name in TASKS:
     before, p = drifts[name, "untreated"], drifts[name, "untreated"].p
     claim(f"C8.05.{name}_reweighted_valid", *least_valid(name, "reweighted"))
     claim(f"C8.05.{name}_reweighted_left", *left(before, drifts[name, "reweighted"]))
-    claim(f"C8.05.{name}_resampled_left", *left(before, RESAMPLED[name][0]))
+    claim(f"C8.05.{name}_resampled_left", *left(before, RESAMPLED[name]))
     moves = [draw.matrix for draw in seeds_of(trips, name)]
     reach = [mitigations.closest_source(p, m).residual / drift.total_variation(p, p @ m) for m in moves]
     claim(f"C8.05.{name}_best_weights", np.mean(reach), min(reach), max(reach))
@@ -291,23 +282,6 @@ for name, task in TASKS.items():
 
 
 # %%
-def own_values(e):
-    """A job for the quantity of the training trajectories whose steps an experiment's samples are given."""
-
-    job = samples(e)
-
-    def compute(store, device):
-        row = store.fetch(job.config).arrays["row"]
-        return {"z": e.task.quantity.encode(training_set(e, store).z[row])}
-
-    return Job(
-        {"kind": "own_values", "of": e.config},
-        compute,
-        (job,),
-        lambda entry: e.task.quantity.decode(entry.arrays["z"]),
-    )
-
-
 OUTCOMES = {"met": "conditioned", "overruled": "mlp", "not valid": "invalid"}
 gone = {}
 given = {
@@ -388,45 +362,12 @@ for name, task in TASKS.items():
     CANDIDATES[name] = {"own": Identity()} | candidates(task, x, 24, np.random.default_rng([SEED, 24]), kept)
 
 
-def kernel_of(kind, size, y, held):
-    """The kernel for data ``y``: errors along the data, or alike in all directions."""
-    spread = np.maximum(y.std(axis=(0, 1)), 1e-9 * y.std())
-    made = TangentKernel(y, size) if kind == "tangent" else IsotropicKernel(size, spread)
-    return HeldEnds(made) if held else made
+def ranked(name, *kernel):
+    """A job for the drift that a kernel forecasts in each of a task's candidates."""
+    return ranking(arm(name)[0], CANDIDATES[name], *kernel)
 
 
-def ranked(e, kind, size, matched=None):
-    """A job for the drift that a kernel forecasts in each candidate, and the share of perturbed trajectories that is
-    valid. The size may be that at which it forecasts a drift of ``matched`` in the data's own coordinates."""
-    found = CANDIDATES[e.task.name]
-
-    def compute(store, device):
-        x, held = training_set(e, store).x[:ROWS], bool(e.model.given)
-
-        def of(coordinates, size):
-            return KernelCoordinates.of(
-                coordinates, x, e.task.measure, lambda y: kernel_of(kind, size, y, held), e.seed
-            )
-
-        at = size
-        if matched is not None:
-            at = min(SIZES[kind], key=lambda s: abs(of(Identity(), s).drift - matched))
-        drawn = [of(one, at) for one in found.values()]
-        valid = [np.mean(e.task.validity(one.x_perturbed) < e.task.tolerance) for one in drawn]
-        return {"drift": np.array([one.drift for one in drawn]), "valid": np.array(valid)}
-
-    config = {
-        "kind": "ranked",
-        "of": e.training_config,
-        "rows": ROWS,
-        "kernel": kind,
-        "size": size,
-        "matched": matched,
-    }
-    return Job(config | {"candidates": [one.config() for one in found.values()]}, compute, training(e).needs)
-
-
-ranks = run.compute({name: ranked(arm(name)[0], f.kernel, f.size) for name, f in frozen.items()})
+ranks = run.compute({name: ranked(name, f.kernel, f.size, ROWS) for name, f in frozen.items()})
 CHOSEN = {}
 for name, found in CANDIDATES.items():
     forecast, valid = (ranks[name].arrays[key] for key in ("drift", "valid"))
@@ -451,8 +392,8 @@ for name, share in SHORT.items():
     for label, one in CANDIDATES[name].items():
         trials[name, label] = e if label == "own" else replace(e, treatment=InCoordinates(one))
     other = "isotropic" if f.kernel == "tangent" else "tangent"
-    others[name, "wrong_size"] = ranked(arm(name)[0], f.kernel, 4 * f.size)
-    others[name, "wrong_kernel"] = ranked(arm(name)[0], other, None, float(ranks[name].arrays["drift"][0]))
+    others[name, "wrong_size"] = ranked(name, f.kernel, 4 * f.size, ROWS)
+    others[name, "wrong_kernel"] = ranked(name, other, None, ROWS, float(ranks[name].arrays["drift"][0]))
 trials, others = run.compute(trials), run.compute(others)
 
 
@@ -514,6 +455,8 @@ plt.show()
 # %%
 chosen = {name: InCoordinates(CANDIDATES[name][CHOSEN[name]]) for name in TASKS}
 train({(name, "in coordinates"): arm(name, treatment) for name, treatment in chosen.items()})
+
+# %%
 fig, axes = plt.subplots(2, 5, figsize=(15, 6.2), sharex="col")
 saved = {}
 for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
@@ -540,6 +483,8 @@ save(
     configs=[*keys("untreated", "reweighted", "in coordinates"), steered.key],
 )
 plt.show()
+
+# %%
 for name in TASKS:
     before, after = drifts[name, "untreated"], drifts[name, "in coordinates"]
     claim(f"C9.05.{name}_coordinates_valid", *least_valid(name, "in coordinates"))
@@ -594,7 +539,6 @@ seconds = {key: entry.meta["seconds"] for key, entry in run.compute(jobs).items(
 cost = {name: ranks[name].meta["seconds"] / sum(seeds_of(seconds, name)) for name in TASKS}
 claim("C9.05.choosing_cost", max(cost.values()), min(cost.values()), max(cost.values()))
 effective = {name: 1 / np.sum(drifts[name, "untreated"].p * weights[name] ** 2) for name in TASKS}
-drawn = {name: RESAMPLED[name][1] for name in TASKS}
 fig, axes = plt.subplots(1, 3, figsize=(11, 2.8), sharey=True)
 panels = {"effective share of the data\nunder naive weights": effective, "samples drawn for each\none kept by resampling": drawn,
           "time of choosing over\nthat of training in coordinates": cost}  # fmt: skip

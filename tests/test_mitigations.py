@@ -18,6 +18,7 @@ from physmis.mitigations import (
     Reweighted,
     closest_source,
     inverse_drift_weights,
+    resample,
     unfolded_source,
 )
 from physmis.models import build
@@ -118,6 +119,27 @@ def test_weights_follow_the_quantity_of_each_trajectory():
     np.testing.assert_array_equal(fitting["weights"], weights[drift.bin_of(batch.z, CONE.quantity.bins())])
     with pytest.raises(ValueError, match=f"expected a weight for each of {bins} bins, got 3"):
         Reweighted((1.0, 2.0, 3.0)).fitting(CONE, batch)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, derandomize=True, max_examples=20)
+def test_resampled_values_follow_the_prior_and_cost_what_rejection_does(seed):
+    rng = np.random.default_rng(seed)
+    edges, p = np.linspace(0, 1, 5), np.array([0.1, 0.2, 0.3, 0.4])
+    q = rng.dirichlet([5] * 4)
+    z = (rng.choice(4, 40_000, p=q) + rng.random(40_000)) / 4
+    kept, drawn = resample(z, p, edges, rng)
+    found = np.histogram(kept, edges)[0] / len(kept)
+    assert drawn == pytest.approx((p / q).max(), rel=0.1)  # rejection sampling draws this many for each
+    assert len(kept) * drawn == pytest.approx(20_000, rel=0.01)
+    np.testing.assert_allclose(found, p, atol=5 / np.sqrt(len(kept)))
+
+
+def test_nothing_to_resample_gives_something():
+    kept, drawn = resample(
+        np.full(100, 0.9), np.array([1.0, 0.0]), np.array([0, 0.5, 1]), np.random.default_rng(0)
+    )
+    assert len(kept) == 20 and np.isfinite(drawn)
 
 
 def test_a_conditioned_experiment_asks_for_the_prior(store):

@@ -198,6 +198,18 @@ def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.n
     return {"x": x, "z": task.quantity.encode(task.measure(x)), "validity": half(task.validity(x)), **beside}
 
 
+def own_values(experiment: Experiment) -> Job:
+    """The quantity of the training trajectories whose steps an experiment's samples are given, (n,)."""
+    job, quantity = samples(experiment), experiment.task.quantity
+
+    def compute(store: Store, device: str) -> dict[str, np.ndarray]:
+        row = whole(job, store, device).arrays["row"]
+        return {"z": quantity.encode(training_set(experiment, store).z[row])}
+
+    config = {"kind": "own_values", "of": experiment.config}
+    return Job(config, compute, (job,), lambda entry: quantity.decode(entry.arrays["z"]))
+
+
 def half(residuals: Float[np.ndarray, "n"]) -> Float16[np.ndarray, "n"]:
     """Residuals as stored: in half precision, where the largest are 60,000."""
     return np.minimum(residuals, 6e4).astype(np.float16)

@@ -1,4 +1,4 @@
-"""Kernel draws, executed plans and requests beside given steps, all through the store."""
+"""Kernel draws, rankings of coordinates and executed plans, all through the store."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,9 +8,11 @@ import pytest
 from support import GIVEN, TINY
 
 from physmis import kernels
+from physmis.coordinates import Identity, Increments
+from physmis.coordinates.search import KernelCoordinates
 from physmis.experiments.executions import executions
-from physmis.experiments.experiment import FORECAST, KERNEL, samples, trained, training_set
-from physmis.experiments.kernel_draws import early_forecast, kernel_draws
+from physmis.experiments.experiment import FORECAST, KERNEL, own_values, samples, trained, training_set
+from physmis.experiments.kernel_draws import early_forecast, kernel_draws, ranking
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
 from physmis.tasks.base import LEVELS
@@ -143,3 +145,33 @@ def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store
         executions(GIVEN, 13)
     with pytest.raises(ValueError, match="expected a model that is given start and goal, got 'unet'"):
         executions(TINY, 5, demonstrations=True)
+
+
+@pytest.mark.parametrize("kernel, size", [("tangent", 0.1), ("isotropic", 0.05)])
+def test_a_ranking_is_what_the_kernel_does_in_each_candidate(kernel, size, store):
+    found = {"own": Identity(), "steps": Increments(2.0)}
+    entry, (x, task) = (
+        cached(ranking(TINY, found, kernel, size, 200), store),
+        (training_set(TINY, store).x[:200], TINY.task),
+    )
+    for k, one in enumerate(found.values()):
+        y = one.transform(x)
+        made = (
+            kernels.TangentKernel(y, size)
+            if kernel == "tangent"
+            else kernels.IsotropicKernel(size, y.std(axis=(0, 1)))
+        )
+        perturbed = one.inverse(made.deviate(y, np.random.default_rng(TINY.seed)))
+        assert entry.arrays["valid"][k] == np.mean(task.validity(perturbed) < task.tolerance)
+        assert (
+            entry.arrays["drift"][k]
+            == KernelCoordinates.of(one, x, task.measure, lambda y, made=made: made, TINY.seed).drift
+        )
+    # Without a size, it is the one that drifts as much.
+    matched = cached(ranking(TINY, found, kernel, None, 200, float(entry.arrays["drift"][0])), store)
+    assert matched.arrays["drift"][0] == pytest.approx(entry.arrays["drift"][0], abs=0.05)
+
+
+def test_own_values_are_those_of_the_training_trajectories_whose_steps_are_given(store):
+    result, z = cached(samples(GIVEN), store), training_set(GIVEN, store).z
+    np.testing.assert_array_equal(cached(own_values(GIVEN), store), as_stored(z[result.row]))
