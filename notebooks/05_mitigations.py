@@ -55,7 +55,7 @@ from physmis import drift, mitigations, tasks
 from physmis.coordinates import Identity, NormPower
 from physmis.coordinates.search import KernelCoordinates, candidates, knows
 from physmis.drift import intervals
-from physmis.experiments.experiment import demonstrations, excerpt, training
+from physmis.experiments.experiment import demonstrations, excerpt, own_values, training
 from physmis.experiments.forecasts import (
     assess,
     base_experiment,
@@ -64,7 +64,7 @@ from physmis.experiments.forecasts import (
     seeds_of,
     valid_share,
 )
-from physmis.experiments.kernel_draws import early_forecast, kernel_draws
+from physmis.experiments.kernel_draws import early_forecast, kernel_draws, ranking
 from physmis.kernels import IsotropicKernel
 from physmis.mitigations import Conditioned, InCoordinates, Reweighted
 from physmis.models import build
@@ -269,9 +269,8 @@ for name, task in TASKS.items():
     pairs = [np.stack([r.requested, r.z], axis=1) for r in done[name, "conditioned"]]
     reach = np.ptp(task.quantity.prior.support())
     claim("C8", name, "conditioned_valid", least_valid(name, "conditioned"))
-    claim(
-        f"C8.05.{name}_conditioned_slope", *intervals.bootstrap(lambda rows: np.polyfit(*rows.T, 1)[0], pairs)
-    )
+    slope = intervals.bootstrap(lambda rows: np.polyfit(*rows.T, 1)[0], pairs)
+    claim("C8", name, "conditioned_slope", slope)
     bias = intervals.bootstrap(unevenness, pairs)
     claim("C8", name, "conditioned_bias", [end / reach for end in bias])
     if name != "pendulum":
@@ -482,7 +481,7 @@ for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
 for ax, way in zip(axes[:, 0], ("naive weights", "chosen coordinates"), strict=True):
     ax.set_ylabel(way + "\ndensity over the prior's")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-save(
+run.save_figure(
     fig,
     "fig_05_distributions",
     data=saved,
@@ -498,10 +497,8 @@ for name in TASKS:
         np.stack([b.valid, a.valid], axis=1)
         for a, b in zip(done[name, "in coordinates"], done[name, "untreated"], strict=True)
     ]
-    claim(
-        f"C9.05.{name}_as_valid",
-        *intervals.bootstrap(lambda rows: np.mean(rows[:, 1]) - np.mean(rows[:, 0]), pairs),
-    )
+    gain = intervals.bootstrap(lambda rows: np.mean(rows[:, 1]) - np.mean(rows[:, 0]), pairs)
+    claim("C9", name, "as_valid", gain)
     claim("C9", name, "coordinates_left", left(before, after))
     claim("C9", name, "more_than_weights", after.minus(drifts[name, "reweighted"]))
 
