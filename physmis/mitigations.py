@@ -1,4 +1,4 @@
-"""Three ways against drift: change the data, the interface of the model, or its coordinates."""
+"""Ways against drift: change the data, the interface of the model, its coordinates, or what it has made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 
 from physmis.coordinates.maps import Coordinates, check_invertible
-from physmis.drift.metrics import Shares, bin_of, distributions, total_variation
+from physmis.drift.metrics import Edges, Shares, Values, bin_of, distributions, total_variation
 from physmis.kernels.transition import Matrix, check_transition
 from physmis.tasks import Batch, Task
 
@@ -92,6 +92,19 @@ def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
         raise ValueError(f"expected mass in all {inside.sum()} bins of the prior, got none in {empty.sum()}")
     weights = np.where(inside, p / np.maximum(q, SMALLEST), 0.0)
     return weights / (p @ weights)
+
+
+def resample(z: Values, p: Shares, edges: Edges, rng: np.random.Generator) -> tuple[Values, float]:
+    """Values with the distribution ``p`` over bins, out of values ``z``; and how many are drawn for each one.
+
+    Half of ``z`` estimates its own distribution q, half a value more in each bin; of the other half, values
+    are drawn in proportion to p / q, as many as rejection sampling would keep, and at least 20.
+    """
+    first, second = np.array_split(z, 2)
+    q = np.bincount(bin_of(first, edges), minlength=len(p)) + 0.5
+    chance = (p / q / (p / q).max() + SMALLEST)[bin_of(second, edges)]  # all may lie where p is 0
+    kept = rng.choice(second, max(20, round(chance.sum())), p=chance / chance.sum())
+    return kept, float(1 / chance.mean())
 
 
 class Source(NamedTuple):

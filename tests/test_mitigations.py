@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physmis import drift
-from physmis.coordinates import Identity, Increments
-from physmis.experiments.experiment import Experiment, samples
+from physmis.coordinates import Identity, Increments, PreEmphasis
+from physmis.experiments.experiment import Experiment, samples, training_set
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
 from physmis.mitigations import (
@@ -18,6 +18,7 @@ from physmis.mitigations import (
     Reweighted,
     closest_source,
     inverse_drift_weights,
+    resample,
     unfolded_source,
 )
 from physmis.models import build
@@ -120,6 +121,27 @@ def test_weights_follow_the_quantity_of_each_trajectory():
         Reweighted((1.0, 2.0, 3.0)).fitting(CONE, batch)
 
 
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, derandomize=True, max_examples=20)
+def test_resampled_values_follow_the_prior_and_cost_what_rejection_does(seed):
+    rng = np.random.default_rng(seed)
+    edges, p = np.linspace(0, 1, 5), np.array([0.1, 0.2, 0.3, 0.4])
+    q = rng.dirichlet([5] * 4)
+    z = (rng.choice(4, 40_000, p=q) + rng.random(40_000)) / 4
+    kept, drawn = resample(z, p, edges, rng)
+    found = np.histogram(kept, edges)[0] / len(kept)
+    assert drawn == pytest.approx((p / q).max(), rel=0.1)  # rejection sampling draws this many for each
+    assert len(kept) * drawn == pytest.approx(20_000, rel=0.01)
+    np.testing.assert_allclose(found, p, atol=5 / np.sqrt(len(kept)))
+
+
+def test_nothing_to_resample_gives_something():
+    kept, drawn = resample(
+        np.full(100, 0.9), np.array([1.0, 0.0]), np.array([0, 0.5, 1]), np.random.default_rng(0)
+    )
+    assert len(kept) == 20 and np.isfinite(drawn)
+
+
 def test_a_conditioned_experiment_asks_for_the_prior(store):
     result = run(store, Conditioned())
     assert result.requested.shape == result.z.shape
@@ -140,8 +162,17 @@ def test_a_model_in_other_coordinates_makes_trajectories_of_the_task(store):
     y = doubled.fitting(CONE, batch)["x"]
     np.testing.assert_array_equal(y, Increments(2.0).transform(batch.x))
     np.testing.assert_allclose(doubled.restore(y), batch.x, atol=1e-6)
-    with pytest.raises(ValueError, match="given no steps.*got 'planner'"):
+    with pytest.raises(ValueError, match="'planner' is given steps.*got 'increments'"):
         dataclasses.replace(PLAIN, model=build("planner"), treatment=doubled)
+
+
+def test_a_planner_in_coordinates_that_keep_both_ends_gets_and_gives_them_as_they_are(store):
+    treatment = InCoordinates(PreEmphasis(2.0))
+    planner = build("planner", width=8, steps=3, batch=16, sampler_steps=3)
+    experiment = dataclasses.replace(PLAIN, model=planner, treatment=treatment)
+    made, x = whole(samples(experiment), store).arrays, training_set(experiment, store).x
+    for step in planner.given:
+        np.testing.assert_allclose(made["x"][:, step], x[made["row"], step], atol=1e-5)
 
 
 def test_treatments_have_their_own_place_in_the_store_and_none_changes_none():

@@ -5,12 +5,11 @@ from physmis.coordinates.maps import (
     Chain,
     Coordinates,
     Filter,
-    FirstAndRest,
     Identity,
     Increments,
     Innovations,
     NormPower,
-    Polar,
+    PreEmphasis,
     Ratios,
     Warp,
 )

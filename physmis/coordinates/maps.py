@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
+from scipy.fft import dst, idst
 
 from physmis import checks
 
@@ -22,6 +23,7 @@ class Coordinates:
 
     name: ClassVar[str]
     channels: ClassVar[int | None] = None  # the only number of channels that it takes, if there is one
+    kept: ClassVar[tuple[int, ...]] = ()  # time steps that are the same in x and y
 
     def transform(self, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
         """y = phi(x), in float64."""
@@ -37,11 +39,11 @@ class Coordinates:
 
 
 def check_invertible(coordinates: Coordinates, x: Float[np.ndarray, "n T C"]) -> Float[np.ndarray, "n T C"]:
-    """y = phi(x); a ValueError if some channel does not come back from it within 1e-5 of its range."""
+    """y = phi(x); a ValueError if some channel does not come back from it within 1e-5 of its largest size."""
     y = coordinates.transform(x)
     checks.check_count("number of trajectories", len(y))
     off = np.abs(coordinates.inverse(y) - x).max(axis=(0, 1))
-    if not (off <= 1e-5 * np.maximum(np.ptp(x, axis=(0, 1)), SMALLEST)).all():
+    if not (off <= 1e-5 * np.maximum(np.abs(x).max(axis=(0, 1)), SMALLEST)).all():
         raise ValueError(f"expected data back from coordinates '{coordinates.name}', got errors of {off}")
     return y
 
@@ -51,6 +53,7 @@ class Identity(Coordinates):
     """y = x."""
 
     name: ClassVar[str] = "identity"
+    kept: ClassVar[tuple[int, ...]] = (0, -1)
 
     def _map(self, x):
         return x.copy()
@@ -90,6 +93,36 @@ class Filter(Coordinates):
 
     def _unmap(self, y):
         return Filter(-self.slope)._map(y)
+
+
+@dataclass(frozen=True)
+class PreEmphasis(Coordinates):
+    """Quick deviations from the line between both ends are enlarged; the ends stay, for models given these.
+
+    Frequency k of the sine transform of the inner steps, times (1 + 2 gain (1 - cos(pi k / (T - 1))))^power:
+    at power 1, y_t = x_t - gain (x_{t+1} - 2 x_t + x_{t-1}).
+    """
+
+    name: ClassVar[str] = "pre-emphasis"
+    kept: ClassVar[tuple[int, ...]] = (0, -1)
+    gain: float = 1.0
+    power: float = 1.0
+
+    def __post_init__(self):
+        checks.positive(gain=self.gain)
+
+    def _map(self, x):
+        y, last = x.copy(), x.shape[1] - 1
+        if last > 1:
+            line = x[:, :1] + np.linspace(0, 1, last + 1)[:, None] * (x[:, -1:] - x[:, :1])
+            k = np.arange(1, last)[:, None]
+            factors = (1 + 2 * self.gain * (1 - np.cos(np.pi * k / last))) ** self.power
+            inner = idst(factors * dst((x - line)[:, 1:-1], type=1, axis=1), type=1, axis=1)
+            y[:, 1:-1] = line[:, 1:-1] + inner
+        return y
+
+    def _unmap(self, y):
+        return PreEmphasis(self.gain, -self.power)._map(y)
 
 
 @dataclass(frozen=True)
@@ -159,27 +192,16 @@ class Warp(Coordinates):
 
 
 @dataclass(frozen=True)
-class FirstAndRest(Coordinates):
-    """One warp for the first step, another for all that follow: where they are of different kinds."""
-
-    name: ClassVar[str] = "first and rest"
-    first: Warp
-    rest: Warp
-
-    def _map(self, x):
-        return np.concatenate([self.first._map(x[:, :1]), self.rest._map(x[:, 1:])], axis=1)
-
-    def _unmap(self, y):
-        return np.concatenate([self.first._unmap(y[:, :1]), self.rest._unmap(y[:, 1:])], axis=1)
-
-
-@dataclass(frozen=True)
 class Chain(Coordinates):
     """y = then(first(x))."""
 
     name: ClassVar[str] = "chain"
     first: Coordinates
     then: Coordinates
+
+    @property
+    def kept(self):
+        return tuple(step for step in self.first.kept if step in self.then.kept)
 
     def config(self):
         return {"name": self.name, "first": self.first.config(), "then": self.then.config()}
@@ -262,24 +284,3 @@ def _features(x):
     """1, the channels, and their products in pairs, (..., features)."""
     first, second = np.triu_indices(x.shape[-1])
     return np.concatenate([np.ones_like(x[..., :1]), x, x[..., first] * x[..., second]], axis=-1)
-
-
-@dataclass(frozen=True)
-class Polar(Coordinates):
-    """First position, then log(length + ``least``) and unwrapped heading, in radians, of each step."""
-
-    name: ClassVar[str] = "polar"
-    channels: ClassVar[int] = 2
-    least: float = 0.01
-
-    def _map(self, x):
-        step = np.diff(x, axis=1)
-        heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
-        length = np.log(np.linalg.norm(step, axis=-1) + self.least)
-        return np.concatenate([x[:, :1], np.stack([length, heading], axis=-1)], axis=1)
-
-    def _unmap(self, y):
-        # A generated logarithm below that of a rest stands for a rest.
-        length = np.maximum(np.exp(np.minimum(y[:, 1:, 0], np.log(RUNAWAY))) - self.least, 0)
-        step = np.stack([length * np.cos(y[:, 1:, 1]), length * np.sin(y[:, 1:, 1])], axis=-1)
-        return np.cumsum(np.concatenate([y[:, :1], step], axis=1), axis=1)

@@ -1,6 +1,7 @@
 """Coordinates chosen by a kernel: what a model's errors would do to the quantity, before any is trained.
 
 They are balanced where deviations of y, mapped back, raise the measured quantity as much as they lower it.
+Candidates are drawn at random, from families that are the same for every task.
 """
 
 from __future__ import annotations
@@ -9,16 +10,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 
 from physmis import checks
-from physmis.coordinates.maps import Coordinates, check_invertible
+from physmis.coordinates.maps import (
+    SHARES,
+    Chain,
+    Coordinates,
+    Filter,
+    Increments,
+    Innovations,
+    NormPower,
+    PreEmphasis,
+    Ratios,
+    Warp,
+    check_invertible,
+)
+from physmis.coordinates.size_maps import EnergyWarp, NormWarp
 from physmis.drift.metrics import Values, histogram, total_variation
 from physmis.kernels.kernels import Kernel, Measurement, Trajectories
 from physmis.kernels.transition import measured
+from physmis.tasks import Task
 from physmis.tasks.base import with_bins_beyond
+from physmis.tasks.pendulum import Pendulum
 
-# Windows are short because small changes grow from step to step, and gradients with them.
-WINDOWS, WINDOW, DEVIATION = 1024, 8, 0.01
+# Families that contain the measured quantity of a task.
+KNOWING = {"cone": (NormPower, NormWarp), "logistic": (Ratios,), "pendulum": (EnergyWarp,)}
 KernelOf = Callable[[Trajectories], Kernel]
 
 
@@ -51,3 +68,80 @@ class KernelCoordinates:
         # A bin is open above, but the largest of ``z`` belongs to the range.
         edges = np.where(edges == self.z.max(), np.nextafter(edges, np.inf), edges)
         return float(total_variation(histogram(self.z, edges), histogram(self.z_perturbed, edges)))
+
+
+def candidates(
+    task: Task, x: Trajectories, n: int, rng: np.random.Generator, kept: tuple[int, ...] = ()
+) -> dict[str, Coordinates]:
+    """``n`` random coordinates by name, fitted to trajectories ``x`` of a task; all keep the steps ``kept``.
+
+    Each is of a random family, a third of them followed by a second one. Those not invertible on ``x``
+    are drawn anew. Numbers are rounded to six digits, as they become part of an address in the store.
+    """
+    families, found = _families(task, x, rng), {}
+    while len(found) < n:
+        drawn = [families[k]() for k in rng.integers(len(families), size=1 + (rng.random() < 1 / 3))]
+        made = drawn[0] if len(drawn) == 1 else Chain(*drawn)
+        try:
+            check_invertible(made, x)
+        except ValueError:
+            continue
+        if set(kept) <= set(made.kept):
+            found[f"{len(found)} {', '.join(one.name for one in drawn)}"] = made
+    return found
+
+
+def knows(coordinates: Coordinates, task: Task) -> bool:
+    """Whether coordinates contain the measured quantity of a task (see `KNOWING`)."""
+    parts = (coordinates.first, coordinates.then) if isinstance(coordinates, Chain) else (coordinates,)
+    return any(isinstance(part, KNOWING.get(task.name, ())) for part in parts)
+
+
+def _families(task, x, rng) -> list[Callable[[], Coordinates]]:
+    """One draw of each family that fits the channels of a task."""
+
+    def between(low, high):
+        return float(f"{np.exp(rng.uniform(*np.log((low, high)))):.6g}")
+
+    def rounded(values):
+        return tuple(float(f"{value:.6g}") for value in values)
+
+    def chi():
+        """The distribution of the norm of a Gaussian, in a random number of dimensions."""
+        return scipy.stats.chi(between(1.5, 12))
+
+    found = [
+        lambda: PreEmphasis(between(0.1, 20), round(rng.uniform(0.25, 1.5), 6)),
+        lambda: Filter(round(rng.uniform(-0.5, 1.5), 6)),
+        lambda: Increments(between(0.3, 3)),
+        lambda: NormPower(between(0.3, 2)),
+    ]
+    if x.shape[-1] == 1:
+        knots = np.quantile(x, SHARES)
+        normal = x.std() * scipy.stats.norm.ppf(SHARES)
+
+        def warp():
+            """Values a random part of the way to a Gaussian."""
+            share = rng.random()
+            return Warp(rounded(knots), rounded((1 - share) * knots + share * normal))
+
+        fitted = Innovations.of(x)
+        coefficients = tuple(rounded(row) for row in fitted.coefficients)
+        norm = np.quantile(np.linalg.norm(x, axis=(1, 2)), SHARES)
+        found += [
+            warp,
+            lambda: Innovations(coefficients, float(f"{fitted.gain * between(0.3, 3):.6g}")),
+            lambda: NormWarp(rounded(norm), rounded(chi().ppf(SHARES))),
+            lambda: Ratios(
+                rounded(rng.uniform(0, 1, 2)), low=rounded([x.min()])[0], high=rounded([x.max()])[0]
+            ),
+        ]
+    if isinstance(task, Pendulum) and task.coordinates == "angles":
+        prior = task.quantity.prior
+
+        def energy():
+            made = EnergyWarp.between(prior, chi(), pendulum=task)
+            return EnergyWarp(rounded(made.knots), rounded(made.values), task)
+
+        found.append(energy)
+    return found

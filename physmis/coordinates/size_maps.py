@@ -14,7 +14,6 @@ import numpy as np
 
 from physmis import checks
 from physmis.coordinates.maps import SMALLEST, Warp
-from physmis.tasks.base import path_length
 from physmis.tasks.pendulum import Pendulum
 
 # Factor by which a motion is enlarged in search of its energy, and how often; then how often it is bisected.
@@ -51,16 +50,6 @@ class NormWarp(Scaled):
 
     def _size(self, x):
         return np.sqrt((x**2).sum(axis=(1, 2)))
-
-
-@dataclass(frozen=True)
-class LengthWarp(Scaled):
-    """The size is the length of the path; paths are enlarged about the origin."""
-
-    name: ClassVar[str] = "length warp"
-
-    def _size(self, x):
-        return path_length(x)
 
 
 @dataclass(frozen=True)

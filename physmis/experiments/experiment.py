@@ -39,11 +39,13 @@ class Experiment:
     treatment: Treatment | None = None
 
     def __post_init__(self):
-        if isinstance(self.treatment, InCoordinates) and self.model.given:
-            raise ValueError(
-                f"expected a model that is given no steps, as other coordinates do not keep them; got "
-                f"'{self.model.name}'"
-            )
+        if isinstance(self.treatment, InCoordinates):
+            kept, given = self.treatment.coordinates.kept, self.model.given
+            if not set(given) <= set(kept):
+                raise ValueError(
+                    f"model '{self.model.name}' is given steps {given}: expected coordinates that keep them, "
+                    f"got '{self.treatment.coordinates.name}', which keeps {kept}"
+                )
 
     @property
     def training_config(self) -> dict[str, Any]:
@@ -194,6 +196,18 @@ def _sample(experiment: Experiment, store: Store, device: str) -> dict[str, np.n
     if treatment:
         x = treatment.restore(x)
     return {"x": x, "z": task.quantity.encode(task.measure(x)), "validity": half(task.validity(x)), **beside}
+
+
+def own_values(experiment: Experiment) -> Job:
+    """The quantity of the training trajectories whose steps an experiment's samples are given, (n,)."""
+    job, quantity = samples(experiment), experiment.task.quantity
+
+    def compute(store: Store, device: str) -> dict[str, np.ndarray]:
+        row = whole(job, store, device).arrays["row"]
+        return {"z": quantity.encode(training_set(experiment, store).z[row])}
+
+    config = {"kind": "own_values", "of": experiment.config}
+    return Job(config, compute, (job,), lambda entry: quantity.decode(entry.arrays["z"]))
 
 
 def half(residuals: Float[np.ndarray, "n"]) -> Float16[np.ndarray, "n"]:

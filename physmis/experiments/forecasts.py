@@ -20,7 +20,7 @@ from physmis.experiments.parallel import Job
 from physmis.experiments.store import Store
 from physmis.kernels import expansion
 from physmis.models import build
-from physmis.tasks import Quantity, Task
+from physmis.tasks import Quantity, Task, load
 
 FEWEST = 100  # valid trajectories of a seed, below which their drift is not assessed
 # Jobs of the two forecasts that are scored on every task: of an experiment, without and with its model.
@@ -34,6 +34,23 @@ def experiment(profile: Any, task: Task, seed: int, model: str = "unet", **chang
     """A profile's model on a task of generated trajectories; ``changes`` override its hyperparameters."""
     network = build(model, **{**profile.models[model], **changes})
     return Experiment(task, network, profile.data, profile.samples, seed)
+
+
+def base_experiment(profile: Any, name: str, seed: int) -> Experiment:
+    """The model of a task that notebooks compare others with: the planner in the maze, elsewhere an MLP.
+
+    Of the pendulum it is twice as wide and trained twice as long, and demonstrations come in whole chunks.
+    """
+    task = load(name)
+    if name == "maze":
+        planner, data = (
+            build("planner", **profile.models["planner"]),
+            -(-profile.data // task.chunk) * task.chunk,
+        )
+        return Experiment(task, planner, data, min(profile.samples, 4096), seed)
+    mlp = profile.models["mlp"]
+    larger = {"width": 2 * mlp["width"], "steps": 2 * mlp["steps"], "rate": 2e-3}
+    return experiment(profile, task, seed, "mlp", **(larger if name == "pendulum" else {}))
 
 
 def seeds_of(results: Mapping[tuple, Any], *name: Any) -> list[Any]:

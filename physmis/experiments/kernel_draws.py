@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from physmis import kernels
+from physmis.coordinates.maps import Coordinates, Identity
+from physmis.coordinates.search import KernelCoordinates
 from physmis.experiments import experiment as experiments
 from physmis.experiments.experiment import FORECAST, KERNEL, ROWS, Experiment
 from physmis.experiments.parallel import Job
@@ -169,3 +171,53 @@ def _draw(experiment, kernel, parameters, model, store: Store, device: str) -> d
     perturbed = made.deviate(x, np.random.default_rng([experiment.seed, KERNEL]))
     z, z_perturbed = (task.quantity.encode(task.measure(part)) for part in (x, perturbed))
     return {"z": z, "z_perturbed": z_perturbed, "valid": task.validity(perturbed) < task.tolerance}
+
+
+def ranking(
+    experiment: Experiment,
+    candidates: Mapping[str, Coordinates],
+    kernel: str,
+    size: float | None,
+    rows: int,
+    matched: float | None = None,
+) -> Job:
+    """What a kernel ("isotropic" or "tangent") of a size forecasts in each of the candidates for coordinates.
+
+    The arrays are "drift" and, of the perturbed trajectories, the share "valid", (candidates,). The first
+    ``rows`` of the training set are perturbed. Where the size is None it is that of `kernels.SIZES` at which
+    the drift in the data's own coordinates is nearest to ``matched``.
+    """
+    config = {
+        "kind": "ranked",
+        "of": experiment.training_config,
+        "rows": rows,
+        "kernel": kernel,
+        "size": size,
+        "matched": matched,
+        "candidates": [one.config() for one in candidates.values()],
+    }
+
+    def compute(store: Store, device: str) -> dict[str, np.ndarray]:
+        x, task = experiments.training_set(experiment, store).x[:rows], experiment.task
+
+        def found(coordinates, size):
+            def made(y):
+                if kernel == "tangent":
+                    of_y = kernels.TangentKernel(y, size)
+                else:
+                    of_y = kernels.IsotropicKernel(size, np.maximum(y.std(axis=(0, 1)), 1e-9 * y.std()))
+                return kernels.HeldEnds(of_y) if experiment.model.given else of_y
+
+            return KernelCoordinates.of(coordinates, x, task.measure, made, experiment.seed)
+
+        sizes = kernels.SIZES[kernel] if size is None else [size]
+        at = (
+            sizes[0]
+            if len(sizes) == 1
+            else min(sizes, key=lambda s: abs(found(Identity(), s).drift - matched))
+        )
+        drawn = [found(one, at) for one in candidates.values()]
+        valid = [np.mean(task.validity(one.x_perturbed) < task.tolerance) for one in drawn]
+        return {"drift": np.array([one.drift for one in drawn]), "valid": np.array(valid)}
+
+    return Job(config, compute, experiments.needed_demonstrations(experiment))

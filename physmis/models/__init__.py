@@ -3,9 +3,9 @@
 from typing import Any
 
 from physmis.models.base import GenerativeModel
-from physmis.models.mlp import MLPDiffusion
+from physmis.models.mlp import Continuation, MLPDiffusion
 from physmis.models.transformer import Transformer
-from physmis.models.unet import Continuation, Planner, UNetDiffusion
+from physmis.models.unet import Planner, UNetDiffusion
 from physmis.models.vae import VAE
 
 __all__ = ["GenerativeModel", "build"]

@@ -65,3 +65,10 @@ class MLPDiffusion(Diffusion):
 
     def make_network(self, steps, channels, conditional):
         return Denoiser(steps, channels, self.width, self.depth, conditional)
+
+
+class Continuation(MLPDiffusion):
+    """An MLP given the first step of each trajectory without noise: it continues from a state."""
+
+    name = "continuation"
+    given = (0,)

@@ -92,10 +92,3 @@ class Planner(UNetDiffusion):
 
     name = "planner"
     given = (0, -1)
-
-
-class Continuation(UNetDiffusion):
-    """A U-Net given the first step of each trajectory alone: it continues from a state."""
-
-    name = "continuation"
-    given = (0,)

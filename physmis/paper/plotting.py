@@ -174,4 +174,4 @@ def plot_intervals(
     """Points with 95 % bars at ``x``."""
     value, low, high = np.array(intervals).T
     bars = [value - low, high - value]
-    ax.errorbar(x, value, yerr=bars, color=colour, capsize=3, marker=marker, ms=6, **style)
+    ax.errorbar(x, value, yerr=bars, color=colour, capsize=3, marker=marker, **{"ms": 6} | style)

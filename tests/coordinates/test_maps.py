@@ -12,12 +12,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from physmis.coordinates import (
     Chain,
     Filter,
-    FirstAndRest,
     Identity,
     Increments,
     Innovations,
     NormPower,
-    Polar,
+    PreEmphasis,
     Ratios,
     Warp,
 )
@@ -43,12 +42,12 @@ any_channels = st.one_of(
     st.floats(-1.5, 1.5).map(Filter),
     st.floats(0.05, 20).map(Increments),
     warps(),
-    st.builds(FirstAndRest, warps(), warps()),
+    st.builds(PreEmphasis, st.floats(0.05, 20), st.floats(-2, 2)),
     st.builds(Chain, warps(), st.floats(-1, 1).map(Filter)),
 )
 INNOVATIONS = Innovations.of(0.5 * np.random.default_rng(0).normal(size=(30, 12, 2)))
 RATIOS = Ratios((0.7, 1.2), (-0.5, 0.4))
-curved = st.sampled_from([INNOVATIONS, RATIOS, Polar()])
+curved = st.sampled_from([INNOVATIONS, RATIOS])
 
 
 @fixed
@@ -67,18 +66,6 @@ def test_ratios_give_back_their_trajectories(numbers, seed):
     x = np.random.default_rng(seed).uniform(0.02, 0.98, (5, 12, 1))
     ratios = Ratios(tuple(numbers[:2]), tuple(numbers[2:]))
     np.testing.assert_allclose(ratios.inverse(ratios.transform(x)), x, atol=1e-9)
-
-
-@fixed
-@given(st.floats(1e-3, 1), seeds)
-def test_polar_steps_give_back_paths_with_rests(least, seed):
-    rng = np.random.default_rng(seed)
-    steps = rng.normal(size=(5, 20, 2)) * (rng.random((5, 20, 1)) < 0.7)
-    x = np.cumsum(steps, axis=1)
-    polar = Polar(least)
-    y = polar.transform(x)
-    np.testing.assert_allclose(polar.inverse(y), x, atol=1e-5)
-    assert (np.abs(np.diff(y[:, 1:, 1], axis=1)) <= np.pi + 1e-9).all()
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-2, 2)
@@ -154,8 +141,7 @@ def test_chains_and_parts_do_one_after_the_other():
     double, warp = Increments(2.0), Warp((0, 1), (0, 3))
     np.testing.assert_allclose(Chain(double, warp).transform(x), warp.transform(double.transform(x)))
     assert Chain(double, warp).config()["first"] == {"name": "increments", "scale": 2.0}
-    y = FirstAndRest(warp, Warp((0, 1), (0, 1))).transform(x)
-    np.testing.assert_allclose(y, np.concatenate([3 * x[:, :1], x[:, 1:]], axis=1))
+    assert Chain(PreEmphasis(), Identity()).kept == (0, -1) and not Chain(PreEmphasis(), warp).kept
 
 
 def test_norm_power_changes_norms_and_keeps_directions():
@@ -176,17 +162,22 @@ def test_filter_multiplies_each_frequency():
         np.testing.assert_allclose(Filter(0.7).transform(wave), (1 + k) ** 0.7 * wave, atol=1e-12)
 
 
-def test_polar_of_a_square_walk():
-    walk = np.array([[[0, 0], [1, 0], [1, 2], [0, 2], [0, 2]]], dtype=float)
-    y = Polar(1.0).transform(walk)[0]
-    np.testing.assert_allclose(y[:, 0], [0, np.log(2), np.log(3), np.log(2), 0], atol=1e-12)
-    np.testing.assert_allclose(y[1:4, 1], [0, np.pi / 2, np.pi], atol=1e-12)
-    assert np.ptp(Polar(0.5).inverse(np.full((1, 4, 2), -9.0)), axis=1).max() == 0  # lengths below none
+def test_pre_emphasis_is_a_three_point_formula_that_leaves_both_ends():
+    x = np.random.default_rng(0).normal(size=(3, 9, 2))
+    y = PreEmphasis(1.7).transform(x)
+    np.testing.assert_array_equal(y[:, [0, -1]], x[:, [0, -1]])
+    inner = x[:, 1:-1] - 1.7 * (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2])
+    np.testing.assert_allclose(y[:, 1:-1], inner, atol=1e-12)
+    halves = Chain(PreEmphasis(1.7, 0.5), PreEmphasis(1.7, 0.5))
+    np.testing.assert_allclose(halves.transform(x), y, atol=1e-12)
+    np.testing.assert_array_equal(PreEmphasis().transform(x[:, :2]), x[:, :2])
 
 
 def test_only_what_comes_back_is_invertible():
     x = np.random.default_rng(0).normal(size=(20, 8, 2)) * [1e6, 1.0]
     np.testing.assert_array_equal(check_invertible(Increments(), x), Increments().transform(x))
+    constant = np.concatenate([x, np.full((20, 8, 1), 0.1)], axis=2)  # comes back to rounding
+    check_invertible(Chain(Increments(0.3), PreEmphasis(7.0)), constant)
     blind = Warp((0, 1), (0, 1))
     object.__setattr__(blind, "transform", lambda x: x * [1.0, 0.0])
     with pytest.raises(ValueError, match="expected data back from coordinates 'warp'"):
@@ -204,7 +195,7 @@ def test_only_what_comes_back_is_invertible():
         (lambda: NormPower(0.0), "power"),
         (lambda: Innovations.of(np.ones((5, 4, 1))), "expected first steps and innovations that vary"),
         (lambda: Innovations.of(np.ones((5, 1, 1))), "at least 2 steps"),
-        (lambda: Polar().transform(np.ones((2, 4, 1))), r"expected trajectories of shape \(n, T, 2\)"),
+        (lambda: PreEmphasis(0.0), "gain"),
         (lambda: Warp((0, 1, 2), (0, 2, 1)), "both ascending"),
     ],
 )

@@ -5,7 +5,8 @@ import pytest
 
 from physmis import drift
 from physmis.coordinates import Identity, NormPower
-from physmis.coordinates.search import KernelCoordinates
+from physmis.coordinates.maps import check_invertible
+from physmis.coordinates.search import KernelCoordinates, candidates, knows
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load
 
@@ -67,3 +68,22 @@ def test_bad_input_is_refused(plane):
         KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), 3.0), isotropic(0.1))
     with pytest.raises(ValueError, match="20000 not finite"):
         KernelCoordinates.of(Identity(), plane, lambda x: np.full(len(x), np.nan), isotropic(0.1))
+
+
+@pytest.mark.parametrize(
+    "name, kept", [("sine", ()), ("cone", ()), ("logistic", ()), ("pendulum", ()), ("pendulum", (0, -1))]
+)
+def test_candidates_are_many_different_invertible_and_the_same_for_the_same_seed(name, kept):
+    task = load(name)
+    x = task.sample(200, np.random.default_rng(0)).x
+    found, again = (candidates(task, x, 24, np.random.default_rng(1), kept) for _ in range(2))
+    assert found == again and len(found) == len(set(found.values())) == 24
+    other = task.sample(200, np.random.default_rng(1)).x
+    for one in found.values():
+        y = check_invertible(one, other)
+        if kept:
+            np.testing.assert_array_equal(y[:, list(kept)], other[:, list(kept)])
+    families = {family for label in found for family in label.split(" ", 1)[1].split(", ")}
+    assert len(families) >= (1 if kept else 4)
+    knowing = sum(knows(one, task) for one in found.values())
+    assert (0 < knowing < 24) == (name != "sine" and not kept)

@@ -14,7 +14,7 @@ from support import GIVEN, TINY, contents
 
 from physmis import coordinates, drift, mitigations, tasks
 from physmis.experiments import experiment as ex
-from physmis.experiments.executions import compatibility, executions
+from physmis.experiments.executions import executions
 from physmis.experiments.experiment import Experiment, samples, trained, training, training_set
 from physmis.experiments.kernel_draws import kernel_draws
 from physmis.experiments.parallel import cached, cached_all, whole
@@ -63,7 +63,6 @@ def as_stored(z, quantity=TINY.task.quantity):
 
 
 CONE, PLANNER = standard("cone", "unet"), standard("maze", "planner", seed=2)
-ASKED = standard("cone", "continuation", 0, mitigations.Conditioned(), width=16)
 CHAIN = mitigations.InCoordinates(coordinates.Chain(coordinates.Increments(), WARP))
 # Beginnings of the keys of stored results of the standard profile. They change only together with results.
 STANDING = {
@@ -79,7 +78,6 @@ STANDING = {
     "23d3ecf27e7d": kernel_draws(CONE, "isotropic", {"scale": 0.1}),
     "124b2b13d855": kernel_draws(CONE, "round_trip", {"strength": 0.5}, CONE),
     "acd2ee287d76": executions(PLANNER, 64),
-    "1bf0f56f4b90": compatibility(ASKED, [5, 0], [0.2, 0.9], 1),
     "7a8a2582f51e": ex.demonstrations(PLANNER.task, 3),
 }
 
@@ -176,7 +174,7 @@ def test_treatments_reach_training_and_sampling(store):
     mapped = changed(base, treatment=mitigations.InCoordinates(WARP))
     y = trained(mapped, store).sample(16, np.random.default_rng([0, ex.SAMPLE]))
     np.testing.assert_allclose(drawn(mapped, store), WARP.inverse(y), rtol=1e-6)
-    with pytest.raises(ValueError, match="expected a model that is given no steps"):
+    with pytest.raises(ValueError, match="expected coordinates that keep them, got 'warp', which keeps"):
         changed(mapped, model=GIVEN.model)
 
 

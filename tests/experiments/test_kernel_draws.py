@@ -1,4 +1,4 @@
-"""Kernel draws, executed plans and requests beside given steps, all through the store."""
+"""Kernel draws, rankings of coordinates and executed plans, all through the store."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,12 +8,13 @@ import pytest
 from support import GIVEN, TINY
 
 from physmis import kernels
-from physmis.experiments.executions import compatibility, executions
-from physmis.experiments.experiment import FORECAST, KERNEL, samples, trained, training_set
-from physmis.experiments.kernel_draws import early_forecast, kernel_draws
+from physmis.coordinates import Identity, Increments
+from physmis.coordinates.search import KernelCoordinates
+from physmis.experiments.executions import executions
+from physmis.experiments.experiment import FORECAST, KERNEL, own_values, samples, trained, training_set
+from physmis.experiments.kernel_draws import early_forecast, kernel_draws, ranking
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
-from physmis.mitigations import Conditioned
 from physmis.tasks.base import LEVELS
 from physmis.tasks.synthetic import Cone
 
@@ -146,16 +147,31 @@ def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store
         executions(TINY, 5, demonstrations=True)
 
 
-def test_each_row_is_asked_for_each_value_beside_its_given_steps(store):
-    asked = dataclasses.replace(GIVEN, treatment=Conditioned())
-    found, data = cached(compatibility(asked, [5, 0, 63], [0.2, 0.9], 1), store), training_set(asked, store).x
-    values = np.array([0.2, 0.9, 0.2, 0.9, 0.2, 0.9])
-    clamp = {step: data[[5, 5, 0, 0, 63, 63], step] for step in GIVEN.model.given}
-    x, task = trained(asked, store).sample(6, np.random.default_rng(1), clamp, values), asked.task
-    np.testing.assert_array_equal(found["z"], as_stored(task.measure(x)).reshape(3, 2))
-    residual = task.validity(x).astype(np.float16).reshape(3, 2)
-    np.testing.assert_array_equal(found["validity"], residual)
-    assert found.keys() == {"z", "validity"} and found["validity"].dtype == float
-    for other in (GIVEN, dataclasses.replace(TINY, treatment=Conditioned())):
-        with pytest.raises(ValueError, match="expected a conditioned model that is given steps, got"):
-            compatibility(other, [0], [0.5], 0)
+@pytest.mark.parametrize("kernel, size", [("tangent", 0.1), ("isotropic", 0.05)])
+def test_a_ranking_is_what_the_kernel_does_in_each_candidate(kernel, size, store):
+    found = {"own": Identity(), "steps": Increments(2.0)}
+    entry, (x, task) = (
+        cached(ranking(TINY, found, kernel, size, 200), store),
+        (training_set(TINY, store).x[:200], TINY.task),
+    )
+    for k, one in enumerate(found.values()):
+        y = one.transform(x)
+        made = (
+            kernels.TangentKernel(y, size)
+            if kernel == "tangent"
+            else kernels.IsotropicKernel(size, y.std(axis=(0, 1)))
+        )
+        perturbed = one.inverse(made.deviate(y, np.random.default_rng(TINY.seed)))
+        assert entry.arrays["valid"][k] == np.mean(task.validity(perturbed) < task.tolerance)
+        assert (
+            entry.arrays["drift"][k]
+            == KernelCoordinates.of(one, x, task.measure, lambda y, made=made: made, TINY.seed).drift
+        )
+    # Without a size, it is the one that drifts as much.
+    matched = cached(ranking(TINY, found, kernel, None, 200, float(entry.arrays["drift"][0])), store)
+    assert matched.arrays["drift"][0] == pytest.approx(entry.arrays["drift"][0], abs=0.05)
+
+
+def test_own_values_are_those_of_the_training_trajectories_whose_steps_are_given(store):
+    result, z = cached(samples(GIVEN), store), training_set(GIVEN, store).z
+    np.testing.assert_array_equal(cached(own_values(GIVEN), store), as_stored(z[result.row]))

@@ -94,7 +94,7 @@ def test_continuation_goes_on_from_a_state():
     rng = np.random.default_rng(0)
     x, places = bumps(500, rng)
     x = np.concatenate([x, np.repeat(places[:, None, None], 16, axis=1)], axis=2)
-    model = build("continuation", steps=400, **SMALL).fit(x, rng)
+    model = build("continuation", **SMALL | {"width": 64, "steps": 1200}).fit(x, rng)
     for requested in (-0.6, 0.6):
         starts = np.column_stack([np.zeros(60), np.full(60, requested)])
         made = model.sample(60, np.random.default_rng(1), {0: starts, -1: starts})
