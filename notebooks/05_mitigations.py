@@ -90,9 +90,7 @@ P = run.profile
 
 # %%
 TASKS = {name: tasks.load(name) for name in ("cone", "logistic", "sine", "maze", "pendulum")}
-SEEDS = {
-    name: run.seeds if name == "maze" else run.seeds[:3] for name in TASKS
-}  # three leave its validity open
+SEEDS = {name: run.seeds if name == "maze" else run.seeds[:3] for name in TASKS}
 VALID = 0.9  # least share of valid samples of an arm that is tested
 done, drifts, shares = {}, {}, {}
 
