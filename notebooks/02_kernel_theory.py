@@ -66,7 +66,7 @@ from physmis import drift, kernels, tasks
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.experiment import training, training_set
-from physmis.experiments.forecasts import assess, experiment, seeds_of, valid_share
+from physmis.experiments.forecasts import assess, base_experiment, experiment, seeds_of, valid_share
 from physmis.experiments.kernel_draws import early_forecast, kernel_draws
 from physmis.kernels import expansion
 from physmis.paper import plotting
@@ -81,10 +81,13 @@ soft = {
     for name in ("cone", "logistic")
     for prior in ("ramp", "humps")
 }
-systems = three | soft
-models = {  # MLPs of notebook 01
-    (name, s): experiment(P, task, s, "mlp") for name, task in systems.items() for s in (few if name == "sine" else run.seeds)
-}  # fmt: skip
+applied = {name: tasks.load(name) for name in ("maze", "pendulum")}
+systems = three | soft | applied
+models = {  # of notebooks 01, 03 and 04
+    (name, s): base_experiment(P, name, s) if name in applied else experiment(P, task, s, "mlp")
+    for name, task in systems.items()
+    for s in (few if name == "sine" else run.seeds)
+}
 
 # %% [markdown]
 # ## 1. See the idea in one picture
@@ -265,7 +268,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # ## 3. Fix what counts as a forecast
 #
 # The models are the MLP diffusion models of notebook 01, under the uniform prior and under both priors with soft
-# ends. A forecast $\hat q$ is compared with the samples of the model whose training set it was made from.
+# ends, the planner of notebook 03, and the MLP of notebook 04. A forecast $\hat q$ is compared with the samples of the model whose training set it was made from.
 #
 # - **Skill**, $1 - \mathrm{TV}(\hat q, q)/\mathrm{TV}(p, q)$, is the score: 0 is the forecast of no drift, 1 is
 #   perfect.
@@ -321,12 +324,13 @@ for name in systems:
 # ## 5. Compare the forecasts with the models
 
 # %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(2, 4, figsize=(14, 6.4))
+fig, axes = plt.subplots(3, 3, figsize=(13, 9.6))
 saved, shown = {}, (*KERNELS, "matched blur")
-for ax, name in zip(axes.flat, systems, strict=False):
-    d, colour = observed[name], "mlp" if valid[name].value >= 0.9 else "invalid"
+for ax, name in zip(axes.flat, systems, strict=True):
+    d, colour = observed[name], "planner" if name == "maze" else "mlp"
+    colour = colour if valid[name].value >= 0.9 else "invalid"
     drawn = {kernel: np.broadcast_to(expected[name][kernel], d.q.shape) for kernel in shown}
-    plotting.plot_forecast(ax, d.edges, d.p, d.q, drawn, P.samples, colour)
+    plotting.plot_forecast(ax, d.edges, d.p, d.q, drawn, d.bins.shape[1], colour)
     ax.set(title=name, xlabel=systems[name].quantity.label, ylim=(1.6 * ax.get_ylim()[0], None))
     ax.set_title(f"{valid[name].value:.0%} valid", loc="right", fontsize=9)
     skills = [f"{scores[name, None][kernel].skill.value:.2f}" for kernel in shown]
@@ -341,9 +345,7 @@ for ax, name in zip(axes.flat, systems, strict=False):
     )
     saved |= {plotting.array_name(name, part): getattr(d, part) for part in ("edges", "p", "q")}
     saved |= {plotting.array_name(name, kernel): values for kernel, values in drawn.items()}
-handles, labels = axes[0, 0].get_legend_handles_labels()
-axes[1, 3].axis("off")
-axes[1, 3].legend(handles, labels, loc="center left", fontsize=11)
+fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=11)
 for ax in axes[:, 0]:
     ax.set_ylabel("drift relative to the prior")
 keys = [result.key for result in (*results.values(), *draws.values())]
@@ -353,7 +355,8 @@ plt.show()
 # %% [markdown]
 # **What we see.** A blur lowers both ends and every peak, and nothing else. The forecast made before training finds
 # which end loses more, and that growth rates are drawn to the middle; of the cone's inner peak and trough it finds
-# little. (Filled: the models; triangles mark what stands out of the noise, the grey band.)
+# little. (Filled: the models; triangles mark what stands out of the noise, the grey band.) Maze and pendulum are the
+# planner of notebook 03 and the model of notebook 04, where their tests stand.
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(12, 4), sharey=True)
@@ -380,7 +383,7 @@ plt.show()
 for name in systems:
     d, id, found = observed[name], plotting.array_name(name), scores[name, None]
     blur = expected[name]["matched blur"]
-    if name != "sine":
+    if name not in ("sine", *applied):
         run.record_claim(f"C3.02.{id}_valid", *valid[name])
         run.record_claim(f"C4.02.{id}_round_trip_skill", *found["round trip"].skill)
         run.record_claim(
@@ -392,7 +395,7 @@ for name in systems:
         )
         inside = drift.advantage(expected[name]["before training"], blur, d, INNER)
         run.record_claim(f"C5.02.{id}_beats_blur_inside", *inside)
-for name in ("cone", "logistic"):
+for name in ("cone", "logistic"):  # maze and pendulum: in notebooks 03 and 04
     run.record_claim(f"C3.02.{name}_local_errors", *scores[name, None]["round trip"].correlation)
 sizes = [drift.total_variation(f, observed["sine"].p) for f in expected["sine"]["before training"]]
 floor = observed["sine"].tv_floor.value

@@ -62,7 +62,7 @@ import numpy as np
 from scipy.special import i0e, i1e
 
 import physmis
-from physmis import drift, tasks
+from physmis import drift
 from physmis.drift import intervals
 from physmis.experiments import forecasts
 from physmis.experiments.executions import executions
@@ -74,10 +74,9 @@ from physmis.experiments.experiment import (
     training,
     training_set,
 )
-from physmis.experiments.forecasts import assess, over_seeds, seeds_of, valid_share
+from physmis.experiments.forecasts import assess, base_experiment, over_seeds, seeds_of, valid_share
 from physmis.experiments.kernel_draws import kernel_draws
 from physmis.experiments.parallel import Job, whole
-from physmis.models import build
 from physmis.paper import plotting
 from physmis.tasks.maze_layout import layout
 
@@ -103,17 +102,16 @@ few = run.seeds[:2]  # of other demonstrations, whose planners are trained for t
 # or acceleration than the motors can give, both within 0.05 m. All demonstrations are.
 
 # %%
-task, model = tasks.load("maze"), build("planner", **P.models["planner"])
-quantity, n, executed = task.quantity, min(P.samples, 4096), max(8, min(P.samples, 8192) // 32)
-size = -(-P.data // task.chunk) * task.chunk  # whole chunks, as each of them is uniform
+base = [base_experiment(P, "maze", seed) for seed in run.seeds]
+task, model, n = base[0].task, base[0].model, base[0].samples
+quantity, executed = task.quantity, max(8, min(P.samples, 8192) // 32)
 
 
 def arms(seeds=run.seeds, task=task, **changes):
     """One planner for each seed. All seeds share the demonstrations."""
-    return [Experiment(task, replace(model, **changes), size, n, seed) for seed in seeds]
+    return [Experiment(task, replace(model, **changes), base[0].data, n, seed) for seed in seeds]
 
 
-base = arms()
 recorded = run.compute(dict(enumerate(needed_demonstrations(base[0]))))
 z, cells = (np.concatenate([part[name] for part in recorded.values()]) for name in ("z", "cells"))
 

@@ -63,11 +63,17 @@ import numpy as np
 import physmis
 from physmis import drift, tasks
 from physmis.experiments import forecasts
-from physmis.experiments.experiment import Experiment, excerpt, half, samples, training
-from physmis.experiments.forecasts import assess, excess_of_valid, over_seeds, seeds_of, valid_share
+from physmis.experiments.experiment import excerpt, half, samples, training
+from physmis.experiments.forecasts import (
+    assess,
+    base_experiment,
+    excess_of_valid,
+    over_seeds,
+    seeds_of,
+    valid_share,
+)
 from physmis.experiments.kernel_draws import kernel_draws
 from physmis.experiments.parallel import Job, whole
-from physmis.models import build
 from physmis.paper import plotting
 
 plotting.use_style()
@@ -199,14 +205,12 @@ print(f"distribution of cos(theta_2), largest gap of quantiles: {np.abs(first - 
 # *kinematics*, angles against the integral of angular velocities; and *dynamics*, angular velocities against the integral
 # of the accelerations that the equations of section 1 give, in units of $2\sqrt{g/l_2}$.
 
+
 # %%
-sizes = P.models["mlp"]
-sizes = {**sizes, "width": 2 * sizes["width"], "steps": 2 * sizes["steps"], "rate": 2e-3}
-
-
 def arms(seeds=run.seeds, **changes):
     """One experiment for each seed."""
-    return [Experiment(task, build("mlp", **{**sizes, **changes}), P.data, P.samples, seed) for seed in seeds]
+    alike = [base_experiment(P, "pendulum", seed) for seed in seeds]
+    return [replace(e, model=replace(e.model, **changes)) for e in alike]
 
 
 # %% jupyter={"source_hidden": true}
@@ -226,7 +230,7 @@ def residuals_of(e):
 # %%
 base = arms()
 jobs = {("made", e.seed): e for e in base} | {("residuals", e.seed): residuals_of(e) for e in base}
-jobs["finer"] = arms([SEED], sampler_steps=4 * sizes["sampler_steps"])[0]
+jobs["finer"] = arms([SEED], sampler_steps=4 * base[0].model.sampler_steps)[0]
 jobs["some"] = excerpt(samples(base[0]), range(6))
 done = run.compute(jobs)
 made, residuals = seeds_of(done, "made"), seeds_of(done, "residuals")

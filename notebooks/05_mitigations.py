@@ -17,10 +17,14 @@
 # **Question.** Which treatment lessens the drift: weighting the data, conditioning the model on the quantity, or changing
 # the coordinates that it sees? And can a kernel choose the coordinates before anything is trained in them?
 #
-# **What you will do.** Take the valid models of notebooks 01, 03 and 04, change one thing at a time, and compare what
-# is left of the drift.
+# **You will** take the valid models of notebooks 01, 03 and 04, change one thing at a time, and compare what is left of the
+# drift. **You will learn** why weights cannot undo errors, what gives way where requests contradict each other, and how a
+# kernel ranks coordinates. **You need** notebook 01, and what a kernel is, from notebook 02.
 #
-# **What you need.** Notebook 01, and what a kernel is, from notebook 02.
+# **Contents.** [1 Base](#1.-One-base-for-each-task) · [2 Weights](#2.-Weight-the-data) ·
+# [3 Conditions](#3.-Condition-the-model-on-the-quantity) · [What gives way?](#What-gives-way?) ·
+# [4 Coordinates](#4.-Change-the-coordinates) · [Try it](#Try-it:-the-power-of-a-norm) · [5 Side by side](#5.-Side-by-side) ·
+# [Verdicts](#Verdicts) · [Exercises](#Exercises). Code that only prepares or draws is folded.
 #
 # This notebook accompanies *Mechanisms of Misgeneralization in Physical Sequence Modeling* (Nishi, Tang, Kumar, Park,
 # Tanaka, 2026); all definitions and numbers are this companion's own. Claims examined: C8, *reweighting does not fix the
@@ -123,7 +127,7 @@ train({(name, "untreated"): arm(name) for name in TASKS})
 # precondition, as is the validity of both arms.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def left(before, after):
     """Share of the excess drift that is left, with its 95 % interval to first order in the noise."""
     size, n = max(before.excess.value, 0.001), after.bins.shape[1]
@@ -235,7 +239,7 @@ conditioned = {(name, "conditioned"): arm(name, Conditioned()) for name in TASKS
 conditioned["pendulum", "conditioned"] = arm("pendulum", Conditioned(), model=continuation)
 train(conditioned)
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 5, figsize=(15, 6), sharex="col", height_ratios=(1.4, 1))
 saved = {}
 for (cloud, ax), (name, task) in zip(axes.T, TASKS.items(), strict=True):
@@ -261,7 +265,7 @@ run.save_figure(fig, "fig_05_conditioning", data=saved, configs=keys("conditione
 plt.show()
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def unevenness(rows):
     """Mean absolute bias of (requested, recovered) over twelfths of the requested range."""
     at = np.minimum((scipy.stats.rankdata(rows[:, 0]) - 1) * 12 // len(rows), 11).astype(int)
@@ -314,7 +318,7 @@ for name in ("maze", "pendulum"):
     )
     claim("C8", name, "requests_fall", falls)
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 saved, edges = {}, np.linspace(0, 0.8, 9)
 for ax, (name, groups) in zip(axes, gone.items(), strict=True):
@@ -387,6 +391,45 @@ for name, found in CANDIDATES.items():
           f"own coordinates, {forecast[k]:.3f} in the chosen: {list(found.values())[k]}")  # fmt: skip
 
 # %% [markdown]
+# ### Try it: the power of a norm
+#
+# Move the power of the norm, $y = x\,|x|^{p-1}$, and the size of isotropic errors in $y$. **Predict** first: which power
+# drifts least, and does it depend on the size of the errors?
+
+# %% jupyter={"source_hidden": true}
+from physmis.teaching import check, explore
+
+POWERS, some = np.linspace(0.2, 2.2, 11), TASKS["cone"].sample(4096, np.random.default_rng(SEED)).x
+
+
+def draw(power, error_size):
+    """Amplitudes that come back, and forecast drift by power."""
+    cone, found = TASKS["cone"], {}
+    for p in (1.0, power, *POWERS):
+        found[p] = KernelCoordinates.of(
+            NormPower(p), some, cone.measure, lambda y: IsotropicKernel(error_size, y.std(axis=(0, 1)))
+        )
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    bins = cone.quantity.bins()[1:-1]
+    for p in (1.0, power):
+        left.hist(found[p].z_perturbed, bins, density=True, histtype="step", label=f"power {p:.2f}")
+    left.set(xlabel=cone.quantity.label, ylabel="density")
+    left.legend(fontsize=8)
+    right.plot(POWERS, [found[p].drift for p in POWERS], power, found[power].drift, "o")
+    right.set(xlabel="power of the norm", ylabel="forecast drift (TV)", ylim=(0, None))
+    return fig
+
+
+# %%
+explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03))
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# TRYIT_TEXT
+# </details>
+
+# %% [markdown]
 # Does the forecast rank candidates as training does? On the cone and the logistic map we train a model in each of them, with
 # a seed that no choice was made on, for a quarter and a half of the steps. As controls other kernels rank them, too: the
 # same one at four times its size, and one of the other kind, of a size that forecasts the same drift in the data's own
@@ -420,7 +463,7 @@ def agreement(forecast, trained):
     return intervals.Interval(*np.clip(found, -1, 1))
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(10, 4))
 saved, alone = {}, {"seeds": [SEED + 5]}
 for ax, name in zip(axes, SHORT, strict=True):
@@ -465,7 +508,7 @@ plt.show()
 chosen = {name: InCoordinates(CANDIDATES[name][CHOSEN[name]]) for name in TASKS}
 train({(name, "in coordinates"): arm(name, treatment) for name, treatment in chosen.items()})
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 5, figsize=(15, 6.2), sharex="col")
 saved = {}
 for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
@@ -540,7 +583,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 run.save_figure(fig, "fig_05_pareto", data=saved, configs=keys(*WAYS))
 plt.show()
 
-# %%
+# %% jupyter={"source_hidden": true}
 jobs = {(name, e.seed): training(e) for name in TASKS for e in arm(name, chosen[name])}
 seconds = {key: entry.meta["seconds"] for key, entry in run.compute(jobs).items()}
 cost = {name: ranks[name].meta["seconds"] / sum(seeds_of(seconds, name)) for name in TASKS}
@@ -567,7 +610,9 @@ plt.show()
 # %% [markdown]
 # **What we see.** COST_TEXT
 #
-# ## What to take along
+# ## Verdicts
+#
+# `run.finish` counts the primary tests of each claim. Three things to take along:
 #
 # - Weights choose the distribution that a model aims at. They do not change the errors with which it misses.
 # - A condition is as good as its slope, bias and spread, and where it contradicts what else is given, look at what gives way.
@@ -577,37 +622,6 @@ plt.show()
 
 # %%
 run.finish()
-
-# %% [markdown]
-# ## Try it
-#
-# Move the power of the norm, $y = x\,|x|^{p-1}$, and the size of isotropic errors in $y$. Which drifts least?
-
-# %%
-from physmis.teaching import check, explore
-
-POWERS, some = np.linspace(0.2, 2.2, 11), TASKS["cone"].sample(4096, np.random.default_rng(SEED)).x
-
-
-def draw(power, error_size):
-    """Amplitudes that come back, and forecast drift by power."""
-    cone, found = TASKS["cone"], {}
-    for p in (1.0, power, *POWERS):
-        found[p] = KernelCoordinates.of(
-            NormPower(p), some, cone.measure, lambda y: IsotropicKernel(error_size, y.std(axis=(0, 1)))
-        )
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-    bins = cone.quantity.bins()[1:-1]
-    for p in (1.0, power):
-        left.hist(found[p].z_perturbed, bins, density=True, histtype="step", label=f"power {p:.2f}")
-    left.set(xlabel=cone.quantity.label, ylabel="density")
-    left.legend(fontsize=8)
-    right.plot(POWERS, [found[p].drift for p in POWERS], power, found[power].drift, "o")
-    right.set(xlabel="power of the norm", ylabel="forecast drift (TV)", ylim=(0, None))
-    return fig
-
-
-explore(draw, power=(0.2, 2.2, 2.0), error_size=(0.005, 0.105, 0.03))
 
 # %% [markdown]
 # ## Exercises
