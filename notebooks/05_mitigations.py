@@ -383,7 +383,7 @@ CANDIDATES = {}
 for name, task in TASKS.items():
     x = some if name == "maze" else task.sample(ROWS, np.random.default_rng(SEED)).x
     kept = arm(name)[0].model.given
-    CANDIDATES[name] = {"own": Identity()} | candidates(task, x, 24, np.random.default_rng([SEED, 24]), kept)
+    CANDIDATES[name] = {"own": Identity()} | candidates(x, 24, np.random.default_rng([SEED, 24]), kept, task)
 
 
 def ranked(name, *kernel):

@@ -71,14 +71,14 @@ class KernelCoordinates:
 
 
 def candidates(
-    task: Task, x: Trajectories, n: int, rng: np.random.Generator, kept: tuple[int, ...] = ()
+    x: Trajectories, n: int, rng: np.random.Generator, kept: tuple[int, ...] = (), task: Task | None = None
 ) -> dict[str, Coordinates]:
-    """``n`` random coordinates by name, fitted to trajectories ``x`` of a task; all keep the steps ``kept``.
+    """``n`` random coordinates by name, fitted to trajectories ``x`` of a task; they keep the steps ``kept``.
 
     Each is of a random family, a third of them followed by a second one. Those not invertible on ``x``
     are drawn anew. Numbers are rounded to six digits, as they become part of an address in the store.
     """
-    families, found = _families(task, x, rng), {}
+    families, found = _families(x, rng, task), {}
     while len(found) < n:
         drawn = [families[k]() for k in rng.integers(len(families), size=1 + (rng.random() < 1 / 3))]
         made = drawn[0] if len(drawn) == 1 else Chain(*drawn)
@@ -97,8 +97,8 @@ def knows(coordinates: Coordinates, task: Task) -> bool:
     return any(isinstance(part, KNOWING.get(task.name, ())) for part in parts)
 
 
-def _families(task, x, rng) -> list[Callable[[], Coordinates]]:
-    """One draw of each family that fits the channels of a task."""
+def _families(x, rng, task) -> list[Callable[[], Coordinates]]:
+    """One draw of each family that fits the channels."""
 
     def between(low, high):
         return float(f"{np.exp(rng.uniform(*np.log((low, high)))):.6g}")

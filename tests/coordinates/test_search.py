@@ -76,7 +76,7 @@ def test_bad_input_is_refused(plane):
 def test_candidates_are_many_different_invertible_and_the_same_for_the_same_seed(name, kept):
     task = load(name)
     x = task.sample(200, np.random.default_rng(0)).x
-    found, again = (candidates(task, x, 24, np.random.default_rng(1), kept) for _ in range(2))
+    found, again = (candidates(x, 24, np.random.default_rng(1), kept, task) for _ in range(2))
     assert found == again and len(found) == len(set(found.values())) == 24
     other = task.sample(200, np.random.default_rng(1)).x
     for one in found.values():
