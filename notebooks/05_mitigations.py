@@ -501,8 +501,13 @@ for ax, name in zip(axes, SHORT, strict=True):
         f"{name}_contain": contain,
     }
     ax.set(title=f"{name}, 1/{SHORT[name]} of the training", xlabel="forecast drift, before training")
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     run.record_claim(f"C9.05.{name}_ranked_valid", *[valid[1:].sum()] * 3, **alone)
     run.record_claim(f"C9.05.{name}_ranking", *agreement(forecast[valid], value[valid]), **alone)
+    run.record_claim(f"C9.05.{name}_ranking_of_all", *agreement(forecast, value), **alone)
     for control in ("wrong_size", "wrong_kernel"):
         other = others[name, control].arrays["drift"]
         run.record_claim(f"C9.05.{name}_{control}", *agreement(other[valid], value[valid]), **alone)
