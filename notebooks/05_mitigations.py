@@ -476,55 +476,64 @@ def agreement(forecast, trained):
     return intervals.Interval(*np.clip(found, -1, 1))
 
 
-# %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(1, 2, figsize=(10, 4))
-saved, alone = {}, {"seeds": [SEED + 5]}
-for ax, name in zip(axes, SHORT, strict=True):
+# %%
+alone, two, drawn_of = {"seeds": [SEED + 5]}, {}, {}
+for name in SHORT:
     results = [trials[name, label] for label in CANDIDATES[name]]
     trained, forecast = [assess([r]).excess for r in results], ranks[name].arrays["drift"]
     value, valid = (
-        np.array([t.value for t in trained]),
-        np.array([valid_share([r]).low >= VALID for r in results]),
+        np.array(v) for v in ([t.value for t in trained], [valid_share([r]).low >= VALID for r in results])
     )
     contain = np.array([knows(one, TASKS[name]) for one in CANDIDATES[name].values()])
-    for k, (x, bar) in enumerate(zip(forecast, trained, strict=True)):
-        colour = plotting.COLOURS["in coordinates" if valid[k] else "invalid"]
-        marker = "*" if list(CANDIDATES[name])[k] == CHOSEN[name] else "X" if k == 0 else "o"
-        style = {"ms": 13 if marker == "*" else 8 if marker == "X" else 6, "ls": ""}
+    drawn_of[name] = {"forecast": forecast, "trained": trained, "valid": valid, "contain": contain}
+    run.record_claim(f"C9.05.{name}_ranked_valid", *[valid[1:].sum()] * 3, **alone)
+    worse = np.maximum(forecast, others[name, "wrong_kernel"].arrays["drift"])
+    two[name] = InCoordinates(list(CANDIDATES[name].values())[int(np.argmin(worse))])
+    for kind, by, rows in (
+        ("ranking", forecast, valid),
+        ("ranking_of_all", forecast, slice(None)),
+        ("wrong_size", others[name, "wrong_size"].arrays["drift"], valid),
+        ("wrong_kernel", others[name, "wrong_kernel"].arrays["drift"], valid),
+        ("two_kernels_ranking", worse, valid),
+        ("without_quantity", forecast, valid & ~contain),
+    ):
+        run.record_claim(f"C9.05.{name}_{kind}", *agreement(by[rows], value[rows]), **alone)
+
+# %% jupyter={"source_hidden": true}
+fig, axes = plt.subplots(1, 2, figsize=(10, 4))
+for ax, (name, found) in zip(axes, drawn_of.items(), strict=True):
+    labels = list(CANDIDATES[name])
+    for k, (x, bar, valid, contain) in enumerate(zip(*found.values(), strict=True)):
+        colour = plotting.COLOURS["in coordinates" if valid else "invalid"]
+        marker = "*" if labels[k] == CHOSEN[name] else "X" if k == 0 else "o"
+        face = "white" if marker == "o" and not contain else colour
         plotting.plot_intervals(
-            ax, [x], [bar], colour, marker, mfc=colour if contain[k] or marker != "o" else "white", **style
+            ax, [x], [bar], colour, marker, mfc=face, ms={"*": 13, "X": 8, "o": 6}[marker]
         )
-    saved |= {
-        f"{name}_forecast": forecast,
-        f"{name}_trained": trained,
-        f"{name}_valid": valid,
-        f"{name}_contain": contain,
-    }
     ax.set(title=f"{name}, 1/{SHORT[name]} of the training", xlabel="forecast drift, before training")
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    run.record_claim(f"C9.05.{name}_ranked_valid", *[valid[1:].sum()] * 3, **alone)
-    run.record_claim(f"C9.05.{name}_ranking", *agreement(forecast[valid], value[valid]), **alone)
-    run.record_claim(f"C9.05.{name}_ranking_of_all", *agreement(forecast, value), **alone)
-    for control in ("wrong_size", "wrong_kernel"):
-        other = others[name, control].arrays["drift"]
-        run.record_claim(f"C9.05.{name}_{control}", *agreement(other[valid], value[valid]), **alone)
-    rest = valid & ~contain
-    run.record_claim(f"C9.05.{name}_without_quantity", *agreement(forecast[rest], value[rest]), **alone)
 axes[0].set_ylabel("excess drift after training")
+saved = {f"{name}_{part}": values for name, found in drawn_of.items() for part, values in found.items()}
 run.save_figure(fig, "fig_05_ranking", data=saved, configs=[r.key for r in trials.values()], **alone)
 plt.show()
 
 # %% [markdown]
-# **What we see.** RANKING_TEXT
+# **What we see.** The kernel sorts out coordinates in which training fails: over all candidates forecast and trained drift
+# agree. Among those with valid samples it does not rank: the primary test fails on the cone, and on the logistic map too few
+# candidates are valid after half of the training. The tangent kernel errs along the data as they lie in $y$, so it flatters
+# coordinates that spread the values and says nothing of errors across them. The worse of its forecast and an isotropic
+# one puts the norm warp of the cone first, which is also the best after training.
 #
-# Now the chosen candidates are trained in full.
+# Now the chosen candidates are trained in full: by the rule on all five tasks and, as a trial made after seeing the ranking,
+# on two of them those of which the *worse* of two forecasts is least, the frozen kernel's and that of the other kind.
 
 # %%
 chosen = {name: InCoordinates(CANDIDATES[name][CHOSEN[name]]) for name in TASKS}
 train({(name, "in coordinates"): arm(name, treatment) for name, treatment in chosen.items()})
+train({(name, "two kernels"): arm(name, treatment) for name, treatment in two.items()})
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 5, figsize=(15, 6.2), sharex="col")
@@ -566,9 +575,15 @@ for name in TASKS:
     claim("C9", name, "as_valid", gain)
     claim("C9", name, "coordinates_left", left(before, after))
     claim("C9", name, "more_than_weights", after.minus(drifts[name, "reweighted"]))
+for name in two:
+    claim("C9", name, "two_kernels_left", left(drifts[name, "untreated"], drifts[name, "two kernels"]))
 
 # %% [markdown]
-# **What we see.** COORDINATES_TEXT
+# **What we see.** The rule fixed in advance does not reduce the drift. On cone and logistic map it chooses coordinates that
+# change nothing; in the maze and for the pendulum it chooses extreme ones, which the kernel takes for safe, and the samples
+# are not valid enough to be tested. Coordinates that help do exist among the candidates: those that the worse of two
+# forecasts chooses take away most of the drift of the cone, and make the logistic map's samples more valid. But that choice was made
+# after seeing the ranking, so it needs fresh tasks to be believed.
 #
 # ## 5. Side by side
 #
@@ -576,20 +591,18 @@ for name in TASKS:
 # samples has not helped: look for the arms that go down without going left.
 
 # %%
-WAYS = {"untreated": "X", "reweighted": "s", "conditioned": "D", "in coordinates": "o"}
+WAYS = {"untreated": "X", "reweighted": "s", "conditioned": "D", "in coordinates": "o", "two kernels": "^"}
 fig, axes = plt.subplots(1, 5, figsize=(15, 3.6))
 saved = {}
 for ax, name in zip(axes, TASKS, strict=True):
     for way, marker in WAYS.items():
-        if (name, way) == ("pendulum", "conditioned"):
-            continue  # its base is another one, which is given a state
+        if (name, way) == ("pendulum", "conditioned") or (name, way) not in drifts:
+            continue  # the base of the conditioned pendulum is another one, which is given a state
         x, y = shares[name, way], drifts[name, way].excess
         saved[plotting.array_name(name, way)] = x, y
-        colour = plotting.COLOURS[way.replace("untreated", "mlp") if tested(name, way) else "invalid"]
-        bars = {
-            "xerr": [[x.value - x.low], [x.high - x.value]],
-            "yerr": [[y.value - y.low], [y.high - y.value]],
-        }
+        known = {"untreated": "mlp", "two kernels": "in coordinates"}.get(way, way)
+        colour = plotting.COLOURS[known if tested(name, way) else "invalid"]
+        bars = {k: [[v.value - v.low], [v.high - v.value]] for k, v in (("xerr", x), ("yerr", y))}
         ax.errorbar(
             x.value, y.value, **bars, color=colour, marker=marker, ms=7, capsize=2, lw=1, ls="", label=way
         )
@@ -626,7 +639,8 @@ run.save_figure(fig, "fig_05_cost", data=saved, configs=keys("untreated", "rewei
 plt.show()
 
 # %% [markdown]
-# **What we see.** COST_TEXT
+# **What we see.** Naive weights cost a few percent of the data, resampling one to three samples for each one kept, and choosing
+# coordinates less than a twentieth of the training in them. A condition costs nothing but the measurement of all data.
 #
 # ## Verdicts
 #
@@ -634,7 +648,7 @@ plt.show()
 #
 # - Weights choose the distribution that a model aims at. They do not change the errors with which it misses.
 # - A condition is as good as its slope, bias and spread, and where it contradicts what else is given, look at what gives way.
-# - Coordinates change the errors themselves, and a kernel forecasts what they do before a model is trained.
+# - Coordinates change the errors themselves. A kernel tells which of them spoil training, hardly which are best.
 #
 # **Limits.** Few seeds, one class of model a task, and families of coordinates that we thought of.
 

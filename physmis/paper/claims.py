@@ -173,6 +173,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def overall(verdicts: Sequence[str]) -> str:
     """The verdict on a claim of the paper from those of its primary tests."""
     found = set(verdicts)
+    if found <= {"not reproduced", "not tested"} and "not reproduced" in found:
+        return "not reproduced"
     return found.pop() if len(found) == 1 else "partly"
 
 

@@ -40,6 +40,8 @@ def test_a_verdict_asks_for_preconditions_then_the_interval_then_the_value():
         claims.overall(["reproduced"] * 2) == "reproduced" and claims.overall(["not tested"]) == "not tested"
     )
     assert claims.overall(["reproduced", "not reproduced"]) == "partly"
+    assert claims.overall(["not tested", "not reproduced"]) == "not reproduced"
+    assert claims.overall(["not tested", "reproduced"]) == "partly"
 
 
 PRIMARY = {**CLAIM, "role": "primary", "null": "0"}
