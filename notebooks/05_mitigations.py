@@ -481,9 +481,8 @@ alone, two, drawn_of = {"seeds": [SEED + 5]}, {}, {}
 for name in SHORT:
     results = [trials[name, label] for label in CANDIDATES[name]]
     trained, forecast = [assess([r]).excess for r in results], ranks[name].arrays["drift"]
-    value, valid = (
-        np.array(v) for v in ([t.value for t in trained], [valid_share([r]).low >= VALID for r in results])
-    )
+    value = np.array([excess.value for excess in trained])
+    valid = np.array([valid_share([r]).low >= VALID for r in results])
     contain = np.array([knows(one, TASKS[name]) for one in CANDIDATES[name].values()])
     drawn_of[name] = {"forecast": forecast, "trained": trained, "valid": valid, "contain": contain}
     run.record_claim(f"C9.05.{name}_ranked_valid", *[valid[1:].sum()] * 3, **alone)
