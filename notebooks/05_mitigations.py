@@ -236,11 +236,9 @@ for name in best:
 # which is given the first state beside the energy. There a request can contradict what is given.
 
 # %%
-continuation = build(
-    "continuation", **{k: v for k, v in arm("pendulum")[0].model.config().items() if k != "name"}
-)
+sizes = arm("pendulum")[0].model.config() | {"name": "continuation"}
 conditioned = {(name, "conditioned"): arm(name, Conditioned()) for name in TASKS if name != "pendulum"}
-conditioned["pendulum", "conditioned"] = arm("pendulum", Conditioned(), model=continuation)
+conditioned["pendulum", "conditioned"] = arm("pendulum", Conditioned(), model=build(**sizes))
 train(conditioned)
 
 # %% jupyter={"source_hidden": true}
@@ -547,10 +545,8 @@ for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
         n = done[name, way][0].experiment.samples
         plotting.plot_recovered(ax, found.edges, found.p, found.q, n, way if tested(name, way) else "invalid")
         ax.set_title(f"{name}: {shares[name, way].value:.0%} valid")
-        saved |= {
-            plotting.array_name(name, way, part): v
-            for part, v in (("p", found.p), ("q", found.q), ("untreated", before))
-        }
+        for part, values in (("p", found.p), ("q", found.q), ("untreated", before)):
+            saved[plotting.array_name(name, way, part)] = values
     column[1].set_xlabel(task.quantity.label)
 for ax, way in zip(axes[:, 0], ("naive weights", "chosen coordinates"), strict=True):
     ax.set_ylabel(way + "\ndensity over the prior's")
