@@ -96,6 +96,15 @@ def test_a_wrong_setting_is_named_with_what_is_expected(place, monkeypatch):
             start(**{"notebook": "01_test", "profile": "smoke", **arguments})
 
 
+def test_a_plain_script_that_is_interrupted_ends_in_one_line(place, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    start("01_test", profile="smoke", device="cpu")
+    sys.excepthook(runs.Interrupted, runs.Interrupted(), None)
+    assert capsys.readouterr().err == "\nInterrupted. What is complete is kept: run again to go on.\n"
+    sys.excepthook(ValueError, ValueError("as ever"), None)
+    assert capsys.readouterr().err == "ValueError: as ever\n"
+
+
 def test_an_unknown_papermill_parameter_is_refused(place, monkeypatch):
     def injected(text):
         cells = ["", 'PROFILE = "standard"\nOTHER = 1', f"# Parameters\n{text}\n", "%matplotlib inline"]
