@@ -261,16 +261,18 @@ explore(draw, growth_rate=(3.0, 4.0, 3.9), error=(0.005, 0.055, 0.02))
 #
 # | class | how it makes a trajectory | what it learns to make small |
 # |---|---|---|
-# | U-Net | takes noise away from all steps at once; its layers are convolutions over time | squared error of $c\,\varepsilon - s\,x$, predicted from $c\,x + s\,\varepsilon$ with noise $\varepsilon$ |
+# | U-Net | takes noise away from all steps at once; its layers are convolutions over time | squared error of $c\,\varepsilon - s\,x$, predicted from $c\,x + s\,\varepsilon$ |
 # | MLP | the same, with layers that connect all steps with all | the same |
 # | Transformer | draws one step after the other, each from a mixture of 8 Gaussians, computed from the steps before | $-\log p(x)$ |
 # | VAE | decodes a code $u \sim \mathcal{N}(0, I)$ and adds noise of a learned size | an upper bound on $-\log p(x)$ |
 #
+# Here $\varepsilon$ is noise, and $c^2 + s^2 = 1$: the two mixtures together give $x$.
+#
 # A trajectory is **valid** if it obeys the rule of its task, whatever its $z$. Its residual says how far it is from that: the
 # distance to the best sine of amplitude 1, the distance to the cone, or the one-step error of the map at the recovered
 # $r$. It must be below 0.05, which is 5 % of the scale of the state. Each class is trained long enough for that, except
-# where the VAE does not get there. A class of whose trajectories less than 0.9 are valid on a task supports no claim there:
-# it is drawn in grey, in section 4 with hollow markers.
+# where the VAE does not get there. Where less than 0.9 of the trajectories of a class are valid, they
+# support no claim: they are drawn in grey, in section 4 with hollow markers.
 #
 # We cut the range of $z$ into 20 bins of equal prior mass, and add a few beyond each end. With $p_b$ the mass of the prior in
 # bin $b$ and $q_b$ that of the recovered distribution,
