@@ -14,7 +14,7 @@ from physmis import paths
 from physmis.experiments.progress import duration
 from physmis.experiments.store import Store, key
 
-PATIENCE = 60.0  # seconds that a computation may take without a word before
+PATIENCE = 20.0  # seconds that a computation may take without a word before
 
 
 def estimate(jobs: Sequence[Any], store: Store) -> dict[str, float]:
@@ -50,7 +50,7 @@ def _sort(config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def forewarning(waves: Sequence[Sequence[Any]], seconds: Mapping[str, float], workers: int) -> str | None:
-    """What to say before computing ``waves`` of jobs; None if they take less than a minute."""
+    """What to say before computing ``waves`` of jobs; None if they take less than `PATIENCE`."""
     jobs = [job for wave in waves for job in wave]
     models = [job for job in jobs if job.config["kind"].endswith("model")]
     unknown = sum(not seconds[key(job.config)] for job in models)
@@ -61,7 +61,4 @@ def forewarning(waves: Sequence[Sequence[Any]], seconds: Mapping[str, float], wo
     time = f"about {duration(total)} on {processes}"
     if unknown:
         time += f", not counting {unknown} models of a sort never trained before"
-    return (
-        f"To compute: {len(models)} models, {len(jobs) - len(models)} other results; {time}. What is "
-        "complete is kept: interrupt it, and run again to go on. Profiles that take less: smoke, workshop."
-    )
+    return f"To compute: {len(models)} models, {len(jobs) - len(models)} other results; {time}."

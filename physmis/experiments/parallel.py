@@ -69,14 +69,16 @@ def _make(job: Job, store: Store, device: str) -> None:
     store.put(job.config, arrays, time.perf_counter() - begun, device, job.small, job.cost)
 
 
-def cached_all(jobs: Sequence[Job], store: Store, device: str = "cpu") -> tuple[list[Any], bool]:
+def cached_all(
+    jobs: Sequence[Job], store: Store, device: str = "cpu", advice: str = ""
+) -> tuple[list[Any], bool]:
     """Results in the order of ``jobs``, and whether any had to be computed.
 
     What is missing is computed in waves (demonstrations, models, and what asks them), each spread over
     $PHYSMIS_JOBS processes, or one a core; or over the workers of the Dask scheduler at $PHYSMIS_SCHEDULER,
     which must share the store. On "cuda" this process computes one after the other. If it will take more
-    than a minute, that is said first; an interruption loses only what is being computed. Raises LookupError
-    where something is missing and $PHYSMIS_STORED_ONLY is set.
+    than 20 seconds, that is said first, with ``advice``; an interruption loses only what is being computed.
+    Raises LookupError where something is missing and $PHYSMIS_STORED_ONLY is set.
     """
     entries = [store.fetch(job.config) for job in jobs]
     missing = [job for job, entry in zip(jobs, entries, strict=True) if entry is None]
@@ -90,10 +92,13 @@ def cached_all(jobs: Sequence[Job], store: Store, device: str = "cpu") -> tuple[
         workers = 1 if device == "cuda" else job_count()
         seconds = estimate([job for wave in waves for job in wave], store)
         if text := forewarning(waves, seconds, workers):
-            progress.say(text)
+            progress.say(f"{text} {advice}".rstrip())
+        typical = float(np.median([took for took in seconds.values() if took] or [1.0]))
+        sizes = {address: took or typical for address, took in seconds.items()}
         try:
-            for wave in waves:
-                _run_wave(wave, store, device, [seconds[key(job.config)] for job in wave])
+            with progress.bar(sizes) as (path, finish):
+                for wave in waves:
+                    _run_wave(wave, store, device, path, finish)
         except KeyboardInterrupt:
             get_reusable_executor(reuse=True).shutdown(kill_workers=True)
             raise
@@ -129,9 +134,10 @@ def _waves(jobs: Sequence[Job], store: Store) -> list[list[Job]]:
     return [sorted(wave, key=lambda job: -job.cost) for wave in waves]
 
 
-def _run_wave(jobs: Sequence[Job], store: Store, device: str, seconds: Sequence[float]) -> None:
-    sizes = {key(job.config): took or 1.0 for job, took in zip(jobs, seconds, strict=True)}
-    with progress.bar(jobs[0].config["kind"], sizes) as (path, finish), _workers():
+def _run_wave(
+    jobs: Sequence[Job], store: Store, device: str, path: str | None, finish: Callable[[str], None]
+) -> None:
+    with _workers():
         if device == "cuda":
             done = (_work(job, store, device, path, os.getpid()) for job in jobs)
         else:

@@ -18,7 +18,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 PERIOD = 10.0  # seconds between two printed lines
-FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+LEAST = 0.05  # of the work must be done before the time left is told
 
 # Of this process: the file that events go to, and the address of the job that it is at.
 _path: str | None = None
@@ -67,23 +68,30 @@ def _append(path: str, **event: Any) -> None:
 
 
 @contextlib.contextmanager
-def bar(title: str, sizes: Mapping[str, float]) -> Iterator[tuple[str | None, Callable[[str], None]]]:
+def bar(sizes: Mapping[str, float]) -> Iterator[tuple[str | None, Callable[[str], None]]]:
     """Progress of jobs, given their addresses and sizes, in seconds or another unit that is alike for all.
 
     Gives the file that workers should append to, and a function to call with each address that is done.
     """
     begun, total, done = time.monotonic(), sum(sizes.values()), dict.fromkeys(sizes, 0.0)
+
+    def left() -> str:
+        ready, passed = sum(done.values()), time.monotonic() - begun
+        return f"about {duration(passed / ready * (total - ready))}" if ready >= LEAST * total else "?"
+
+    def count() -> str:
+        return f"result {sum(done[a] >= size for a, size in sizes.items())} of {len(sizes)}"
+
     if is_followed():
         last = begun
 
         def finish(address: str) -> None:
             nonlocal last
             done[address] = sizes[address]
-            now, ready = time.monotonic(), sum(done.values())
-            if now - last >= PERIOD and ready < total:
-                last, count = now, sum(map(bool, done.values()))
-                left = duration((now - begun) / ready * (total - ready))
-                say(f"{title}: {count} of {len(sizes)}, about {left} left")
+            now = time.monotonic()
+            if now - last >= PERIOD and sum(done.values()) < total:
+                last = now
+                say(f"{count()}, {left()} left")
 
         yield os.environ["PHYSMIS_PROGRESS"], finish
         return
@@ -92,17 +100,16 @@ def bar(title: str, sizes: Mapping[str, float]) -> Iterator[tuple[str | None, Ca
         tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file,
         tqdm(total=total, bar_format=FORMAT, leave=False) as shown,
     ):
+        steps = ""
 
         def draw(events: list[dict[str, Any]]) -> None:
+            nonlocal steps
             for event in events:
                 if event.get("job") in done:
                     done[event["job"]] = sizes[event["job"]] * event["done"] / event["total"]
-                    shown.set_postfix_str(
-                        f"{event['label']}: {event['done']}/{event['total']} steps", refresh=False
-                    )
-            shown.set_description_str(
-                f"{title} {sum(done[a] >= size for a, size in sizes.items())} of {len(sizes)}", refresh=False
-            )
+                    steps = f", {event['label']}: {event['done']}/{event['total']} steps"
+            shown.set_description_str(count(), refresh=False)
+            shown.set_postfix_str(f"{left()} left{steps}", refresh=False)
             shown.n = min(sum(done.values()), total)
             shown.refresh()
 

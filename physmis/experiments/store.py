@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from physmis import paths
+from physmis.experiments import progress
 from physmis.experiments.provenance import code_version, machine, versions
 
 FORMAT = 1  # Bump by hand when equal configs no longer mean equal results.
@@ -169,6 +170,8 @@ class Store:
             else:
                 text += f"It counts as absent; `git checkout {path}` restores it"
             warnings.warn(text, stacklevel=3)
+            if progress.is_followed():  # a warning in a notebook does not reach who follows it
+                progress.say(text)
             return None
         return Entry(meta["key"], arrays, meta)
 

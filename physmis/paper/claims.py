@@ -179,10 +179,10 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 def further(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many of the manifest's claims that are not primary hold, do not, and are not tested."""
+    """How many of the manifest's claims that are not primary held, did not, and could not be tested."""
     found = Counter(row["verdict"] for row in rows if row["role"] != "primary")
-    count = f"{found['holds']} hold, {found['does not hold']} do not, {found['not tested']} are not tested"
-    return f"Of {found.total()} further tests, {count}."
+    held, failed, untested = (found[verdict] for verdict in ("holds", "does not hold", "not tested"))
+    return f"Of {found.total()} further tests, {held} held, {failed} did not, {untested} could not be tested."
 
 
 def _primary(folder: Path | None) -> dict[str, list[dict[str, Any]]]:

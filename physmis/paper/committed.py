@@ -17,19 +17,23 @@ MOST = 15 * 2**20  # bytes of stored results
 KINDS = ("npz", "png", "pdf")
 
 
-def compare(folder: Path) -> str:
-    """How a run of the standard profile differs from the committed one, in words."""
+def compare(folder: Path, notebooks: Sequence[str]) -> str:
+    """How ``notebooks`` of a run of the standard profile differ from the committed ones, in words."""
     new, old = (claims.read_manifest(where) for where in (folder, paths.committed()))
     if not old:
         return "nothing is committed to compare with"
-    figures = {id: _hashes(row) == _hashes(old["figures"].get(id, {})) for id, row in new["figures"].items()}
+    figures, tests = (
+        {id: row for id, row in new[section].items() if row["notebook"] in notebooks}
+        for section in ("figures", "claims")
+    )
+    alike = {id: _hashes(row) == _hashes(old["figures"].get(id, {})) for id, row in figures.items()}
     numbers = ("value", "low", "high")
     same = {
         id: all(row[name] == old["claims"].get(id, {}).get(name) for name in numbers)
-        for id, row in new["claims"].items()
+        for id, row in tests.items()
     }
     lines = []
-    for what, equal in (("figures", figures), ("claims", same)):
+    for what, equal in (("figures", alike), ("claims", same)):
         unlike = [id for id, is_equal in equal.items() if not is_equal]
         lines.append(
             f"{len(equal) - len(unlike)} of {len(equal)} {what} are exactly those of figures/standard"

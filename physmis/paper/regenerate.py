@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         sources = _plan(options)
+        _check_output(options)
     except SystemExit as stop:
         return 1 if stop.code else 0
     except ValueError as error:
@@ -61,10 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print("\nregenerate: stopped; what was complete is in the store", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
-    code = _report(outcomes, options.profile, whole=options.only is None)
-    if code == 0 and options.only is None and options.profile == "standard":
+    folder = paths.output(options.profile)
+    code = _report(outcomes, folder, whole=options.only is None)
+    if code == 0 and options.profile == "standard":
+        names = [source.stem for source in sources]
         try:
-            print(committed.save(sources) if options.save else committed.compare(paths.output("standard")))
+            text = committed.save(sources) if options.save else committed.compare(folder, names)
+            print(text)
         except ValueError as error:
             print(f"regenerate: {error}", file=sys.stderr)
             return 1
@@ -113,6 +117,17 @@ def _plan(options: argparse.Namespace) -> list[Path]:
     if options.scheduler:  # last, as it may take a while
         _check_scheduler(options.scheduler)
     return list(sources.values()) if options.only is None else [numbers[options.only]]
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    folder = Path(options.output) / options.profile if options.output else paths.output(options.profile)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"make figures OUTPUT=..., or --output: expected a folder to write to; {error}"
+        ) from error
 
 
 def _check_scheduler(address: str) -> None:
@@ -222,16 +237,17 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace, scratch: Pat
             raise NotebookError(f"cell `{first}` never ran, and no cell raised an error: an exit before it?")
 
 
-def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
-    folder = paths.output(profile)
+def _report(outcomes: list[Outcome], folder: Path, whole: bool) -> int:
     rows = claims.read_manifest(folder).get("claims", {}).values()
-    print(f"\n{'notebook':<26}{'seconds':>8}{'peak MiB':>10}{'cold':>6}  claims that hold")
+    print(f"\n{'notebook':<26}{'seconds':>8}{'peak MiB':>10}{'computed':>10}{'primary':>10}{'further':>10}")
     for outcome in outcomes:
-        held = [row["verdict"] in ("holds", "reproduced") for row in rows if row["notebook"] == outcome.name]
-        cold = {True: "yes", False: "no"}.get(outcome.row.get("cold"), "-")
-        share = f"{sum(held)} of {len(held)}" if outcome.row else "-"
+        own = [row for row in rows if outcome.row and row["notebook"] == outcome.name]
+        primary, further = (_share(own, is_primary) for is_primary in (True, False))
+        computed = {True: "yes", False: "no"}.get(outcome.row.get("cold"), "-")
         peak = outcome.row.get("peak_mib", "-")
-        print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{cold:>6}  {share}")
+        print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{computed:>10}{primary:>10}{further:>10}")
+    print("computed: something was not stored; primary: tests that are reproduced; further: preconditions,")
+    print("controls and exploratory tests that hold. A test that misses is a result, too.")
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     if whole and not failures:
         failures = run.check(folder)
@@ -240,6 +256,11 @@ def _report(outcomes: list[Outcome], profile: str, whole: bool) -> int:
     if not failures:
         print(f"figures are in {os.path.relpath(folder)}")
     return 1 if failures else 0
+
+
+def _share(rows: list[dict[str, Any]], is_primary: bool) -> str:
+    some = [row["verdict"] for row in rows if (row["role"] == "primary") == is_primary]
+    return f"{sum(verdict in ('holds', 'reproduced') for verdict in some)} of {len(some)}" if some else "-"
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ All of them, ignoring what is stored; or, with `--models N`, the samples of N st
 On the same kind of machine, with the same versions, arrays must be equal. Elsewhere training takes another
 course in the last digits: a recovered distribution agrees if it differs from the stored one no more than
 chance explains (Kolmogorov-Smirnov at a level of 1 % for all of them together) or than stored seeds differ
-among themselves. Exit code 0 if all agrees, 1 if not.
+among themselves. Exit code 0 if all agrees, 1 if not,
+130 after Ctrl-C.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import defaultdict
@@ -31,6 +33,7 @@ from physmis.models import build
 from physmis.paper import claims, committed, regenerate
 
 LEVEL = 0.01  # chance of any false disagreement among all distributions
+DISTRIBUTIONS = "recovered distributions: largest difference of their distribution functions"
 
 
 class Row(NamedTuple):
@@ -139,9 +142,7 @@ def reproduce(options: argparse.Namespace) -> int:
     pairs = [(entry, found) for entry in old.values() if (found := anew.fetch(entry.meta["config"]))]
     parts = {
         "primary numbers": compare_claims(stored, new, primary),
-        "recovered distributions (largest difference of distribution functions)": compare_samples(
-            pairs, [*old.values()]
-        ),
+        DISTRIBUTIONS: compare_samples(pairs, [*old.values()]),
     }
     text = "\n\n".join(f"{title}\n{table(rows)}" for title, rows in parts.items())
     others = sorted(new["claims"].keys() - set(primary))
@@ -182,9 +183,9 @@ def spot_check(options: argparse.Namespace) -> int:
     print(f"{options.models} of {len(some)} stored models, drawn with --seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as root:
         anew = Store(root)
-        cached_all([samples(made) for _, made in picked], anew)
+        cached_all([samples(made) for _, made in picked], anew, advice="Nothing of it is kept.")
         rows = compare_samples([(entry, anew.fetch(made.config)) for entry, made in picked], stored)
-    print(table(rows))
+    print(f"{DISTRIBUTIONS}\n{table(rows)}")
     return _verdict(rows)
 
 
@@ -218,6 +219,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nreproduce: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -46,13 +46,27 @@ _FORMATS = {
     "pdf": (FigureCanvasPdf, 72, {"CreationDate": None}),
 }
 PARAMETERS = ("PROFILE", "SEED", "DEVICE")  # of every notebook
+ADVICE = (
+    "What is complete is kept: interrupt it, and run again to go on. "
+    "Profiles that take less: smoke, workshop."
+)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A computation was interrupted. A notebook shows one line, no traceback."""
+    """A computation was interrupted. A notebook or script shows one line, no traceback."""
+
+    def __str__(self) -> str:
+        return "Interrupted. What is complete is kept: run again to go on."
 
     def _render_traceback_(self) -> list[str]:
-        return ["Interrupted. What is complete is kept: run the cell again to go on."]
+        return [str(self)]
+
+
+def _excepthook(kind: type, error: BaseException, traceback: Any) -> None:
+    if isinstance(error, Interrupted):
+        print(f"\n{error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
@@ -61,6 +75,8 @@ def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "
     Raises ValueError naming what was given and what is accepted, for each argument.
     """
     _refuse_unknown_parameters()
+    if sys.excepthook is sys.__excepthook__:  # a plain script
+        sys.excepthook = _excepthook
     contract = load_contract()
     if notebook not in contract.notebooks:
         known = ", ".join(contract.notebooks) or "none"
@@ -114,14 +130,14 @@ class Run:
     def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
         """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples.
 
-        If that takes more than a minute, it says so first. Raises Interrupted, after which what is complete
+        If that takes more than 20 seconds, it says so first. Raises Interrupted, after which what is complete
         is kept.
         """
         all_jobs = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
         models = [need for job in all_jobs for need in job.needs if need.config["kind"] == "model"]
         self._results |= {store.address(job.config) for job in all_jobs + models}  # of models, the seconds
         try:
-            results, cold = cached_all(all_jobs, self.store, self.device)
+            results, cold = cached_all(all_jobs, self.store, self.device, ADVICE)
         except KeyboardInterrupt:
             raise Interrupted from None
         self.cold |= cold
@@ -223,7 +239,7 @@ class Run:
         primary = {id: row for id, row in self._saved["claims"].items() if row["role"] == "primary"}
         for name in sorted({id.split(".")[0] for id in primary}):
             of_claim = [row["verdict"] for id, row in primary.items() if id.split(".")[0] == name]
-            print(f"{name}: {overall(of_claim)}")
+            print(f"{name} in this notebook: {overall(of_claim)}")
 
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
         if id not in promises:

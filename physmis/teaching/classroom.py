@@ -91,9 +91,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"classroom: expected {', '.join(missing)} to be installed; run `make class`", file=sys.stderr)
         return 1
     folder, results = Path(options.folder).absolute(), paths.results_root()
-    new = copy_notebooks(folder)
+    before = len(list(folder.glob("*.ipynb")))
+    try:
+        new = copy_notebooks(folder)
+    except OSError as error:
+        print(
+            f"classroom: {error}; name another: python -m physmis.teaching.classroom --folder ...",
+            file=sys.stderr,
+        )
+        return 1
     stored = len(list(results.glob("*/*.npz"))) if results else 0
-    print(f"{folder}: {len(new)} notebooks copied, those that were there are as they were")
+    kept = f"; the {before} that were there are as they were" if before else ""
+    print(f"{folder}: {len(new)} notebooks copied{kept}")
     print(
         f"{stored} stored results: "
         + ("notebooks draw in seconds" if stored else "notebooks will train first")

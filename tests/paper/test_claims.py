@@ -150,7 +150,7 @@ def test_one_row_for_each_primary_test_in_the_order_of_claims(manifest, tmp_path
     assert second.count("|") == first.count("|") == rule.count("|")
     assert first.startswith("| C2 | `C2.01.too`: It is so, too. |") and "| not reproduced |" in first
     assert other.startswith("| C2 | `C2.01.also`")
-    assert total == "Of 4 further tests, 1 hold, 2 do not, 1 are not tested."
+    assert total == "Of 4 further tests, 1 held, 2 did not, 1 could not be tested."
     (tmp_path / "figures" / "standard").rename(tmp_path / "run")
     assert claims.table(tmp_path / "run").splitlines()[4] == second
     with pytest.raises(ContractError, match="no figure or manifest has"):

@@ -40,7 +40,7 @@ def test_a_good_notebook_passes_and_its_outputs_can_be_saved(place):
     done = place.run("--seed", "3", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in place.figures.iterdir()] == ["contract.toml"]  # what is committed stays
-    assert re.search(r"^01_good +\d+ +\d+ +yes  1 of 1$", done.stdout, re.MULTILINE)
+    assert re.search(r"^01_good +\d+ +\d+ +yes +1 of 1 +-$", done.stdout, re.MULTILINE)
     assert "\r" not in done.stdout and "Executing: 100%" in done.stderr
     assert place.manifest()["figures"]["fig_01_a"]["seeds"][0] == 3
     assert "nothing is committed to compare with" in done.stdout
@@ -111,6 +111,11 @@ def test_two_runs_at_once_both_finish_and_differences_from_what_is_committed_are
     done = place.run()
     assert "1 of 1 figures are exactly those of figures/standard" in done.stdout
     assert "0 of 1 claims are exactly those of figures/standard\n  differs: C1.01.so" in done.stdout
+    # Of one notebook alone, too; and what is damaged is told beside it.
+    next(place.store.glob("toy/*.npz")).write_bytes(b"damaged")
+    done = place.run("--only", "01")
+    assert "1 of 1 figures are exactly those of figures/standard" in done.stdout
+    assert re.search(r"^\[01_good .*npz is damaged: .* will be made anew$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.end_to_end
@@ -139,8 +144,8 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
     ]
     assert place.manifest()["notebooks"].keys() == {"06_refuted", "07_good"}
     assert not [*place.notebooks.glob("*.ipynb")] and not (place.figures / "standard").exists()
-    assert re.search(r"^07_good +\d+ +\d+ +yes  1 of 1$", done.stdout, re.MULTILINE)
-    assert re.search(r"^01_raises +\d+ +- +-  -$", done.stdout, re.MULTILINE)
+    assert re.search(r"^07_good +\d+ +\d+ +yes +1 of 1 +-$", done.stdout, re.MULTILINE)
+    assert re.search(r"^01_raises +\d+ +- +- +- +-$", done.stdout, re.MULTILINE)
     assert (place.root / "README.md").read_text() == readme
 
 
@@ -159,6 +164,7 @@ def test_wrong_options_are_named_before_anything_runs(place, monkeypatch, capsys
         ([*address, "--jobs", "2"], "--scheduler: expected neither --jobs nor cuda"),
         (["--scheduler", "nonsense"], "--scheduler: expected a Dask scheduler at 'nonsense'"),
         (["--what"], "--what"),
+        (["--output", __file__], "OUTPUT=.*: expected a folder to write to; .*test_regenerate.py"),
     ):
         assert regenerate.main(arguments) == 1
         assert re.search(message, capsys.readouterr().err)

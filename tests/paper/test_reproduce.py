@@ -96,6 +96,7 @@ def test_a_spot_check_trains_anew_and_finds_what_was_changed(
     assert reproduce.main(["--models", "1", "--seed", "5"]) == 0
     told = capsys.readouterr().out
     assert "1 of 1 stored models, drawn with --seed 5" in told and "arrays are equal" in told
+    assert f"\n{reproduce.DISTRIBUTIONS}\n" in told
     assert not [*store.root.glob("*/*")]
 
     arrays = results.fetch(TINY.config).arrays

@@ -96,6 +96,15 @@ def test_a_wrong_setting_is_named_with_what_is_expected(place, monkeypatch):
             start(**{"notebook": "01_test", "profile": "smoke", **arguments})
 
 
+def test_a_plain_script_that_is_interrupted_ends_in_one_line(place, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    start("01_test", profile="smoke", device="cpu")
+    sys.excepthook(runs.Interrupted, runs.Interrupted(), None)
+    assert capsys.readouterr().err == "\nInterrupted. What is complete is kept: run again to go on.\n"
+    sys.excepthook(ValueError, ValueError("as ever"), None)
+    assert capsys.readouterr().err == "ValueError: as ever\n"
+
+
 def test_an_unknown_papermill_parameter_is_refused(place, monkeypatch):
     def injected(text):
         cells = ["", 'PROFILE = "standard"\nOTHER = 1', f"# Parameters\n{text}\n", "%matplotlib inline"]
@@ -171,7 +180,7 @@ def test_a_complete_run_fills_the_manifest(place, capsys):
     assert str(place) not in json.dumps(manifest)
     line = "C1.01.valid: 0.95 [0.91, 0.99], expected >= 0.9: holds. It is so."
     told = capsys.readouterr().out.splitlines()
-    assert line in told and "Of 1 further tests, 1 hold, 0 do not, 0 are not tested." in told
+    assert line in told and "Of 1 further tests, 1 held, 0 did not, 0 could not be tested." in told
 
 
 def test_a_rerun_replaces_only_its_own_rows_and_drops_what_is_promised_no_more(place):
@@ -256,7 +265,9 @@ def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, c
         told, manifest = capsys.readouterr().out.splitlines(), json.loads(path.read_text())
         row = manifest["claims"]["C1.01.valid"]
         assert (row["role"], row["null"], row["verdict"]) == ("primary", "0", verdict)
-        assert told[-1] == f"C1: {verdict}" and any(f"expected >= 0.9: {verdict}." in line for line in told)
+        assert told[-1] == f"C1 in this notebook: {verdict}" and any(
+            f"expected >= 0.9: {verdict}." in line for line in told
+        )
     row["verdict"] = "reproduced"
     path.write_text(json.dumps(manifest))
     said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'reproduced'"
@@ -272,9 +283,9 @@ def test_a_test_of_any_role_is_not_tested_where_a_precondition_fails(place, caps
     )
     path = place / "standard" / "manifest.json"
     for ready, low, holds, verdict, counts in (
-        (1, 0.91, True, "holds", "3 hold, 0 do not, 0 are not tested"),
-        (1, 0.8, False, "does not hold", "2 hold, 1 do not, 0 are not tested"),
-        (-1, 0.91, True, "not tested", "1 hold, 1 do not, 1 are not tested"),
+        (1, 0.91, True, "holds", "3 held, 0 did not, 0 could not be tested"),
+        (1, 0.8, False, "does not hold", "2 held, 1 did not, 0 could not be tested"),
+        (-1, 0.91, True, "not tested", "1 held, 1 did not, 1 could not be tested"),
     ):
         with pytest.raises(ContractError, match=r"C1\.01\.valid: .*preconditions .* not yet .*C1\.01\.ready"):
             complete()

@@ -10,7 +10,7 @@ from physmis.teaching import classroom
 def test_copies_are_unpaired_and_work_in_them_is_kept(tmp_path, capsys):
     folder = tmp_path / "class"
     assert classroom.main(["--folder", str(folder), "--no-lab"]) == 0
-    assert "6 notebooks copied" in capsys.readouterr().out
+    assert "6 notebooks copied\n" in capsys.readouterr().out
     for copy in folder.iterdir():
         notebook = nbformat.read(copy, as_version=4)
         original = nbformat.read(ROOT / "notebooks" / copy.name, as_version=4)
@@ -19,7 +19,11 @@ def test_copies_are_unpaired_and_work_in_them_is_kept(tmp_path, capsys):
     mine.write_text("my work")
     (folder / "02_kernel_theory.ipynb").unlink()
     assert classroom.main(["--folder", str(folder), "--no-lab"]) == 0
-    assert "1 notebooks copied" in capsys.readouterr().out and mine.read_text() == "my work"
+    told = capsys.readouterr().out
+    assert "1 notebooks copied; the 5 that were there are as they were" in told
+    assert mine.read_text() == "my work"
+    assert classroom.main(["--folder", str(mine), "--no-lab"]) == 1  # no folder
+    assert "name another: python -m" in capsys.readouterr().err
 
 
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
