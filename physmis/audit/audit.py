@@ -74,7 +74,7 @@ def audit(
     x, ours = _measured(trajectories, "demonstrations", measure)
     sides, z, z_generated = [ours], ours.values, None
     if generated is not None:
-        (y, *_), theirs = _measured(generated, "generated trajectories", measure)
+        (y, *_), theirs = _measured(generated, "generated trajectories", measure, gaps=False)
         sides, z_generated = [ours, theirs], theirs.values
         if y.shape[1] != x[0].shape[1]:
             raise ValueError(f"expected {x[0].shape[1]} channels of generated trajectories, got {y.shape[1]}")
@@ -101,9 +101,9 @@ def audit(
     return Report(quantity, edges, before, sides, forecast, curation, comparison, no_forecast)
 
 
-def _measured(given, name, measure):
+def _measured(given, name, measure, gaps=True):
     """The measurable ones of the given trajectories, without gaps, and what is known of them."""
-    trajectories, imputed = prepare(given, name)
+    trajectories, imputed = prepare(given, name, gaps)
     values = measured(trajectories, measure)
     usable = np.flatnonzero(np.isfinite(values))
     if len(usable) < MIN_TRAJECTORIES:

@@ -75,8 +75,8 @@ def _audit(given):
     from physmis.experiments.store import write
 
     measure, prior = _measure(given.measure), given.prior and _prior(given.prior)
-    demonstrations = read(given.demonstrations, given.array, given.channels)
-    generated = read(given.generated, given.array, given.channels) if given.generated else None
+    demonstrations = read(given.demonstrations, given.array, given.channels).trajectories
+    generated = given.generated and read(given.generated, given.array, given.channels).trajectories
     found = audit(demonstrations, measure, generated=generated, prior=prior, dt=given.dt, seed=given.seed)
     try:
         print(found, flush=True)
