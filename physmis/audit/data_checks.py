@@ -20,11 +20,11 @@ FEW = 0.05  # share of trajectories with a fault that is worth a word, if there 
 ROUGHER = 5.0  # times as rough as along another axis: what is read as time is not time
 JUMP = 20.0  # times the trajectory's own 90th percentile of steps, and the second longest of six around
 TAIL = 3  # steps at the end that are exactly still, after ...
-ABRUPT = 5e-7  # ... one longer than this share of the values: some last digits of single precision
+ABRUPT = 3e-6  # ... one longer than this share of the values: not by a few last digits of single precision
 BLOCK = 8  # steps in a row that recur in overlapping windows only
 CHAINED = 0.3, 0.8  # share that begins a step or less from the end of one before, at most and at least
 STEADY = 0.02  # relative spread of the durations, or of the rates, of a clock
-DERIVED = 0.98  # correlation of a velocity with the increments of its coordinate
+DERIVED = 0.995  # correlation of a velocity with the increments of its coordinate
 ALIKE = 0.5  # rank correlation of the quantity of neighbours; and five standard deviations
 MISSING = 0.05  # share of steps
 ORDERED = 0.95  # share of pairs in which the one side is longer
@@ -43,6 +43,7 @@ class Finding(NamedTuple):
     message: str
 
 
+@np.errstate(all="ignore")  # of constant channels, and squares that overflow: no faults that are meant here
 def check(
     demonstrations: Ragged,
     generated: Ragged | None = None,
@@ -97,12 +98,6 @@ def _rounded(x):
     moved = np.abs(np.diff(x, axis=0))
     moved = moved[moved > 0]
     return len(np.unique(moved)) <= len(moved) / 2
-
-
-def _but(channels, count):
-    """``channels``, and how to take the others."""
-    rest = " ".join(str(k) for k in range(count) if k not in channels)
-    return ", ".join(map(str, channels)), f"take the others (--channels {rest})"
 
 
 # of one side
@@ -186,15 +181,13 @@ def _tails(x):
 def _windows(x):
     every = np.concatenate(x)
     mean, spread = every.mean(axis=0), np.maximum(every.std(axis=0), np.finfo(float).tiny)
-    length = min(BLOCK, min(map(len, x)))
-    weights = np.random.default_rng(0).normal(size=(length, x[0].shape[1])) / spread
+    length, rng = min(BLOCK, min(map(len, x))), np.random.default_rng(0)
+    weights, along = rng.normal(size=x[0].shape[1]) / spread, rng.normal(size=length)
     first, blocks = np.full(len(x), np.nan), [[]]
     for row, one in enumerate(x):
-        if not _rounded(one) and len(np.unique(one, axis=0)) > 0.9 * len(one):
-            y = one - mean
-            blocks.append(
-                sum((y[k : len(y) - length + 1 + k] * weights[k]).sum(axis=1) for k in range(length))
-            )
+        y = ((one - mean) * weights).sum(axis=1)
+        if not _rounded(one) and len(np.unique(y)) > 0.9 * len(y):
+            blocks.append(sum(y[k : len(y) - length + 1 + k] * along[k] for k in range(length)))
             first[row] = blocks[-1][0]
     known, times = np.unique(np.concatenate(blocks), return_counts=True)
     share = _often(np.isin(first, known[times > 1]))
@@ -226,20 +219,20 @@ def _clock(x):
     durations = np.array([one[-1, grows] for one in parts])
     rates = durations / [[len(one) - 1] for one in parts]
     spread = np.minimum(*(one.std(axis=0) / one.mean(axis=0) for one in (durations, rates)))
-    clocks, remedy = _but(np.array(grows)[spread < STEADY].tolist(), x[0].shape[1])
-    return clocks and f"channel {clocks} only grows, as a clock does; {remedy}."
+    clocks = [k for k, one in zip(grows, spread, strict=True) if one < STEADY]
+    rest = " ".join(str(k) for k in range(x[0].shape[1]) if k not in clocks)
+    return clocks and f"channel {clocks[0]} only grows, as a clock does; take the others (--channels {rest})."
 
 
 def _velocity(x):
     x, count = x[:: -(-len(x) // 200)], x[0].shape[1]
     step = np.concatenate([np.diff(one, axis=0) for one in x])
     level = np.concatenate([(one[1:] + one[:-1]) / 2 for one in x])
-    with np.errstate(invalid="ignore", divide="ignore"):  # of constant channels
-        follows = np.nan_to_num(np.corrcoef(step.T, level.T)[:count, count:])
+    follows = np.nan_to_num(np.corrcoef(step.T, level.T)[:count, count:])
     # On a circle, each of two coordinates follows the increments of the other.
     follows = (follows > DERIVED) & (np.abs(follows.T) < DERIVED)
-    velocities, remedy = _but(np.flatnonzero(follows.any(axis=0)).tolist(), count)
-    return velocities and f"channel {velocities} looks like the velocity of another; {remedy}."
+    found = ", ".join(map(str, np.flatnonzero(follows.any(axis=0))))
+    return found and f"channel {found} looks like the velocity of another; take the coordinates (--channels)."
 
 
 # of both

@@ -76,8 +76,8 @@ def test_nothing_is_kept_of_what_diverged_and_of_gaps_in_what_a_model_made():
 def test_tensors_of_any_kind_are_taken_in_training_too(kind):
     x = torch.arange(48).reshape(3, 8, 2).to(getattr(torch, kind))
     x = x.requires_grad_() if x.is_floating_point() else x
-    for given in (x, list(x)):
-        ready, _ = prepare(given)
+    for tensors in (x, list(x)):
+        ready, _ = prepare(tensors)
         np.testing.assert_array_equal(np.stack(ready), np.arange(48.0).reshape(3, 8, 2))
 
 
