@@ -55,7 +55,7 @@ import scipy.stats
 import physmis
 from physmis import coordinates as maps
 from physmis import drift, mitigations, tasks
-from physmis.audit.audit import Errors
+from physmis.audit.forecast import Errors
 from physmis.coordinates import size_maps
 from physmis.coordinates.search import KernelCoordinates
 from physmis.drift import intervals

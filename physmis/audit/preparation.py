@@ -14,7 +14,7 @@ STEPS_AT_ONCE = 2**18  # time steps, over all trajectories, that are measured at
 
 
 def numbers(given: Any, name: str = "trajectories") -> np.ndarray:
-    """Real numbers in double or single precision: of arrays, tensors of any kind, or nullable pandas columns."""
+    """Real numbers in double or single precision: of arrays, tensors, or nullable pandas columns."""
     if hasattr(given, "detach"):  # torch: of a model, in training, on an accelerator
         given = given.detach().cpu()
         given = (given.double() if given.is_floating_point() else given).numpy()

@@ -1,10 +1,10 @@
-"""Trajectories from files, data frames and data sets, in the layouts that people have; nothing is unpickled."""
+"""Trajectories from files, data frames and data sets, in many layouts. Nothing is unpickled."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ FRAMES = ("frame_index", "frame", "timestep", "step")
 RATES = ("fps", "hz", "framerate", "frame_rate", "mocap_framerate")
 BESIDE = {"lengths", "episode_ends", "dt", *ENDS, *VALID, *TIMES, *FRAMES, *RATES}
 IDS = ("scenario_id", "episode_index", "episode_id", "episode", "trajectory_id", "traj_id", "track_id", "id")
-NO_CHANNEL = re.compile(r"unnamed.*|index|num_.*|.*(_id|_index|_category)|.*timestamps?|rewards?|reward")
+NO_CHANNEL = re.compile(r"unnamed.*|index|num_.*|.*(_id|_index|_category|timestamps?)|rewards?")
 EPISODE = re.compile(r"(.*?)(?:episode|demo|traj|trajectory)_(\d+)/(.+)")
 CONVERT = (
     '; from arrays (T, C), two lines convert: import numpy as np; np.savez("x.npz", '
@@ -31,36 +31,37 @@ CONVERT = (
 
 
 class Recording(NamedTuple):
-    """Trajectories, an array (n, T, C) or arrays (T, C), NaN where a step is missing."""
+    """Trajectories, an array (n, T, C) or arrays (T, C), with NaN where a step is missing."""
 
     trajectories: Ragged
-    dt: float | None = None  # seconds a step, where the file has times or a rate
+    dt: float | None = None  # seconds a step, where the file has times or rates
     notes: tuple[str, ...] = ()  # sentences on what was left out, and on how it was read
 
 
 def read(path: str | Path, array: str | None = None, channels: Sequence[int] | None = None) -> Recording:
     """The trajectories in a file or folder. Raises ValueError, which names the path, where it cannot be read.
 
-    - `.npy`: the array (n, T, C). `.npz`, `.zarr`, `.h5`, `.hdf5`: an array called as in `KNOWN`, or the only
-      one: (n, T, C), or (steps, C) beside "lengths" (n,), "episode_ends" (n,) or marks of `ENDS` (steps,).
-      What follows the last mark is left out. Beside (n, T, C), "lengths" tell where padding begins.
-      Steps are missing where an array of `VALID` is false.
-    - HDF5 with one group an episode: of Minari, robomimic ("data/demo_0") or ManiSkill ("traj_0").
-    - `.csv`, `.parquet`: rows are steps, with columns of `IDS` and, in any order of rows, `TIMES` or `FRAMES`.
-    - Folders of Minari (HDF5, arrow, parquet), LeRobot and zarr.
+    - `.npy`: the array (n, T, C).
+    - `.npz`, `.h5`, `.hdf5`, `.zarr`: an array called as in `KNOWN`, or the only one. Of shape (steps, C), it
+      is cut by "lengths" (n,), "episode_ends" (n,) or marks `ENDS` (steps,), beyond the last of which nothing
+      is taken; of shape (n, T, C), by "lengths". Steps where an array `VALID` is false are missing.
+    - HDF5 with one group an episode: Minari, robomimic ("data/demo_0"), ManiSkill ("traj_0").
+    - `.csv`, `.parquet`: a row a step, in any order if there are `TIMES` or `FRAMES`, beside columns `IDS`.
+    - Folders: Minari (HDF5, arrow, parquet), LeRobot.
 
-    Where there are times, or rates that differ (`RATES`, "dt"), all are put on one regular time grid.
-    ``array`` names another array, such as "infos/qpos", or columns: "x,y"; ``channels`` are those to take.
+    Where there are times, or "dt" or `RATES` that differ, all are put on one time grid. ``array`` names
+    another array, such as "infos/qpos", or columns, such as "x,y"; ``channels`` are those to take.
     """
     path = Path(path)
     try:
         kind = _folder(path) if path.is_dir() else path.suffix
         if kind not in READERS:
-            known = ", ".join(READERS)
-            raise ValueError(f"expected {known} or a folder of Minari, LeRobot or zarr{CONVERT}")
+            known = ", ".join(key for key in READERS if key.startswith("."))
+            raise ValueError(f"expected {known} or a folder of Minari or LeRobot{CONVERT}")
         return _finished(*READERS[kind](path, array), channels)
     except Exception as error:  # damaged files raise whatever the libraries that parse them come across
-        raise ValueError(f"{path}: cannot be read ({error or type(error).__name__})") from error
+        way = CONVERT if "allow_pickle" in str(error) else ""
+        raise ValueError(f"{path}: cannot be read ({error or type(error).__name__}{way})") from error
 
 
 def recording(
@@ -71,28 +72,24 @@ def recording(
 ) -> Recording:
     """The trajectories of a path, a pandas data frame, a Minari data set, arrays, or tensors.
 
-    ``by`` names the columns of a data frame whose values are the same throughout a trajectory, if not `IDS`;
-    ``array`` and ``channels`` are as in `read`.
+    ``by`` names the columns that tell the trajectories of a data frame apart, if they are not called as in
+    `IDS`; ``array`` and ``channels`` are as in `read`.
     """
     if isinstance(given, str | Path):
         return read(given, array, channels)
     if hasattr(given, "groupby"):
         return _finished(*_table(given, array, by), channels)
     if hasattr(given, "iterate_episodes"):
-        found = []
-        for episode in given.iterate_episodes():
-            tree = dict(_leaves(episode.observations, "observations"))
-            found.append(np.asarray(tree[_name(tree, array)]))
-        return _finished(found, None, [], channels)
+        trees = [dict(_leaves(one.observations)) for one in given.iterate_episodes()]
+        given = [tree[_name(tree, array)] for tree in trees]
     if not np.iterable(given):
         raise TypeError(f"expected trajectories, got {type(given).__name__}")
-    if not hasattr(given, "shape"):
-        return _finished([numbers(one, "trajectories") for one in given], None, [], channels)
-    return _finished(numbers(given, "trajectories"), None, [], channels)
+    found = numbers(given) if hasattr(given, "shape") else [numbers(one) for one in given]
+    return _finished(found, None, [], channels)
 
 
 def _finished(found, dt, notes, channels):
-    """The recording, without pieces of fewer than two steps, of the channels that are asked for."""
+    """The recording of what was found: without pieces of one step, and of the channels that are asked for."""
     if isinstance(found, list):
         whole = [x for x in found if np.ndim(x) != 2 or len(x) > 1]
         if short := len(found) - len(whole):
@@ -117,13 +114,13 @@ def _name(tree, array):
     alone = others if len(others) == 1 else []
     name = array or next((known for known in (*KNOWN, *alone) if known in tree), None)
     if name not in tree:
-        expected = repr(array) if array else f"{', '.join(map(repr, KNOWN[:3]))}, or one alone, or --array"
+        expected = repr(array) if array else "'trajectories', 'x' or 'observations', or one alone, or a name"
         raise ValueError(f"expected an array {expected}, got {', '.join(list(tree)[:20]) or 'none'}")
     return name
 
 
-def _arrays(tree: Mapping[str, Callable], array):
-    """Trajectories, seconds a step and notes from arrays by name, each as a function that loads it."""
+def _arrays(tree, array):
+    """Trajectories, seconds a step, and notes, from functions that load the arrays, by name."""
     episodes = {}
     for name, load in tree.items():
         if part := EPISODE.fullmatch(name):
@@ -131,67 +128,66 @@ def _arrays(tree: Mapping[str, Callable], array):
     if episodes:
         return [one[_name(one, array)]() for _, one in sorted(episodes.items())], None, []
     name, notes = _name(tree, array), []
+    nearest = sorted(tree, key=lambda key: -key.count("/"))
+    beside = {key.rpartition("/")[2]: tree[key] for key in nearest if key != name}
+    beside = {key: load for key, load in beside.items() if key in BESIDE}
     x = tree[name]()
-    beside = {key.rpartition("/")[2]: key for key in sorted(tree, key=lambda key: -key.count("/"))}
-    beside = {last: tree[key] for last, key in beside.items() if last in BESIDE and key != name}
     if x.ndim not in (2, 3):
         raise ValueError(f"expected '{name}' of shape (n, T, C) or (steps, C), got {x.shape}")
-    for valid in (key for key in VALID if key in beside):
-        there = beside[valid]().astype(bool)
-        if there.size != np.prod(x.shape[:-1]):
-            raise ValueError(f"expected '{valid}' of shape {x.shape[:-1]}, got {there.shape}")
-        x = np.where(there.reshape(x.shape[:-1])[..., None], x, np.nan)
+    valid, stamps = (next((key for key in names if key in beside), None) for names in (VALID, TIMES))
+    steps = {key: beside[key]() for key in (valid, stamps) if key}
+    for key, one in steps.items():
+        if one.size != np.prod(x.shape[:-1]):
+            raise ValueError(f"expected '{key}' of shape {x.shape[:-1]}, got {one.shape}")
+        steps[key] = one.reshape(x.shape[:-1])
+    if valid:
+        there = steps[valid].astype(bool)
+        x = np.where(there[..., None], x, np.nan)
         notes.append(f"'{valid}' marks {(~there).sum()} of {there.size} steps as missing.")
-    stamps = next((beside[key]() for key in TIMES if key in beside), None)
-    if stamps is not None and stamps.shape != x.shape[:-1]:
-        raise ValueError(f"expected times of shape {x.shape[:-1]}, got {stamps.shape}")
-    cut = _cut(x, name, beside, notes)
-    found = [x[part] for part in cut] if cut else list(x) if notes or stamps is not None else x
-    if notes:  # what is missing at the end was padding
+    parts = _cut(x, name, beside, notes)
+    found = [x[part] for part in parts] if x.ndim == 2 or len(steps) or "lengths" in beside else x
+    if valid:  # what is missing at the end was padding
         found = [one[: np.flatnonzero(~np.isnan(one).all(axis=1)).max(initial=-1) + 1] for one in found]
-    if stamps is not None:
-        times = [stamps[part][: len(one)] for part, one in zip(cut or range(len(x)), found, strict=True)]
+    if stamps:
+        times = [steps[stamps][part][: len(one)] for part, one in zip(parts, found, strict=True)]
         return *_regular(found, times, notes), notes
-    rate = next((1 / beside[key]().astype(float) for key in RATES if key in beside), None)
-    steps = beside["dt"]().astype(float).ravel() if "dt" in beside else rate
-    if steps is None:
+    rates = [beside[key]().astype(float).ravel() for key in ("dt", *RATES) if key in beside]
+    if not rates:
         return found, None, notes
-    if np.size(steps) not in (1, len(found)) or not (np.isfinite(steps) & (steps > 0)).all():
-        raise ValueError(f"expected one positive time step or rate, or {len(found)}, got {np.size(steps)}")
-    if np.ptp(steps) <= 1e-6 * np.max(steps):
-        return found, float(np.max(steps)), notes
-    times = [step * np.arange(len(one)) for step, one in zip(np.ravel(steps), found, strict=True)]
-    return *_regular(found, times, notes, float(np.max(steps))), notes
+    step = rates[0] if "dt" in beside else 1 / rates[0]
+    if len(step) not in (1, len(found)) or not (np.isfinite(step) & (step > 0)).all():
+        raise ValueError(f"expected one positive time step or rate, or {len(found)}, got {len(step)}")
+    if np.ptp(step) > 1e-6 * step.max():
+        times = [one * np.arange(len(part)) for one, part in zip(step, found, strict=True)]
+        found, _ = _regular(found, times, notes, step.max())
+    return found, float(step.max()), notes
 
 
 def _cut(x, name, beside, notes):
-    """Where in ``x`` each trajectory lies, or nothing where ``x`` holds them one by one."""
-    count = x.shape[1] if x.ndim == 3 else len(x)
-    if "episode_ends" in beside and x.ndim == 2:
-        ends = beside["episode_ends"]()
-        lengths = np.diff(ends, prepend=ends[:1] * 0) if ends.dtype.kind in "iu" and ends.ndim == 1 else ends
-    elif "lengths" in beside:
-        lengths = beside["lengths"]()
-        cumulative = lengths.ndim == 1 and x.ndim == 2 and len(lengths) > 1 and lengths[-1] == len(x)
-        if cumulative and (np.diff(lengths.astype(float)) > 0).all():
-            notes.append("'lengths' are read as the ends of trajectories, as they add up to the last.")
-            lengths = np.diff(lengths, prepend=lengths[:1] * 0)
-    elif x.ndim == 3:
-        return []
-    else:
+    """Where in ``x`` each trajectory lies."""
+    lengths = next((beside[key]() for key in ("episode_ends", "lengths") if key in beside), None)
+    if lengths is None and x.ndim == 3:
+        return list(range(len(x)))
+    if lengths is None:
         marks = {key: beside[key]().astype(bool).ravel() for key in ENDS if key in beside}
-        if not marks or {len(mark) for mark in marks.values()} != {len(x)}:
+        if {len(mark) for mark in marks.values()} != {len(x)}:
             expected = f"'lengths', 'episode_ends', 'terminals' or 'timeouts' for the {len(x)} steps"
-            raise ValueError(f"expected {expected} of '{name}', got {', '.join(beside) or 'none'}{CONVERT}")
+            raise ValueError(f"expected {expected}, got {', '.join(beside) or 'none'}{CONVERT}")
         never = " and ".join(f"'{key}'" for key, mark in marks.items() if not mark.any())
-        after = np.flatnonzero(np.any(list(marks.values()), axis=0)) + 1
-        if len(after) == 0:
+        ends = np.flatnonzero(np.any(list(marks.values()), axis=0)) + 1
+        if len(ends) == 0:
             raise ValueError(f"expected ends of trajectories, but no step of {never} is true{CONVERT}")
         notes += [f"No step of {never} is true."] if never else []
-        if left := len(x) - after[-1]:  # a trajectory that was cut short
+        if left := len(x) - ends[-1]:  # a trajectory that was cut short
             notes.append(f"{left} steps after the last end are left out.")
-        return [slice(*part) for part in zip([0, *after[:-1]], after, strict=True)]
-    fits = lengths.dtype.kind in "iu" and lengths.ndim == 1 and ((lengths > 0) & (lengths <= count)).all()
+        return [slice(*part) for part in zip([0, *ends[:-1]], ends, strict=True)]
+    whole = lengths.dtype.kind in "iu" and lengths.ndim == 1 and len(lengths) > 0
+    if whole and x.ndim == 2 and lengths[-1] == len(x) and (len(lengths) > 1 or "episode_ends" in beside):
+        if "episode_ends" not in beside:
+            notes.append("'lengths' are read as ends of trajectories, as the last is the number of steps.")
+        lengths = np.diff(lengths.astype(int), prepend=0)
+    most = x.shape[1] if x.ndim == 3 else len(x)
+    fits = whole and ((lengths > 0) & (lengths <= most)).all()
     if not fits or (len(lengths) != len(x) if x.ndim == 3 else lengths.sum() != len(x)):
         raise ValueError(f"expected 'lengths' of the trajectories in shape {x.shape}, got {lengths}")
     if x.ndim == 3:
@@ -201,37 +197,35 @@ def _cut(x, name, beside, notes):
 
 
 def _regular(parts, times, notes, dt=None):
-    """Trajectories on one time grid, and its step, in seconds where times are not whole numbers.
+    """Trajectories on one time grid, and its step, in seconds unless times are whole numbers.
 
-    Steps that are absent are NaN where the times fit a grid; irregular times are interpolated linearly.
+    Where times fit a grid, steps that are absent are NaN; between irregular times it is linear.
     """
-    seconds = {np.asarray(t).dtype.kind for t in times} == {"f"}
+    seconds = all(np.asarray(t).dtype.kind == "f" for t in times)
     order = [np.argsort(t, kind="stable") for t in times]
-    times = [np.asarray(t)[k] for t, k in zip(times, order, strict=True)]
-    times = [(t - t[:1]).astype(float) for t in times]  # whole nanoseconds since 1970 have too many digits
     parts = [np.asarray(x, float)[k] for x, k in zip(parts, order, strict=True)]
+    times = [np.asarray(t)[k] for t, k in zip(times, order, strict=True)]
+    times = [(t - t[:1]).astype(float) for t in times]  # as nanoseconds since 1970 have too many digits
     gaps = np.concatenate([np.diff(t) for t in times])
-    dt = dt or float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else np.nan
-    if not np.isfinite(gaps).all() or not dt > 0:
-        raise ValueError("expected times that are finite and differ from step to step")
-    regular = all(
-        (np.abs(t / dt - np.rint(t / dt)) < 0.1).all() and (np.diff(t) > dt / 2).all() for t in times
-    )
-    found = []
-    for x, t in zip(parts, times, strict=True):
-        count = int(np.rint(t[-1] / dt)) + 1 if len(t) else 0
-        if count > 100 * len(t) + 1000:
-            raise ValueError(f"expected times of steps, got {len(t)} steps in the time of {count}")
-        if regular:
-            whole = np.full((count, x.shape[1]), np.nan)
-            whole[np.rint(t / dt).astype(int)] = x
-        else:
-            at = dt * np.arange(int(t[-1] / dt + 1e-6) + 1 if len(t) else 0)
-            whole = np.stack([np.interp(at, t, channel) for channel in x.T], axis=1) if len(t) else x
-        found.append(whole)
-    if absent := regular and sum(map(len, found)) - sum(map(len, parts)):
-        notes.append(f"{absent} of {sum(map(len, found))} steps are absent, and count as missing.")
-    if not regular:
+    dt = dt or (float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else np.nan)
+    at = [t / dt for t in times]
+    count = sum(t[-1] + 1 for t in at if len(t))
+    if not count < 100 * sum(map(len, times)):
+        raise ValueError("expected times of steps, finite and different")
+    if all((np.abs(t - np.rint(t)) < 0.1).all() and (np.diff(t) > 0.5).all() for t in at):
+        at = [np.rint(t).astype(int) for t in at]
+        found = [
+            np.full((max(t, default=-1) + 1, x.shape[1]), np.nan) for x, t in zip(parts, at, strict=True)
+        ]
+        for whole, x, t in zip(found, parts, at, strict=True):
+            whole[t] = x
+        if absent := sum(map(len, found)) - sum(map(len, parts)):
+            notes.append(f"{absent} of {sum(map(len, found))} steps are absent, and count as missing.")
+    else:
+        found = [x[:0] for x in parts]
+        for row, (x, t) in enumerate(zip(parts, at, strict=True)):
+            grid = np.arange(max(t, default=-1) + 1e-6)
+            found[row] = np.stack([np.interp(grid, t, one) if len(t) else one for one in x.T], axis=1)
         notes.append(f"Times are irregular or rates differ: steps are interpolated to one every {dt:.3g}.")
     return found, dt if seconds else None
 
@@ -256,8 +250,8 @@ def _table(frame, array, by=None):
         beside = BESIDE | {name.lower() for name in ids}
         names = [name for key, name in lower.items() if key not in beside and not NO_CHANNEL.fullmatch(key)]
         names = [name for name in names if getattr(frame[name].dtype, "kind", "O") in "iuf"]
-    if absent := [name for name in names if name not in frame.columns] or not names:
-        raise ValueError(f"expected columns {absent or 'of numbers'}, got {', '.join(frame.columns[:20])}")
+    if absent := [name for name in names or ["of numbers"] if name not in frame.columns]:
+        raise ValueError(f"expected columns {', '.join(absent)}, got {', '.join(frame.columns[:20])}")
     group, notes = frame.groupby(ids, sort=True).ngroup().to_numpy(), []
     kept = group >= 0
     for valid in (lower[key] for key in VALID if key in lower):
@@ -291,28 +285,24 @@ def _numpy(path, array):
     file = np.load(path, allow_pickle=False)
     if isinstance(file, np.ndarray):
         if file.dtype.names:
-            fields = (
-                "import numpy as np; np.save('new.npy', np.stack([a[name] for name in a.dtype.names], -1))"
-            )
-            raise ValueError(f"expected an array of numbers, got fields; as (n, T) array a: {fields}")
+            raise ValueError(f"expected an array of numbers, got fields {file.dtype.names}{CONVERT}")
         return file, None, []
     with file:
         return _arrays({name: partial(file.__getitem__, name) for name in file.files}, array)
 
 
 def _hdf5(path, array):
-    import h5py  # of the extra "formats", as what is imported below
+    import h5py  # of the extra "formats", as are zarr and pyarrow
+
+    tree = {}
+
+    def visit(name, node):
+        if isinstance(node, h5py.Dataset):
+            tree[name] = partial(node.__getitem__, ())
 
     with h5py.File(path, "r") as file:
-        tree = {}
-        file.visititems(
-            lambda key, node: tree.update({key: partial(node.__getitem__, ())} if _is(node, h5py) else {})
-        )
+        file.visititems(visit)
         return _arrays(tree, array)
-
-
-def _is(node, h5py):
-    return isinstance(node, h5py.Dataset)
 
 
 def _zarr(path, array):
@@ -320,9 +310,8 @@ def _zarr(path, array):
 
     tree = {}
     for name, node in zarr.open_group(path, mode="r").members(max_depth=None):
-        if isinstance(node, zarr.Array):
-            if node.dtype.kind not in "biufSU" or "pickle" in str(node.metadata.to_dict()):
-                continue  # what would be unpickled
+        # A codec that unpickles may hide behind any type.
+        if isinstance(node, zarr.Array) and "pickle" not in str(node.metadata.to_dict()):
             tree[name] = partial(node.__getitem__, ...)
     return _arrays(tree, array)
 
@@ -335,22 +324,21 @@ def _csv(path, array):
 
 def _arrow(path, array):
     """Rows of a parquet file, or of those in a folder of LeRobot or Minari."""
-    from pyarrow import dataset
+    from pyarrow import dataset, types
 
-    options = {"format": "parquet"}
+    options = {"format": "parquet", "ignore_prefixes": [".", "_", "metadata.json"]}
     if path.is_dir():
         path = path / "data"
-        meta = path / "metadata.json"
-        options["ignore_prefixes"] = [".", "_", "metadata.json"]
-        if meta.exists():  # Minari
-            options |= {"format": json.loads(meta.read_text())["data_format"], "partitioning": ["episode_id"]}
+        if (about := path / "metadata.json").exists():  # Minari: a folder an episode
+            options |= {
+                "format": json.loads(about.read_text())["data_format"],
+                "partitioning": ["episode_id"],
+            }
     table = dataset.dataset(path, **options).to_table()
-    while any(field.type.num_fields and str(field.type).startswith("struct") for field in table.schema):
+    while any(map(types.is_struct, table.schema.types)):
         table = table.flatten()
-    table = table.rename_columns(
-        [name.replace("observations.", "observations/") for name in table.column_names]
-    )
-    return _table(table.to_pandas(), array)
+    names = [name.replace("observations.", "observations/") for name in table.column_names]  # as in HDF5
+    return _table(table.rename_columns(names).to_pandas(), array)
 
 
 def _folder(path):
@@ -359,7 +347,7 @@ def _folder(path):
     return ".parquet" if next(path.glob("data/*/*.*"), None) else "minari"
 
 
-def _leaves(tree, name):
+def _leaves(tree, name="observations"):
     """Names and arrays in observations of Minari, which may be dictionaries."""
     if not isinstance(tree, Mapping):
         return [(name, tree)]

@@ -242,7 +242,7 @@ GOOD = constant(np.linspace(0, 1, 30))
         ({"measure": lambda x: 1 + 1e-15 * first(x)}, "varies, got 1 for all demonstrations"),
         ({"measure": lambda x: x[:, 0]}, r"measurement of shape \(30,\), got \(30, 1\)"),
         ({"generated": np.zeros((30, 4, 2))}, "expected 1 channels of generated trajectories, got 2"),
-        ({"generated": GOOD + np.inf}, "generated trajectories: expected finite values"),
+        ({"generated": GOOD + np.inf}, "20 or more measurable generated trajectories, got 0"),
         ({"measure": "energy"}, "expected a measurement .*path_length.*got 'energy'"),
         ({"prior": scipy.stats.uniform(0, -1)}, "prior"),
     ],

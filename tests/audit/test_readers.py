@@ -18,6 +18,8 @@ RAGGED = np.split(STEPS, [4, 13, 15])
 
 
 def assert_same(found, expected):
+    """The trajectories of recordings, or trajectories."""
+    found, expected = (getattr(one, "trajectories", one) for one in (found, expected))
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -46,10 +48,10 @@ def test_npz_files_are_read(tmp_path, save):
     path = tmp_path / "x.npz"
     for arrays in ({"trajectories": X}, {"x": X}, {"anything": X}, {"x": X, "other": np.zeros(3)}):
         save(path, **arrays)
-        np.testing.assert_array_equal(read(path), X)
+        assert_same(read(path), X)
     save(path, trajectories=X, x=np.zeros((2, 2, 2)))
-    np.testing.assert_array_equal(read(path), X)
-    np.testing.assert_array_equal(read(path, array="x"), np.zeros((2, 2, 2)))
+    assert_same(read(path), X)
+    assert_same(read(path, array="x"), np.zeros((2, 2, 2)))
 
 
 def test_npz_files_with_lengths_are_cut_into_trajectories(tmp_path):
@@ -76,7 +78,7 @@ def test_npz_files_with_lengths_beside_padded_trajectories_lose_the_padding(tmp_
 def test_npz_files_without_the_array_that_is_expected_tell_what_there_is(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=X, b=X)
-    refused(path, "expected an array 'trajectories' or 'x', or one alone, got a, b")
+    refused(path, "expected an array 'trajectories', 'x' or 'observations', or one alone, .* got a, b")
     refused(path, "expected an array 'c', got a, b", array="c")
     np.savez(path)
     refused(path, "got none")
@@ -88,7 +90,7 @@ def test_channels_are_taken_in_the_order_asked_for(tmp_path):
     whole, ragged = tmp_path / "x.npy", tmp_path / "x.npz"
     np.save(whole, X)
     np.savez(ragged, x=STEPS, lengths=LENGTHS)
-    np.testing.assert_array_equal(read(whole, channels=[2, 0]), X[..., [2, 0]])
+    assert_same(read(whole, channels=[2, 0]), X[..., [2, 0]])
     assert_same(read(ragged, channels=[1]), [x[:, [1]] for x in RAGGED])
     for path in (whole, ragged):
         for bad in ([3], [-1], []):
@@ -122,8 +124,10 @@ def test_d4rl_files_end_trajectories_where_they_say(tmp_path, suffix):
 def test_what_follows_the_last_end_and_single_steps_are_left_out(tmp_path):
     path = d4rl(tmp_path / "x.h5", observations=STEPS, terminals=marks(3, 12, 14))
     assert_same(read(path), RAGGED[:3])
-    assert_same(read(d4rl(path, observations=STEPS, terminals=marks())), [STEPS])
-    assert_same(read(d4rl(path, observations=STEPS, terminals=marks(0, 1, 29))), [STEPS[2:]])
+    assert read(path).notes == ("15 steps after the last end are left out.",)
+    found = read(d4rl(path, observations=STEPS, terminals=marks(0, 1, 29)))
+    assert_same(found, [STEPS[2:]])
+    assert found.notes == ("2 of 3 pieces have fewer than 2 steps and are left out.",)
     refused(d4rl(path, observations=STEPS, terminals=marks(*range(30))), "2 or more steps, got none")
 
 
@@ -133,7 +137,7 @@ def test_other_arrays_of_d4rl_files_are_read_by_name(tmp_path):
         file["infos/qpos"] = STEPS
     assert_same(read(path, array="infos/qpos"), [STEPS])
     assert_same(read(path, array="infos/qpos", channels=[2]), [STEPS[:, [2]]])
-    np.testing.assert_array_equal(read(path, array="whole"), X)
+    assert_same(read(path, array="whole"), X)
     for absent in ("infos", "infos/x", "x"):
         there = "got infos/qpos, observations, terminals, whole"
         refused(path, f"expected an array '{absent}', {there}", array=absent)
@@ -141,10 +145,11 @@ def test_other_arrays_of_d4rl_files_are_read_by_name(tmp_path):
 
 def test_d4rl_files_that_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "x.h5"
-    refused(d4rl(path, observations=STEPS), "expected 'terminals' or 'timeouts' for the 30 steps")
+    refused(d4rl(path, observations=STEPS), "expected .* 'terminals' or 'timeouts' for the 30 steps")
     refused(d4rl(path, observations=STEPS, terminals=marks()[:9]), "expected .* for the 30 steps")
-    refused(d4rl(path, observations=3.0, terminals=marks(3)))
-    refused(d4rl(path), "expected an array 'observations', got none")
+    refused(d4rl(path, observations=STEPS, terminals=marks()), "no step of 'terminals' is true; .* convert")
+    refused(d4rl(path, observations=3.0, terminals=marks(3)), "expected 'observations' of shape")
+    refused(d4rl(path), "expected an array .* 'observations', .*, got none")
 
 
 # Minari
@@ -213,9 +218,9 @@ def test_a_minari_set_of_several_observations_says_which(minari_sets):
 def test_other_files_are_refused(tmp_path):
     refused(tmp_path / "x.npy", "No such file")
     refused(tmp_path, "main_data.hdf5")
-    (tmp_path / "x.csv").write_text("1,2")
-    refused(tmp_path / "x.csv", r"expected \.npz, \.npy, \.h5, \.hdf5 or the folder")
-    for suffix in ("npy", "npz", "h5", "hdf5"):
+    (tmp_path / "x.mat").write_text("1,2")
+    refused(tmp_path / "x.mat", r"expected \.npz, \.npy, .*, \.parquet or a folder of .*; .*np\.savez")
+    for suffix in ("npy", "npz", "h5", "hdf5", "csv", "parquet", "zarr"):
         path = tmp_path / f"text.{suffix}"
         for text in ("these are no numbers\n" * 100, ""):
             path.write_text(text)
