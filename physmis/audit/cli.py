@@ -49,7 +49,9 @@ def _parser():
     audit._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 for an option
     files = ".npz, .npy, .h5, .hdf5, .csv, .parquet, or a folder of Minari, LeRobot or zarr"
     audit.add_argument("demonstrations", help=files)
-    named = f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run; can be repeated"
+    named = (
+        f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run; can be repeated"
+    )
     audit.add_argument("--measure", required=True, metavar="NAME", action="append", help=named)
     audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
     audit.add_argument(
@@ -58,7 +60,9 @@ def _parser():
     for prefix, which in (("", "all files"), ("generated-", "the generated file")):
         audit.add_argument(f"--{prefix}dt", type=float, metavar="SECONDS", help=f"time step of {which}")
         audit.add_argument(f"--{prefix}array", metavar="NAME", help=f"which array of {which}")
-        audit.add_argument(f"--{prefix}channels", type=int, nargs="+", metavar="K", help=f"of {which}, from 0")
+        audit.add_argument(
+            f"--{prefix}channels", type=int, nargs="+", metavar="K", help=f"of {which}, from 0"
+        )
     audit.add_argument("--unit", default="", help="of the quantity, for the report")
     audit.add_argument("--no-forecast", action="store_true", help="test only, which takes a second")
     audit.add_argument(

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from physmis.audit.measurements import Ragged
 from physmis.audit.preparation import numbers, prepare
 
-MOST = 4000  # trajectories of a side that are looked at, in runs of 100, as neighbours tell of windows
+MOST = 1000  # trajectories of a side that are looked at, in runs of 100, as neighbours tell of windows
 FEW = 0.05  # share of trajectories with a fault that is worth a word, if there are two
 ROUGHER = 5.0  # times as rough as along another axis: what is read as time is not time
 JUMP = 20.0  # times the trajectory's own 90th percentile of steps, and the second longest of six around

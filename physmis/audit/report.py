@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -36,7 +35,9 @@ class Forecast(NamedTuple):
     tv: float  # total variation from the distribution before
     floor: Interval  # of ``tv`` if each step between values were as likely the other way; central 95 %
     bias: Float[np.ndarray, "bins"]  # mean change of the quantity from each bin, NaN for an empty bin
-    coordinates: dict[str, float]  # ``tv`` by name of coordinates, the data's own first; NaN if they do not fit
+    coordinates: dict[
+        str, float
+    ]  # ``tv`` by name of coordinates, the data's own first; NaN if they do not fit
 
     @property
     def better(self) -> str | None:
@@ -98,8 +99,10 @@ class Report:
         theirs, ours = self.sides[-1], self.sides[0]
         if theirs.unmeasurable_share - ours.unmeasurable_share <= self.tolerance:
             return False
+        from scipy.stats import fisher_exact  # takes most of a second, which is rarely needed
+
         table = [[side.unmeasurable, len(side.values)] for side in (theirs, ours)]
-        return scipy.stats.fisher_exact(table, alternative="greater").pvalue <= self.level / 3
+        return fisher_exact(table, alternative="greater").pvalue <= self.level / 3
 
     @property
     def model_shift(self) -> bool:
@@ -168,13 +171,14 @@ def html(*reports: Report) -> str:
 
 
 def data(report: Report) -> dict[str, Any]:
-    """What was found as plain numbers and words, for `json.dumps`; None for what is not finite, or not there."""
+    """What was found in numbers and words, for `json.dumps`; None for what is not finite or not there."""
     f, said = report.forecast, parts(report)
     tests = {"comparison": report.comparison, "curation": report.curation}
     return _plain({
         "status": report.status, "shifted": report.shifted, "verdict": said["verdict"][0][0],
-        "quantity": report.quantity, "unit": report.unit, "level": report.level, "tolerance": report.tolerance,
-        "warnings": [one._asdict() for one in report.findings], "advice": [line for (line,) in said["advice"]],
+        "quantity": report.quantity, "unit": report.unit, "level": report.level,
+        "tolerance": report.tolerance, "warnings": [one._asdict() for one in report.findings],
+        "advice": [line for (line,) in said["advice"]],
         "sides": [
             {"name": side.name, "n": len(side.values), "mean": side.values.mean(), "sd": side.values.std(),
              "unmeasurable": side.unmeasurable, "imputed": side.imputed, "dt": side.dt, "notes": side.notes}

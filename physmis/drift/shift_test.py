@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
-import scipy.stats
 from numpy.polynomial import legendre
 from numpy.random import Generator
 
@@ -205,7 +204,8 @@ def _wilson(share, n):
 def _p_value(distances):
     """How rare the last column of ``distances`` is: by its rarest row; among equally rare ones, the next."""
     # Ties count against: small samples take few values. Rounding keeps equal ones equal.
-    ranks = scipy.stats.rankdata(-np.round(distances, 10), method="max", axis=1)
+    rows = np.round(distances, 10)
+    ranks = np.stack([len(row) - np.searchsorted(np.sort(row), row) for row in rows])
     ahead = np.sort(ranks, axis=0) - np.sort(ranks[:, -1:], axis=0)
     decides = np.take_along_axis(ahead, (ahead != 0).argmax(axis=0)[None], axis=0)
     return float((decides <= 0).mean())
