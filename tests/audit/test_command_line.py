@@ -76,11 +76,8 @@ def test_the_exit_code_says_whether_the_distribution_has_shifted(capsys):
 def test_the_command_prints_what_the_function_finds(capsys):
     run("demos.npy --measure mean_speed --dt 0.5 --generated longer.npy --seed 7")
     found = audit(walks(120, 0), "mean_speed", generated=walks(100, 2, 4.0), dt=0.5, seed=7)
-    out = capsys.readouterr().out.splitlines()
-    expected = str(found).splitlines()
-    at = next(row for row, line in enumerate(out) if line.startswith("  demonstrations file"))
-    numbers = expected.index("", 4)  # what follows is moved by what the command says of files
-    assert out[:at] == expected[:numbers] and out[-30:] == expected[-30:]
+    said = iter(capsys.readouterr().out.splitlines())
+    assert all(line in said for line in str(found).splitlines())  # in this order, beside files and command
 
 
 def test_the_demonstrations_are_compared_with_a_prior(capsys):
