@@ -249,7 +249,7 @@ def test_irregular_times_and_rates_that_differ_are_put_on_one_grid(tmp_path):
     assert read(path).dt == pytest.approx(0.04)
     for bad in ([1.0, 2.0], 0.0, np.nan):
         np.savez(path, x=X, fps=bad)
-        refused(path, "expected one positive time step or rate")
+        refused(path, "expected 'fps' as one positive number, or 6")
 
 
 # tables
@@ -393,6 +393,7 @@ def test_every_storage_of_minari_is_read_from_its_folder_and_as_a_data_set(minar
     if data_format != "hdf5":
         pytest.importorskip("pyarrow")
     import minari
+    from minari.data_collector import EpisodeBuffer
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -400,9 +401,10 @@ def test_every_storage_of_minari_is_read_from_its_folder_and_as_a_data_set(minar
         name = f"test/goals-{data_format}-v0"
         goals = minari.load_dataset("test/goals-v0")
         if data_format != "hdf5":
+            episodes = goals.iterate_episodes()
             minari.create_dataset_from_buffers(
                 name,
-                buffer=[minari.data_collector.EpisodeBuffer(**vars(one)) for one in goals.iterate_episodes()],
+                buffer=[EpisodeBuffer(**vars(one) | {"id": k}) for k, one in enumerate(episodes)],
                 observation_space=goals.observation_space,
                 action_space=goals.action_space,
                 data_format=data_format,
