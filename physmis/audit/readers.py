@@ -22,7 +22,7 @@ FRAMES = ("frame_index", "frame", "timestep", "step")
 RATES = ("fps", "hz", "framerate", "frame_rate", "mocap_framerate")
 BESIDE = {"lengths", "episode_ends", "dt", *ENDS, *VALID, *TIMES, *FRAMES, *RATES}
 IDS = ("scenario_id", "episode_index", "episode_id", "episode", "trajectory_id", "traj_id", "track_id", "id")
-NO_CHANNEL = re.compile(r"unnamed.*|index|num_.*|.*(_id|_index|_category|timestamps?)|rewards?")
+NO_CHANNEL = re.compile(r"__.*|unnamed.*|index|num_.*|.*(_id|_index|_category|timestamps?)|rewards?")
 EPISODE = re.compile(r"(.*?)(?:episode|demo|traj|trajectory)_(\d+)/(.+)")
 CONVERT = (
     '; from arrays (T, C), two lines convert: import numpy as np; np.savez("x.npz", '
@@ -151,12 +151,13 @@ def _arrays(tree, array):
     if stamps:
         times = [steps[stamps][part][: len(one)] for part, one in zip(parts, found, strict=True)]
         return *_regular(found, times, notes), notes
-    rates = [beside[key]().astype(float).ravel() for key in ("dt", *RATES) if key in beside]
-    if not rates:
+    key = next((key for key in ("dt", *RATES) if key in beside), None)
+    if key is None:
         return found, None, notes
-    step = rates[0] if "dt" in beside else 1 / rates[0]
+    step = beside[key]().astype(float).ravel()
     if len(step) not in (1, len(found)) or not (np.isfinite(step) & (step > 0)).all():
-        raise ValueError(f"expected one positive time step or rate, or {len(found)}, got {len(step)}")
+        raise ValueError(f"expected '{key}' as one positive number, or {len(found)}, got {step[:5]}")
+    step = step if key == "dt" else 1 / step
     if np.ptp(step) > 1e-6 * step.max():
         times = [one * np.arange(len(part)) for one, part in zip(step, found, strict=True)]
         found, _ = _regular(found, times, notes, step.max())
