@@ -198,7 +198,7 @@ def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
 
 
 def test_constant_channels_stay_so_and_keep_no_coordinates_from_the_forecast():
-    """A value of 5 comes back from increments with an error of rounding, which is much beside a range of 0."""
+    """A value of 5 comes back from increments with an error of rounding, much beside a range of 0."""
     x = walks(200)
     still = np.concatenate([x, np.full((200, 16, 1), 5.0)], axis=-1)
     seen = []
