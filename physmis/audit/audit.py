@@ -72,7 +72,8 @@ def audit(
             continue
         tell(who)
         given = given if isinstance(given, Recording) else recording(given)
-        step = step or given.dt or (sides[0].dt if sides else 1.0)
+        known = (step, given.dt, sides[0].dt if sides else 1.0)
+        step = next(one for one in known if one is not None)
         # What demonstrations may lack, a model may, too; otherwise it has broken down.
         x, imputed = prepare(given.trajectories, who, gaps=not sides or sides[0].imputed > 0)
         values = measured(x, measurement(measure, step))

@@ -81,9 +81,8 @@ def test_the_command_prints_what_the_function_finds(capsys):
 
 
 def test_the_demonstrations_are_compared_with_a_prior(capsys):
-    z = 2 * walks(120, 0)[:, -1, 0]
-    line = "demos.npy --measure own.py:last --prior"
-    assert run(f"{line} normal 0 {z.std():.2f}") == NO_SHIFT
+    line = "same.npy --measure own.py:last --no-forecast --prior"
+    assert run(f"{line} normal 0 {2 * np.sqrt(12):.2f}") == NO_SHIFT
     assert run(f"{line} normal 30 1") == SHIFT
     assert run(f"{line} uniform -100 100") == SHIFT
     assert run(f"{line} uniform -1e2 1e2") == SHIFT
@@ -219,8 +218,8 @@ def test_a_plain_forecast_has_its_own_status(capsys):
 
 
 def test_an_irrelevant_shift_passes(capsys):
-    np.save("many.npy", walks(3000, 0))
-    np.save("other.npy", walks(3000, 1, 1.05))
+    np.save("many.npy", walks(1000, 0))
+    np.save("other.npy", walks(1000, 1, 1.1))
     line = "many.npy --measure path_length --generated other.npy --no-forecast"
     (one,) = audits(capsys, line, SHIFT)
     low, high = one["comparison"]["excess"][0] - 0.01, one["comparison"]["excess"][0] + 0.01

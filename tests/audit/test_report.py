@@ -83,7 +83,7 @@ def reports():
             "Shift detected: .* generated .* is not distributed as that of the dem.* foremost in its loc",
         ),
         ("prior kept", "with 400 .* no difference .* of the demonstrations and what the prior says"),
-        ("prior shifted", "demonstrations is not distributed as the prior says: .* There are too many"),
+        ("prior shifted", "demonstrations is not distributed as the prior says, .* There are too many"),
         ("generated against prior", "with 100 .* generated trajectories and what the prior says"),
         ("nothing", "Nothing compared: 400 demonstrations are measured"),
     ],
