@@ -85,7 +85,9 @@ def audit(
         left_out = len(values) - len(usable)
         sides.append(Side(who, values[usable], left_out, imputed, step, given.notes))
     if generated is not None and (counts := [side[0].shape[1] for side in kept])[0] != counts[1]:
-        raise ValueError(f"expected {counts[0]} channels of generated trajectories, got {counts[1]}")
+        raise ValueError(
+            f"expected {counts[0]} channels of generated trajectories, got {counts[1]}; name those of both"
+        )
     x, z, z_generated = kept[0], sides[0].values, sides[-1].values if generated is not None else None
     no_forecast = ""
     if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding

@@ -116,8 +116,8 @@ def shift_test(
     found = distances(ours[None], theirs[None])
     draws, few = max(DRAWS, int(np.ceil(20 / level))), 500  # at once, which keeps memory flat
     null = np.hstack([*(distances(*deal(min(few, draws - i))) for i in range(0, draws, few)), found])
-    # Where the prior has nothing, the count alone understates the surprise.
-    kind = "ends" if theirs[expected == 0].any() else _kind(*found[4:, 0])
+    outside = theirs[expected == 0].sum()  # where the prior has nothing: more of a surprise than their count
+    kind = "ends" if 0 < outside < m / 4 else _kind(*found[4:, 0], most=m / 4)
     tv, floor = float(found[0, 0]), null[0, :-1]
     floor = Interval(float(floor.mean()), *np.percentile(floor, [2.5, 97.5]).tolist())
     p_low, p_high = _wilson(p, n) if prior is None else (p, p)
@@ -211,7 +211,11 @@ def _p_value(distances):
     return float((decides <= 0).mean())
 
 
-def _kind(ends, location, spread, higher):
-    """Of `KINDS` the most surprising, by about minus the logarithm of each p-value."""
+def _kind(ends, location, spread, higher, most):
+    """Of `KINDS` the most surprising, by about minus the logarithm of each p-value.
+
+    Where ``most`` or more lie beyond the other side, that is no matter of the ends.
+    """
     squares = [location / 2, spread / 2, (higher - (ORDER - 2)) / 2]  # chi-squared
-    return KINDS[np.argmax([*squares[:2], ends - np.log1p(ends), squares[2]])]
+    ends = ends - np.log1p(ends) if ends < most else 0.0
+    return KINDS[np.argmax([*squares[:2], ends, squares[2]])]
