@@ -273,7 +273,7 @@ WORDS = {
     "kept": "No shift detected",
     "shifted": "Shift detected",
     "hostile": "Shift detected",
-    "warned": "Shift detected",
+    "warned": "Shift detected, with one warning about the data",
 }
 FINDING = Finding("units", "both", "give both in <one> unit: the generated are 1000 times as large.")
 
