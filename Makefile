@@ -79,7 +79,7 @@ site: $(READY)
 	@echo "the site begins at site/index.html"
 
 lock:
-	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
+	$(UV) pip compile pyproject.toml --extra audit --extra cluster --extra dev --extra formats --extra maze --extra site -c requirements-torch.lock -o requirements.lock \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --quiet \
 		--no-emit-index-url --no-header --no-emit-package torch
 	{ echo "# Every package that CI installs, except torch (see requirements-torch.lock)."; \
@@ -91,7 +91,7 @@ lock:
 newest:
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/pip install -q -c $(KEEP) -e '.[audit,cluster,dev,maze,site]'
+	$(NEWEST)/bin/pip install -q -c $(KEEP) -e '.[audit,cluster,dev,formats,maze,site]'
 	$(NEWEST)/bin/pip list
 	@echo "Newer still, and held back by a range:"; $(NEWEST)/bin/pip list --outdated
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/pytest -n 2 --dist worksteal

@@ -15,12 +15,13 @@ REPEATS = 3
 
 # Run in a process of its own, which tells its times and its peak of memory last.
 PROGRAM = """
-import sys, time
+import resource, sys, time
 begun = time.perf_counter()
-from benchmarks.kernels import peak_memory
 from physmis.audit.cli import main
 main(sys.argv[1:])
-print(time.perf_counter() - begun, time.process_time(), peak_memory())
+unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes or KiB
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+print(time.perf_counter() - begun, time.process_time(), peak)
 """
 
 
@@ -30,7 +31,7 @@ def run() -> tuple[list[Row], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         for name, write in {"equal lengths": equal, "ragged, with missing steps": ragged}.items():
             files = [write(Path(folder), seed) for seed in (0, 1)]
-            found = [measure(*files, page=Path(folder) / "report.html") for _ in range(REPEATS)]
+            found = [measure(*files, "--html", Path(folder) / "report.html") for _ in range(REPEATS)]
             wall, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
             steps = 2 * N * STEPS  # both sides are measured
             rates = [steps / seconds for _, seconds, _ in found]
@@ -45,7 +46,22 @@ def run() -> tuple[list[Row], list[str]]:
                 f"steps and {CHANNELS} channels take {wall:.1f} s, {processor:.1f} s of the processor; "
                 f"the process never holds more than {peak:.2f} GiB."
             )
+        for n in (5_000, 10_000):
+            files = [walks(Path(folder), seed, n) for seed in (0, 1)]
+            found = [measure(*files, "--no-forecast") for _ in range(REPEATS)]
+            _, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
+            notes.append(
+                f"Audit, the test alone: {n:,} trajectories a side of 50 steps take {processor:.1f} s of the "
+                f"processor and {peak:.2f} GiB."
+            )
     return rows, notes
+
+
+def walks(folder: Path, seed: int, n: int) -> Path:
+    """Random walks in the plane, of 50 steps."""
+    path = folder / f"walks_{seed}.npy"
+    np.save(path, np.cumsum(np.random.default_rng(seed).normal(size=(n, 50, 2)), axis=1))
+    return path
 
 
 def equal(folder: Path, seed: int) -> Path:
@@ -65,9 +81,9 @@ def ragged(folder: Path, seed: int) -> Path:
     return path
 
 
-def measure(demonstrations: Path, generated: Path, page: Path) -> tuple[float, float, float]:
-    """Seconds on the wall and of the processor, and GiB, of one audit with forecast, test and page."""
-    given = ["audit", demonstrations, "--generated", generated, "--measure", "path_length", "--html", page]
+def measure(demonstrations: Path, generated: Path, *options: object) -> tuple[float, float, float]:
+    """Seconds on the wall and of the processor, and GiB, of one audit."""
+    given = ["audit", demonstrations, "--generated", generated, "--measure", "path_length", *options]
     command = [sys.executable, "-c", PROGRAM, *map(str, given)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     wall, processor, peak = map(float, done.stdout.splitlines()[-1].split())

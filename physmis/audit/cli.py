@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import re
 import runpy
+import shlex
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ PAGE = b"<!doctype html><!-- page of physmis audit -->"  # beginning of report.h
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     given = _parser().parse_args(arguments)
+    given.line = shlex.join(["physmis", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         return _audit(given) if given.command == "audit" else _demo(given)
     except (ValueError, TypeError, OSError) as error:
@@ -40,20 +44,34 @@ def _parser():
         "audit",
         help="will a model keep, or has it kept, the distribution of a quantity?",
         description="Forecast which values a model will make too often; with --generated, test if it has. "
-        "Exit code 0: no shift detected, or nothing to compare; 1: shift detected; 2: bad input.",
+        "Exit code 0: no shift detected, or nothing compared; 1: shift detected; 2: bad input.",
     )
     audit._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 for an option
-    audit.add_argument("demonstrations", help=".npz, .npy, .h5 or .hdf5 (D4RL), or a folder of Minari")
-    named = f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run"
-    audit.add_argument("--measure", required=True, metavar="NAME", help=named)
+    files = ".npz, .npy, .h5, .hdf5, .csv, .parquet, or a folder of Minari, LeRobot or zarr"
+    audit.add_argument("demonstrations", help=files)
+    named = (
+        f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run; can be repeated"
+    )
+    audit.add_argument("--measure", required=True, metavar="NAME", action="append", help=named)
     audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
     audit.add_argument(
         "--prior", nargs=3, metavar=("NAME", "A", "B"), help="uniform LOW HIGH, normal MEAN SD"
     )
-    audit.add_argument("--dt", type=float, default=1.0, help="time between steps (1)")
-    audit.add_argument("--array", metavar="NAME", help="which array of the files, if not the usual one")
-    audit.add_argument("--channels", type=int, nargs="+", metavar="K", help="channels, counted from 0 (all)")
+    for prefix, which in (("", "all files"), ("generated-", "the generated file")):
+        audit.add_argument(f"--{prefix}dt", type=float, metavar="SECONDS", help=f"time step of {which}")
+        audit.add_argument(f"--{prefix}array", metavar="NAME", help=f"which array of {which}")
+        audit.add_argument(
+            f"--{prefix}channels", type=int, nargs="+", metavar="K", help=f"of {which}, from 0"
+        )
+    audit.add_argument("--unit", default="", help="of the quantity, for the report")
+    audit.add_argument("--no-forecast", action="store_true", help="test only, which takes a second")
+    audit.add_argument(
+        "--tolerance", type=float, default=0.0, metavar="TV", help="a shift by less passes (0)"
+    )
+    audit.add_argument("--looks", type=int, default=1, metavar="K", help="share the level over K audits (1)")
+    audit.add_argument("--strict", action="store_true", help="a warning about the data is bad input")
     audit.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    audit.add_argument("--json", action="store_true", help="print JSON in place of text")
     audit.add_argument("--html", metavar="FILE", help="write the report as one page")
     return parser
 
@@ -68,23 +86,69 @@ def _demo(given):
 
 def _audit(given):
     page = given.html and _page(Path(given.html))
-    # Only here, as they take seconds (torch) that --help does not need.
-    from physmis.audit import report
-    from physmis.audit.audit import audit
-    from physmis.audit.readers import read
-    from physmis.experiments.store import write
+    if given.looks < 1 or not 0 <= given.tolerance < 1:
+        raise ValueError(
+            f"expected --looks of 1 or more and --tolerance from 0 to 1, got {given.looks}, {given.tolerance}"
+        )
+    # Only here, as they take a second that --help does not need.
+    from tqdm import tqdm
 
-    measure, prior = _measure(given.measure), given.prior and _prior(given.prior)
-    demonstrations = read(given.demonstrations, given.array, given.channels)
-    generated = read(given.generated, given.array, given.channels) if given.generated else None
-    found = audit(demonstrations, measure, generated=generated, prior=prior, dt=given.dt, seed=given.seed)
+    from physmis.audit import report
+
+    with tqdm(disable=None, leave=False, bar_format="{desc} ({elapsed})") as bar:
+        reports = _reports(given, lambda stage: (bar.set_description_str(stage), bar.update()))
+    found = [one for audited in reports for one in audited.findings]
+    if given.strict and found:
+        raise ValueError("--strict: " + " ".join(dict.fromkeys(one.message for one in found)))
+    shifted = any(one.shifted for one in reports)
+    code = SHIFT if shifted else NO_SHIFT
+    if given.json:
+        said = {"exit_code": code, "audits": [report.data(one) for one in reports]}
+        text = json.dumps(said, indent=1, allow_nan=False)
+    else:
+        text = "\n\n\n".join(map(str, reports))
     try:
-        print(found, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # the reader has gone; the exit code still tells
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if page:
-        write(page, report.html(found).encode())
-    return SHIFT if found.shifted else NO_SHIFT
+        from physmis.experiments.store import write
+
+        write(page, report.html(*reports).encode())
+    return code
+
+
+def _reports(given, tell):
+    """The report of each measurement, which share the level with each other and with all looks."""
+    from dataclasses import replace
+
+    from physmis.audit.audit import audit, errors
+    from physmis.audit.readers import read
+    from physmis.drift.shift_test import LEVEL
+
+    measures, prior = [_measure(name) for name in given.measure], given.prior and _prior(given.prior)
+    tell(f"reading {given.demonstrations}")
+    demonstrations, generated = read(given.demonstrations, given.array, given.channels), None
+    if given.generated:
+        tell(f"reading {given.generated}")
+        array, channels = given.generated_array or given.array, given.generated_channels or given.channels
+        generated = read(given.generated, array, channels)
+    level, found = LEVEL / len(measures) / given.looks, []
+    for name, measure in zip(given.measure, measures, strict=True):
+        kernel = None if given.no_forecast else errors
+        one = audit(demonstrations, measure, kernel, generated, prior, given.dt, given.seed, level=level,
+                    generated_dt=given.generated_dt, tolerance=given.tolerance, unit=given.unit,
+                    tell=lambda stage, name=name: tell(f"{name}: {stage}"))  # fmt: skip
+        shared = f"{level:.2g}, of {LEVEL:g} in all for {len(measures)} measurements and {given.looks} looks"
+        about = {
+            "demonstrations file": given.demonstrations, "generated file": given.generated,
+            "time step": ", ".join(dict.fromkeys(f"{side.dt:g}" for side in one.sides)),
+            "channels": " ".join(map(str, given.channels or ["all"])), "unit": given.unit, "level": shared,
+            "tolerance": given.tolerance and f"{given.tolerance:g}", "seed": str(given.seed),
+            "date": time.strftime("%Y-%m-%d %H:%M"), "command": given.line,
+        }  # fmt: skip
+        found.append(replace(one, about={name: value for name, value in about.items() if value}))
+    return found
 
 
 def _page(path):

@@ -18,6 +18,7 @@ from physmis import checks
 Trajectories = Float[np.ndarray, "n T C"]
 Ragged = Sequence[Float[np.ndarray, "T C"]]
 Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
+MIN_TRAJECTORIES = 20  # measurable ones, on either side of an audit
 
 
 @np.errstate(over="ignore", invalid="ignore")

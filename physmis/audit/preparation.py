@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -11,26 +13,38 @@ from physmis.audit.measurements import Measurement, Ragged
 STEPS_AT_ONCE = 2**18  # time steps, over all trajectories, that are measured at once: keeps memory flat
 
 
-def prepare(given: Ragged, name: str = "trajectories") -> tuple[list[Float[np.ndarray, "T C"]], int]:
+def numbers(given: Any, name: str = "trajectories") -> np.ndarray:
+    """Real numbers in double or single precision: of arrays, tensors, or nullable pandas columns."""
+    if hasattr(given, "detach"):  # torch: of a model, in training, on an accelerator
+        given = given.detach().cpu()
+        given = (given.double() if given.is_floating_point() else given).numpy()
+    elif hasattr(given, "to_numpy"):
+        given = given.to_numpy(dtype=float, na_value=np.nan)
+    return checks.real(given, name)
+
+
+def prepare(
+    given: Ragged, name: str = "trajectories", gaps: bool = True
+) -> tuple[list[Float[np.ndarray, "T C"]], int]:
     """Trajectories (an array (n, T, C), or n arrays (T, C)) without gaps, and how many of them had gaps.
 
-    Steps with NaN in some channel are imputed linearly from the steps around them, and cut off at either end.
-    Of trajectories with fewer than 2 steps left nothing is kept.
+    Steps with NaN in some channel are imputed linearly from the steps around them, and cut off at either end;
+    unless ``gaps`` is false, as for a model, which leaves nothing out. Nothing is kept of trajectories with
+    fewer than 2 steps left, or infinite values.
     """
     if not np.iterable(given):
         raise TypeError(f"{name}: expected an array (n, T, C) or arrays (T, C), got {type(given).__name__}")
     found, imputed = [], 0
-    for one in given:
-        x = checks.real(one, name)
+    for one in numbers(given, name) if hasattr(given, "detach") else given:
+        x = numbers(one, name)
         if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
             raise ValueError(f"{name}: expected shape (T, C) of each, T of 2 or more, got {x.shape}")
-        if np.isinf(x).any():
-            raise ValueError(f"{name}: expected finite values, or NaN where a step is missing, got infinite")
         there = np.flatnonzero(np.isfinite(x).all(axis=1))
-        imputed += len(there) < len(x)
-        if len(there) < 2:
+        infinite, missing = np.isinf(x).any(), len(there) < len(x)
+        imputed += bool(missing and gaps and not infinite)
+        if infinite or len(there) < 2 or (missing and not gaps):
             x = x[:0]
-        elif len(there) < len(x):
+        elif missing:
             at = np.arange(there[0], there[-1] + 1)
             x = np.stack([np.interp(at, there, channel[there]) for channel in x.T], axis=1)
         found.append(x)

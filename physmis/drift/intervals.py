@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 REPEATS = 400  # resamples of a bootstrap
 
@@ -50,7 +50,7 @@ def interval(each: np.ndarray, chosen: np.ndarray, drawn: np.ndarray) -> Any:
     between = each[chosen].mean(axis=1) - value
     within = drawn.mean(axis=1) - each[chosen].mean(axis=1)
     if seeds > 1:  # few resampled seeds differ too little: as wide as the t interval of their mean
-        between *= scipy.stats.t.ppf(0.975, seeds - 1) / 1.96 * np.sqrt(seeds / (seeds - 1))
+        between *= scipy.special.stdtrit(seeds - 1, 0.975) / 1.96 * np.sqrt(seeds / (seeds - 1))
     # Resampling rows adds noise, which makes every distance larger: that shift of the mean is taken off.
     low, high = value + np.percentile(between + within - within.mean(axis=0), [2.5, 97.5], axis=0)
     ends = np.stack([value, np.minimum(low, value), np.maximum(high, value)], axis=-1)

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from physmis import checks
@@ -90,6 +89,8 @@ def sampling_floor(statistic: Callable[[Values], float], prior: Any, n: int, dat
 @lru_cache(maxsize=64)  # a notebook asks for the same floor for every arm
 def _tv_floor(levels, n, data):
     """`sampling_floor` of the total variation over bins that end at these ``levels`` of the prior's cdf."""
+    import scipy.stats  # takes most of a second, which a test of a shift does not need
+
     p, uniform = np.diff(levels), scipy.stats.uniform()
     return sampling_floor(lambda u: half_l1(p, np.histogram(u, levels)[0] / n), uniform, n, data)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from physmis.audit import audit as module
-from physmis.audit.audit import Errors, audit
+from physmis.audit import forecast as module
+from physmis.audit.audit import audit
+from physmis.audit.forecast import Errors
 from physmis.audit.measurements import path_length
 from physmis.coordinates import Increments
 from physmis.drift import histogram, prior_mass
@@ -196,7 +197,59 @@ def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
         audit(x, length)
 
 
+def test_constant_channels_stay_so_and_keep_no_coordinates_from_the_forecast():
+    """A value of 5 comes back from increments with an error of rounding, much beside a range of 0."""
+    x = walks(200)
+    still = np.concatenate([x, np.full((200, 16, 1), 5.0)], axis=-1)
+    seen = []
+
+    def length(x):
+        seen.append(x[..., 2:])
+        return path_length(x[..., :2])
+
+    found, alone = audit(still, length).forecast, audit(x, path_length).forecast
+    assert found.coordinates == pytest.approx(alone.coordinates) and found.tv == pytest.approx(alone.tv)
+    assert all((part == 5.0).all() for part in seen)
+
+
+def test_coordinates_that_do_not_fit_are_said(monkeypatch):
+    class Unfit(Increments):
+        def _unmap(self, y):
+            return 2 * super()._unmap(y)
+
+    monkeypatch.setitem(module.CANDIDATES, "increments, Increments()", Unfit())
+    found = audit(walks(200), path_length)
+    assert np.isnan(found.forecast.coordinates["increments, Increments()"])
+    assert "none: these coordinates do not fit the data" in str(found)
+
+
+@pytest.mark.parametrize(("share", "shifted"), [(0.25, True), (0.0, False)])
+def test_a_quantity_that_is_constant_in_demonstrations_is_tested(share, shifted):
+    """No demonstration violates a rule, and a share of the plans does."""
+    violations = (np.random.default_rng(0).random(200) < share).astype(float)
+    found = audit(constant(np.zeros(300)), first, generated=constant(violations))
+    assert found.shifted == shifted and found.forecast is None
+    assert found.no_forecast == "the quantity is 0 for all demonstrations" and found.no_forecast in str(found)
+    assert found.comparison.tv == pytest.approx(violations.mean())
+    near = np.full(200, np.float32(0.1), dtype=float)
+    assert not audit(constant(np.full(300, 0.1)), first, generated=constant(near)).shifted
+
+
 # what cannot be measured
+
+
+def test_infinite_and_missing_values_of_a_model_make_a_sample_unmeasurable():
+    rng = np.random.default_rng(0)
+    x, y = walks(300), walks(300, seed=1)
+    y[0, 3, 1], y[1, 10:] = np.inf, np.nan
+    found = audit(x, path_length, None, y)
+    assert found.sides[1].unmeasurable == 2 and not found.shifted
+    y[rng.permutation(300)[:60], -1] = -np.inf
+    assert audit(x, path_length, None, y).unmeasurable_shift
+    x[:150, 10:] = np.nan  # where demonstrations lack steps, a model may, too
+    y = walks(300, seed=1)
+    y[:150, 10:] = np.nan
+    assert audit(x, path_length, None, y).sides[1].unmeasurable == 0
 
 
 def test_what_cannot_be_measured_is_left_out_and_counted():
@@ -242,7 +295,7 @@ GOOD = constant(np.linspace(0, 1, 30))
         ({"measure": lambda x: 1 + 1e-15 * first(x)}, "varies, got 1 for all demonstrations"),
         ({"measure": lambda x: x[:, 0]}, r"measurement of shape \(30,\), got \(30, 1\)"),
         ({"generated": np.zeros((30, 4, 2))}, "expected 1 channels of generated trajectories, got 2"),
-        ({"generated": GOOD + np.inf}, "generated trajectories: expected finite values"),
+        ({"generated": GOOD + np.inf}, "20 or more measurable generated trajectories, got 0"),
         ({"measure": "energy"}, "expected a measurement .*path_length.*got 'energy'"),
         ({"prior": scipy.stats.uniform(0, -1)}, "prior"),
     ],

@@ -1,5 +1,6 @@
 """The command line: exit codes, files in and out, measurements of the user's own."""
 
+import json
 import re
 import subprocess
 import sys
@@ -75,13 +76,13 @@ def test_the_exit_code_says_whether_the_distribution_has_shifted(capsys):
 def test_the_command_prints_what_the_function_finds(capsys):
     run("demos.npy --measure mean_speed --dt 0.5 --generated longer.npy --seed 7")
     found = audit(walks(120, 0), "mean_speed", generated=walks(100, 2, 4.0), dt=0.5, seed=7)
-    assert capsys.readouterr().out == f"{found}\n"
+    said = iter(capsys.readouterr().out.splitlines())
+    assert all(line in said for line in str(found).splitlines())  # in this order, beside files and command
 
 
 def test_the_demonstrations_are_compared_with_a_prior(capsys):
-    z = 2 * walks(120, 0)[:, -1, 0]
-    line = "demos.npy --measure own.py:last --prior"
-    assert run(f"{line} normal 0 {z.std():.2f}") == NO_SHIFT
+    line = "same.npy --measure own.py:last --no-forecast --prior"
+    assert run(f"{line} normal 0 {2 * np.sqrt(12):.2f}") == NO_SHIFT
     assert run(f"{line} normal 30 1") == SHIFT
     assert run(f"{line} uniform -100 100") == SHIFT
     assert run(f"{line} uniform -1e2 1e2") == SHIFT
@@ -95,10 +96,10 @@ def test_a_wrong_curation_counts_beside_a_right_model(capsys):
     line = f"wide.npy --measure own.py:last --generated narrow.npy --prior normal 0 {z.std():.2f}"
     assert run(f"{line} --html curated.html") == SHIFT
     out = capsys.readouterr().out
-    assert "no difference is found" in out and "demonstrations themselves are not distributed" in out
     assert "Curate again" in out and "Train longer" not in out
     assert re.search("demonstrations against the prior +total variation", out)
-    assert "<strong>Not as curated.</strong>" in Path("curated.html").read_text(encoding="utf-8")
+    said = "Shift detected: the last of the demonstrations themselves is not distributed as the prior says."
+    assert said in out and said in Path("curated.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("place", ["own.py:last", "./own.py:last", "own:last", "own.py:later"])
@@ -145,6 +146,8 @@ def test_a_measurement_that_fails_is_bad_input_and_shows_where(capsys, measure):
         ("demos.npy --dt 0", "dt"),
         ("demos.npy --html absent/report.html", "absent/report.html"),
         ("demos.npy --seed -1", "non-negative"),
+        ("demos.npy --looks 0", "--looks of 1 or more"),
+        ("demos.npy --tolerance 2", "--tolerance from 0 to 1"),
         ("demos.npy --prior normal 0 0", "expected uniform LOW HIGH, or normal MEAN SD, got normal 0 0"),
         ("demos.npy --prior normal 0 inf", "expected a prior with quantiles"),
     ],
@@ -174,6 +177,88 @@ def test_channels_and_arrays_are_chosen(capsys):
     assert f"{expected.mean():.4g}, standard deviation {expected.std():.4g}" in capsys.readouterr().out
 
 
+# a gate
+
+
+def audits(capsys, line, code):
+    assert run(f"{line} --json") == code
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == code
+    return said["audits"]
+
+
+def test_json_says_all_that_the_text_does(capsys):
+    """Names and types, and the same numbers as the function's."""
+    (one,) = audits(capsys, "demos.npy --measure path_length --generated longer.npy --unit m", SHIFT)
+    found = audit(walks(120, 0), "path_length", generated=walks(100, 2, 4.0))
+    test = found.comparison
+    assert one["status"] == "shift detected" and one["shifted"] is True and one["unit"] == "m"
+    assert one["verdict"].startswith("Shift detected: the path length of the generated trajectories")
+    assert one["quantity"] == "path length" and one["level"] == 0.03 and one["tolerance"] == 0
+    assert [side["n"] for side in one["sides"]] == [120, 100] and one["sides"][0]["dt"] == 1
+    assert one["sides"][1]["mean"] == pytest.approx(found.sides[1].values.mean())
+    assert one["bins"]["edges"][0] is None and one["bins"]["before"] == pytest.approx(test.p.tolist())
+    said = one["comparison"]
+    assert said["p_value"] == test.p_value and said["kind"] == test.kind and said["floor"] == list(test.floor)
+    for name, values in {"after": test.q, "low": test.low, "high": test.high}.items():
+        assert said[name] == pytest.approx(values.tolist())
+    assert one["curation"] is None and one["forecast"]["came_true"] in (True, False)
+    assert one["forecast"]["total_variation"] == found.forecast.tv and one["no_forecast"] is None
+    assert [warning.keys() for warning in one["warnings"]] == [{"kind", "side", "message"}] * len(
+        found.findings
+    )
+    assert {"demonstrations file", "generated file", "command", "seed", "date"} <= one["about"].keys()
+    assert one["about"]["command"].startswith("physmis audit demos.npy --measure path_length")
+
+
+def test_a_plain_forecast_has_its_own_status(capsys):
+    (one,) = audits(capsys, "demos.npy --measure path_length", NO_SHIFT)
+    assert one["status"] == "nothing compared" and one["comparison"] is None
+    assert one["verdict"].startswith("Nothing compared: ")
+
+
+def test_an_irrelevant_shift_passes(capsys):
+    np.save("many.npy", walks(1000, 0))
+    np.save("other.npy", walks(1000, 1, 1.1))
+    line = "many.npy --measure path_length --generated other.npy --no-forecast"
+    (one,) = audits(capsys, line, SHIFT)
+    low, high = one["comparison"]["excess"][0] - 0.01, one["comparison"]["excess"][0] + 0.01
+    assert audits(capsys, f"{line} --tolerance {low}", SHIFT)[0]["status"] == "shift detected"
+    (one,) = audits(capsys, f"{line} --tolerance {high}", NO_SHIFT)
+    assert one["status"] == "shift within tolerance" and "less than the tolerance" in one["verdict"]
+
+
+def test_measurements_and_looks_share_the_level(capsys):
+    line = "demos.npy --measure path_length --measure own.py:last --generated same.npy --no-forecast"
+    found = audits(capsys, f"{line} --looks 5", NO_SHIFT)
+    assert [one["quantity"] for one in found] == ["path length", "last"]
+    assert [one["comparison"]["level"] for one in found] == pytest.approx([0.003, 0.003])
+    assert run(f"{line} --html both.html".replace("same", "longer")) == SHIFT
+    page = Path("both.html").read_text(encoding="utf-8")
+    assert page.count("<h1>") == 2 and capsys.readouterr().out.count("Shift detected: ") == 2
+
+
+def test_each_file_may_have_its_own_time_step_array_and_channels(capsys):
+    x = walks(100, 3)
+    np.savez("plans.npz", other=np.zeros(3), plans=np.concatenate([np.zeros((100, 12, 1)), x], axis=-1))
+    line = "demos.npy --measure mean_speed --no-forecast --generated plans.npz --generated-array plans"
+    (one,) = audits(capsys, f"{line} --generated-channels 1 2 --dt 0.5 --generated-dt 0.25", SHIFT)
+    lengths = np.linalg.norm(np.diff(x, axis=1), axis=-1).sum(axis=1)
+    assert one["sides"][1]["mean"] == pytest.approx(lengths.mean() / 11 / 0.25)
+    assert [side["dt"] for side in one["sides"]] == [0.5, 0.25]
+
+
+def test_a_warning_is_said_and_refused_if_strict(capsys):
+    np.save("millimetres.npy", 1000 * walks(100, 1))
+    line = "demos.npy --measure path_length --no-forecast --generated millimetres.npy"
+    assert run(line) == SHIFT
+    out = capsys.readouterr().out
+    assert "1000 times as large" in out and "Check the data" in out and "Train longer" not in out
+    assert run(f"{line} --strict") == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == "" and "--strict: " in err and "1000 times as large" in err
+
+
 HELP = """
 import sys, time
 import physmis
@@ -193,10 +278,24 @@ def test_help_is_there_and_quick():
     seconds, *imported = last.split()
     assert imported == [] and float(seconds) < 0.5
     text = " ".join(" ".join(lines).split())
-    for option in ("measure", "generated", "prior", "dt", "array", "channels", "seed", "html"):
-        assert f"--{option} " in text
-    assert "0: no shift detected, or nothing to compare; 1: shift detected; 2: bad input" in text
+    options = "measure generated prior dt array channels generated-dt generated-array generated-channels"
+    for option in f"{options} unit no-forecast tolerance looks strict seed json html".split():
+        assert re.search(rf"--{option}[ \]]", text)
+    assert "0: no shift detected, or nothing compared; 1: shift detected; 2: bad input" in text
     assert all(name in text for name in MEASUREMENTS)
+
+
+LEAN = """
+import sys
+from physmis.audit.cli import main
+code = main("audit demos.npy --measure path_length --generated same.npy --no-forecast".split())
+print(code, *sorted({"torch", "pandas", "seaborn", "matplotlib", "scipy.stats"} & set(sys.modules)))
+"""
+
+
+def test_a_test_alone_needs_none_of_the_slow_packages():
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
 
 
 @pytest.mark.end_to_end

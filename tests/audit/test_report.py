@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -12,14 +13,15 @@ import pytest
 import scipy.stats
 
 from physmis.audit.audit import audit
-from physmis.audit.report import _finite_edges, _interval, figure, html, parts
+from physmis.audit.data_checks import Finding
+from physmis.audit.report import _finite_edges, _interval, data, figure, html, parts
 from physmis.kernels import Kernel
 
 Z = np.random.default_rng(0).normal(size=400)
 
 
 def verdict(report):
-    return " ".join(line for (line,) in parts(report)["verdict"])
+    return " ".join(line for name in ("verdict", "details") for (line,) in parts(report)[name])
 
 
 def advice(report):
@@ -67,21 +69,31 @@ def reports():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("quiet forecast", "Growth rate: small errors .* would shift no more .* chance does .forecast 0.000"),
-        ("notable forecast", "a model with small errors is forecast to make too many .* and above"),
-        ("kept", "With 300 traj.* no difference is found between the growth rate of the generated .* dem"),
-        ("shifted", "growth rate of the generated traj.* is not distributed as that of the dem"),
-        ("prior kept", "With 400 .* no difference .* of the demonstrations and what the prior says"),
-        ("prior shifted", "demonstrations is not distributed as the prior says: .* There are too many"),
-        ("generated against prior", "With 100 .* generated trajectories and what the prior says"),
-        ("nothing", "400 demonstrations, and nothing to compare them with"),
+        (
+            "quiet forecast",
+            "Nothing compared: small errors .* shift the growth rate no more .* chance does .forecast 0.000",
+        ),
+        ("notable forecast", "is forecast to make, of the growth rate, too many .* and above"),
+        (
+            "kept",
+            "No shift detected: with 300 .* between the growth rate of the generated .* dem",
+        ),
+        (
+            "shifted",
+            "Shift detected: .* generated .* is not distributed as that of the dem.* foremost in its loc",
+        ),
+        ("prior kept", "with 400 .* no difference .* of the demonstrations and what the prior says"),
+        ("prior shifted", "demonstrations is not distributed as the prior says, .* There are too many"),
+        ("generated against prior", "with 100 .* generated trajectories and what the prior says"),
+        ("nothing", "Nothing compared: 400 demonstrations are measured"),
     ],
 )
 def test_the_verdict_fits_the_situation(reports, name, says):
     found = reports[name]
     assert re.search(says, verdict(found))
     assert found.shifted == ("not distributed" in verdict(found))
-    assert verdict(found) in str(found)
+    assert len(parts(found)["verdict"]) == 1
+    assert all(line in str(found) for name in ("verdict", "details") for (line,) in parts(found)[name])
 
 
 def test_the_verdict_names_the_values_that_there_are_too_many_of(reports):
@@ -138,6 +150,61 @@ def test_a_bounded_prior_does_not_flatten_the_figure():
     assert found.forecast.law[-1] > 0.02
     drawn = [patch.get_data()[0].max() for patch in figure(found).axes[0].patches]
     assert max(drawn) < 3 * drawn[0]
+
+
+def test_where_a_warning_stands_the_advice_is_to_check_the_data(reports):
+    found = dataclasses.replace(reports["shifted"], findings=(FINDING,))
+    said = advice(found)
+    assert said[0].startswith("Check the data") and "one warning stands" in said[0]
+    assert "Train longer" not in " ".join(said) and "other coordinates" not in " ".join(said)
+    assert "! Give both in <one> unit" in str(found)
+
+
+def test_the_report_says_whether_the_forecast_came_true():
+    """A kernel that shifts all values by as much as the generated ones are, the other way, and by nothing."""
+    rng = np.random.default_rng(1)
+    moved, same = rng.normal(size=400) + 1, rng.normal(size=400)
+    for kernel, generated, true in ((1.0, moved, True), (-1.0, moved, False), (0.0, moved, False),
+                                    (0.0, same, True), (1.0, same, False)):  # fmt: skip
+        found = report(kernel, generated)
+        assert found.came_true == true
+        assert f"The forecast {'came true' if true else 'did not come true'}: " in verdict(found)
+    assert report(1.0).came_true is None and report(None, moved).came_true is None
+    found = report(1.0, moved)
+    change, came = found.forecast.law - found.before, found.comparison.q - found.before
+    assert found.agreement == pytest.approx(np.corrcoef(change, came)[0, 1])
+
+
+def test_bins_of_whole_numbers_name_those_in_them():
+    """Each label is true of every value in its bin, and of no other."""
+    z, g = (np.random.default_rng(seed).poisson(50, size=600).astype(float) for seed in (0, 1))
+    found = report(None, g, z=z)
+    labels = [row[0] for row in parts(found)["values"][1:]]
+    for value in range(int(min(z.min(), g.min())), int(max(z.max(), g.max())) + 1):
+        holds = []
+        for label in labels:
+            low, _, high = label.partition(" to ")
+            if label.startswith("below"):
+                holds.append(value < int(label.split()[1]))
+            elif label.endswith("above"):
+                holds.append(value >= int(label.split()[0]))
+            else:
+                holds.append(int(low) <= value <= int(high or low))
+        assert np.flatnonzero(holds).tolist() == [np.searchsorted(found.edges, value, side="right") - 1]
+
+
+def test_a_notebook_shows_the_page(reports):
+    shown = Page(reports["kept"]._repr_html_())
+    assert shown.tags == ["iframe"]
+    assert dict(shown.attributes)["srcdoc"] == html(reports["kept"])
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_data_is_json(reports, name):
+    found = json.loads(json.dumps(data(reports[name]), allow_nan=False))
+    assert found["status"] == reports[name].status and found["verdict"] in str(reports[name])
+    assert (found["forecast"] is None) == (reports[name].forecast is None)
+    assert len(found["bins"]["edges"]) == len(found["bins"]["before"]) + 1
 
 
 def test_the_table_of_values_adds_up(reports):
@@ -202,17 +269,23 @@ def test_difficult_values_can_be_drawn(z, largest):
 
 HOSTILE = "<script>fetch('http://example.com')</script>\"'&{{0}}{%$\\frac{$" + 90 * "x"
 WORDS = {
-    "quiet forecast": "Before training",
+    "quiet forecast": "Nothing compared",
     "kept": "No shift detected",
     "shifted": "Shift detected",
     "hostile": "Shift detected",
+    "warned": "Shift detected, with one warning about the data",
 }
+FINDING = Finding("units", "both", "give both in <one> unit: the generated are 1000 times as large.")
 
 
 @pytest.fixture(scope="module")
 def pages(reports):
     """Reports and their pages, one of them for a quantity with a hostile name."""
-    found = reports | {"hostile": dataclasses.replace(reports["shifted"], quantity=HOSTILE)}
+    shifted, about = reports["shifted"], {"command": "physmis audit " + "a_long_folder/" * 12 + "demos.npz"}
+    found = reports | {
+        "hostile": dataclasses.replace(shifted, quantity=HOSTILE),
+        "warned": dataclasses.replace(shifted, findings=(FINDING,), about=about, unit="1/s"),
+    }
     return {name: (found[name], html(found[name])) for name in WORDS}
 
 
@@ -242,14 +315,21 @@ def test_the_page_holds_all_it_needs(pages, name):
     assert not re.search(r"url\(|@import", source.replace(sources[0], ""))
     image = PIL.Image.open(io.BytesIO(base64.b64decode(sources[0].split(",", 1)[1])))
     assert image.width > 1000 and image.getextrema() != ((255, 255),) * 4
-    for words in (f"{WORDS[name]}. {verdict(found)}", f"Audit of {found.quantity}", *advice(found)):
+    for words in (
+        f"{WORDS[name]}: ",
+        *verdict(found).split(". ")[:1],
+        f"Audit of {found.quantity}",
+        *advice(found),
+    ):
         assert words in page.words
     cells = page.tags.count("th") + page.tags.count("td")
     assert cells == sum(len(row) for part in ("numbers", "values") for row in parts(found)[part])
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(("name", "width"), [("quiet forecast", 375), ("kept", 1200), ("hostile", 375)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("quiet forecast", 375), ("kept", 900), ("hostile", 375), ("warned", 900)]
+)
 def test_a_browser_shows_the_page_without_a_network(browser, pages, tmp_path, name, width):
     (found, source), path = pages[name], tmp_path / "report.html"
     path.write_text(source, encoding="utf-8")
@@ -261,11 +341,17 @@ def test_a_browser_shows_the_page_without_a_network(browser, pages, tmp_path, na
     try:
         page.goto(path.as_uri())
         assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()] and errors == []
-        assert page.locator("#figure").evaluate("image => image.complete && image.naturalWidth") > 1000
-        assert page.locator("#figure").bounding_box()["width"] <= width
-        assert page.locator("#verdict").is_visible()
+        assert page.locator("img").evaluate("image => image.complete && image.naturalWidth") > 1000
+        assert page.locator("img").bounding_box()["width"] <= width
+        assert page.locator(".verdict").is_visible()
+        for place in (".verdict", ".details", ".numbers", ".advice"):  # nothing is cut off
+            box = page.locator(place).bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        sizes = "element => parseFloat(getComputedStyle(element).fontSize)"
+        assert page.locator(".numbers td").first.evaluate(sizes) >= 14
+        assert page.locator(".warning").count() == len(found.findings)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator("#values tbody tr").count() == len(found.edges) - 1
-        assert page.locator("#advice li").all_inner_texts() == advice(found)
+        assert page.locator(".values tbody tr").count() == len(found.edges) - 1
+        assert page.locator(".advice li").all_inner_texts() == advice(found)
     finally:
         page.close()

@@ -1,12 +1,14 @@
 """The test is exact and has power."""
 
 import importlib
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import eval_legendre
 
 from physmis.drift import bin_edges, bin_of, histogram, prior_mass, shift_test
 
@@ -69,7 +71,7 @@ REPEATS = 400
 
 
 def p_values(prior, n, m, one_sample, monkeypatch):
-    # With 99 draws of the null the level is as exact as with 2,000, and only the power is less.
+    # With 99 draws of the null it is as exact as with 2,000, and only the power is less.
     monkeypatch.setattr(module, "DRAWS", 99)
     found = np.empty(REPEATS)
     for i in range(REPEATS):
@@ -77,7 +79,7 @@ def p_values(prior, n, m, one_sample, monkeypatch):
         z = prior.rvs(n, random_state=rng)
         g = None if one_sample else prior.rvs(m, random_state=rng)
         against = prior if one_sample else None
-        found[i] = shift_test(z, g, against, bin_edges(z, g, against), rng).p_value
+        found[i] = shift_test(z, g, against, bin_edges(z, g, against), rng, level=0.3).p_value
     return found
 
 
@@ -124,33 +126,137 @@ def test_power_grows_with_the_shift_and_the_samples(prior, quarter, monkeypatch)
     assert power(100, 0.25) < at_400[1] < power(1600, 0.25) + 1e-9
 
 
-def test_the_null_is_that_of_dealing_out_the_values_themselves():
+def test_the_floor_is_that_of_dealing_out_the_values_themselves():
     rng = np.random.default_rng(0)
     z, g = rng.normal(size=150), np.round(rng.normal(size=90) * 1.2, 1)
     edges = bin_edges(z, g)
 
-    def below(values):
-        return np.array([np.mean(values < edge) for edge in edges[1:]])
-
     def distance(one, other):
-        return 0.5 * np.abs(np.diff(below(one) - below(other), prepend=0)).sum()
-
-    def far(one, other):
-        return np.abs(below(one) - below(other)).sum()
+        below = [np.mean(one < edge) - np.mean(other < edge) for edge in edges[1:]]
+        return 0.5 * np.abs(np.diff(below, prepend=0)).sum()
 
     found = shift_test(z, g, None, edges, rng)
-    assert found.tv == pytest.approx(distance(z, g)) and found.w1_bins == pytest.approx(far(z, g))
+    assert found.tv == pytest.approx(distance(z, g))
     pooled, null = np.concatenate([z, g]), []
     for _ in range(2000):
         rng.shuffle(pooled)
-        null.append([f(pooled[:150], pooled[150:]) for f in (distance, far)])
-    null = np.array(null)
-    error = np.std(null[:, 0]) / np.sqrt(2000)
-    assert found.floor.value == pytest.approx(np.mean(null[:, 0]), abs=6 * error)
-    alone = np.mean(null >= np.array([found.tv, found.w1_bins]) - 1e-12, axis=0)
-    # The rarer of two, each as likely as the other to be rare: at least as likely, at most twice.
-    assert min(alone) - 0.02 <= found.p_value <= 2 * min(alone) + 0.02
+        null.append(distance(pooled[:150], pooled[150:]))
+    assert found.floor.value == pytest.approx(np.mean(null), abs=6 * np.std(null) / np.sqrt(2000))
     assert found.floor.low < found.floor.value < found.floor.high
+
+
+# its parts, against formulas of their own
+
+
+def distances(z, g):
+    """Far, normal, smooth, ends, location, spread, higher orders; as the test takes them."""
+    cells = module._cells(np.concatenate([z, g]), bin_edges(z, g))
+    ours, theirs = module._counts(z, cells), module._counts(g, cells)
+    expected = (ours + theirs) / (len(z) + len(g))
+    return module._distances(
+        ours[None], theirs[None], theirs[None] / len(g) - expected, expected, 1 + len(g) / len(z)
+    )[:, 0]
+
+
+@fixed
+@given(seeds, st.integers(20, 200), st.integers(20, 200), st.sampled_from([1, 5]))
+def test_each_distance_is_the_one_of_the_literature(seed, n, m, digits):
+    rng = np.random.default_rng(seed)
+    z, g = rng.normal(size=n), 1.5 * rng.normal(size=m)
+    z, g = np.round(z, digits), np.round(g, digits)
+    _, normal, smooth, ends, location, spread, higher = distances(z, g)
+    share = (stats.rankdata(np.concatenate([z, g])) - 0.5) / (n + m)  # of ties the middle
+
+    def standardised(values):
+        return (values[n:].mean() - values[:n].mean()) / values.std() / np.sqrt(1 / n + 1 / m)
+
+    score = stats.norm.ppf(share)
+    assert location == pytest.approx(standardised(score) ** 2, abs=1e-9)
+    assert spread == pytest.approx(standardised(score**2) ** 2, abs=1e-9)
+    assert normal == pytest.approx(location + spread)
+    squares = [m * (n + m) / n * (2 * k + 1) * (eval_legendre(k, 2 * share[n:] - 1).mean()
+               - eval_legendre(k, 2 * share - 1).mean()) ** 2 for k in range(1, 9)]  # fmt: skip
+    assert smooth == pytest.approx(sum(squares)) and higher == pytest.approx(sum(squares[2:]))
+    beyond = [(a < b.min()).sum() + (a > b.max()).sum() for a, b in ((z, g), (g, z))]
+    assert ends == pytest.approx(beyond[0] * np.log((n + m) / n) + beyond[1] * np.log((n + m) / m))
+
+
+def test_the_distance_of_anderson_and_darling_is_scipys():
+    """Up to the mean and standard deviation that scipy takes off."""
+    ours, theirs = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        z, g = rng.normal(size=70), rng.normal(size=50) + 0.5
+        ours.append(distances(z, g)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs.append(stats.anderson_ksamp([z, g], variant="right").statistic)
+    slope = np.diff(theirs) / np.diff(ours)
+    np.testing.assert_allclose(slope, slope[0])
+
+
+@fixed
+@given(seeds, st.integers(20, 3000), st.floats(-0.5, 0.5))
+def test_of_values_only_the_order_counts(seed, n, shift):
+    rng = np.random.default_rng(seed)
+    z, g = np.round(rng.normal(size=n), 3), np.round(rng.normal(size=60) + shift, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "DRAWS", 50)
+        found = [
+            shift_test(f(z), f(g), None, bin_edges(f(z), f(g)), np.random.default_rng(1), 0.5).p_value
+            for f in (np.array, np.exp, lambda values: values**3 - 5)
+        ]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(("prior", "digits"), [(None, 1), (None, 9), (stats.norm(), 9)])
+def test_single_precision_on_one_side_is_no_shift(prior, digits):
+    rng = np.random.default_rng(0)
+    z, g = np.round(rng.normal(size=(2, 500)), digits)
+    rounded = g.astype(np.float32).astype(float)
+    exact, found = (
+        shift_test(z, one, prior, bin_edges(z, g, prior), np.random.default_rng(0)) for one in (g, rounded)
+    )
+    assert found.p_value == pytest.approx(exact.p_value, abs=0.01) and found.p_value > 0.05
+
+
+def test_a_small_level_draws_more_often():
+    """A shift can be found at a level that is shared among many tests."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=100)
+    found = shift_test(z, z + 3, None, bin_edges(z, z + 3), rng, level=1e-4)
+    assert found.p_value <= 1e-5 and found.shifted
+
+
+KINDS = {
+    "location": lambda z, rng: stats.norm.cdf(stats.norm.ppf(z) + 0.4),
+    "spread": lambda z, rng: stats.norm.cdf(0.85 * stats.norm.ppf(z)),
+    "ends": lambda z, rng: z + 0.08 * rng.normal(size=z.size),
+    "peaks or gaps": lambda z, rng: np.where(
+        rng.random(z.size) < 0.2, 0.5 + 0.02 * rng.normal(size=z.size), z
+    ),
+}
+
+
+@pytest.mark.parametrize("prior", [None, stats.uniform()])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_the_change_is_named(kind, prior):
+    rng = np.random.default_rng(0)
+    z, g = rng.random((2, 600))
+    g = KINDS[kind](g, rng)
+    found = shift_test(z, g, prior, bin_edges(z, g, prior), rng)
+    assert found.shifted and found.kind == kind
+
+
+@pytest.mark.parametrize("prior", [None, stats.uniform()])
+def test_a_blur_at_the_ends_is_detected(prior):
+    """Of a uniform distribution, by 8 % of its range: 400 values a side are enough."""
+    detected = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        z, g = rng.random(400), rng.random(400) + 0.08 * rng.normal(size=400)
+        detected += shift_test(z, g, prior, bin_edges(z, g, prior), rng).shifted
+    assert detected >= 19
 
 
 @fixed
@@ -194,11 +300,12 @@ def test_intervals_of_bins_and_of_the_excess_cover():
 
 
 @pytest.mark.parametrize("prior", [None, stats.uniform(0, 1)])
-def test_intervals_cover_the_share_of_a_bin_that_holds_few_values(prior):
+def test_intervals_cover_the_share_of_a_bin_that_holds_few_values(prior, monkeypatch):
     """Of 100 values one falls into the first bin on average, and in every third sample none.
 
     For so few, Wilson's interval covers 92 % instead of 95 (binomial distribution: 2 at most).
     """
+    monkeypatch.setattr(module, "DRAWS", 100)
     edges, q, covered = np.linspace(0, 1, 6), np.array([0.01, 0.24, 0.25, 0.25, 0.25]), []
     for seed in range(200):
         rng = np.random.default_rng(seed)
