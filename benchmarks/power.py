@@ -119,7 +119,7 @@ def table(n: int) -> list[str]:
     """Lines on samples of n a side."""
     lines = [f"## {n:,} values a side", "", f"| change | ours | {' | '.join(PEERS)} | ours / best |",
              "|---" * (len(PEERS) + 3) + "|"]  # fmt: skip
-    ours, bests, held = [], [], {}
+    means, held = {"samples": [], "a prior": []}, {}
     for case in CASES:
         share = power(case, n)
         kind = case.prior, case.before if hasattr(case.before, "pmf") else None
@@ -128,13 +128,18 @@ def table(n: int) -> list[str]:
             held[kind] = share <= HELD
         elif not np.isnan(share[1:]).all():
             best = np.nanmax(np.where(held[kind], share, np.nan)[1:])
-            ours, bests, ratio = [*ours, share[0]], [*bests, best], f"{share[0] / best:.2f}"
+            means["a prior" if case.prior else "samples"].append((share[0], best))
+            ratio = f"{share[0] / best:.2f}"
         cells = ["-" if np.isnan(one) else f"{one:.3f}" for one in share]
         lines.append(f"| {case.name} | {' | '.join(cells)} | {ratio} |")
         print(lines[-1], flush=True)
-    mean, best = np.mean(ours), np.mean(bests)
-    tail = f"Mean of changes with a peer: {mean:.3f}; of the best peers: {best:.3f}; ratio {mean / best:.2f}."
-    return [*lines, "", tail]
+    for against, pairs in means.items():
+        mean, best = np.mean(pairs, axis=0)
+        lines += [
+            "",
+            f"Mean against {against}: {mean:.3f}; of the best peers: {best:.3f}; ratio {mean / best:.2f}.",
+        ]
+    return lines
 
 
 def main() -> None:
