@@ -437,7 +437,7 @@ task = vae[0].task
 own = drift.assess(
     [d.z_perturbed for d in reconstructed.values()], task.quantity.prior, task.quantity.bins(), P.data
 )
-bars = {"codes from $N(0, I)$": judge(by_class["vae", "cone"])[0], "the same, mean\nof the decoder": judge(mean)[0],
+bars = {"codes from\n$N(0, I)$": judge(by_class["vae", "cone"])[0], "the same, mean\nof the decoder": judge(mean)[0],
         "codes of\ntraining data": own}  # fmt: skip
 run.record_claim("C2.01.vae_codes_of_data", *own.times_floor)
 run.record_claim("C2.01.vae_valid_mean", *judge(mean)[1])
