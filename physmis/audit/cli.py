@@ -139,7 +139,8 @@ def _reports(given, tell):
         one = audit(demonstrations, measure, kernel, generated, prior, given.dt, given.seed, level=level,
                     generated_dt=given.generated_dt, tolerance=given.tolerance, unit=given.unit,
                     tell=lambda stage, name=name: tell(f"{name}: {stage}"))  # fmt: skip
-        shared = f"{level:.2g}, of {LEVEL:g} in all for {len(measures)} measurements and {given.looks} looks"
+        parts = len(measures) * given.looks
+        shared = f"{level:.2g}" + (f", one of {parts} parts of {LEVEL:g}" if parts > 1 else "")
         about = {
             "demonstrations file": given.demonstrations, "generated file": given.generated,
             "time step": ", ".join(dict.fromkeys(f"{side.dt:g}" for side in one.sides)),
