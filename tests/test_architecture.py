@@ -81,7 +81,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 def test_a_notebook_is_short(path):
     cells = jupytext.read(path).cells
     longest = max(len(c.source.splitlines()) for c in cells if c.cell_type == "code")
-    assert longest <= (40 if path in NOTEBOOKS[:5] else 60)
+    assert longest <= 40
     lines = [line.strip() for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
     words = " ".join(c.source for c in cells if c.cell_type == "markdown").split()
     figures = [id for id, figure in load_contract().figures.items() if figure.notebook == path.stem]
@@ -89,7 +89,7 @@ def test_a_notebook_is_short(path):
     assert len(words) <= 2500 and 1 <= len(figures) <= (6 if path.stem[:2] in ("02", "05") else 5)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:5], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_opens_with_its_contents_and_headings_are_in_order(path):
     """Links as JupyterLab, GitHub and the site name headings: with hyphens for spaces."""
     prose = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown"]
