@@ -281,6 +281,7 @@ def interval(share, times):
     return share, *scipy.stats.binomtest(round(share * times), times).proportion_ci()
 
 
+# %%
 shifts, sizes = (0.0, 0.1, 0.2, 0.3, 0.5), (100, 400, 1600)
 power = np.array([[noticed(shift, values, repeats // 5) for shift in shifts[1:]] for values in sizes])
 false_alarms = noticed(0.0, 400, repeats)
