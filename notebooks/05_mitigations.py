@@ -226,7 +226,8 @@ for name in best:
 # (On cone and sine the interval is too wide to say so, and the weighted pendulum is just below the bar for validity.) It is
 # not only the naive recipe that is to blame: by the linear program even the best source leaves half of what $T$ does, and
 # unfolding leaves about two thirds after training. Errors blur whatever source they are given, and no source of positive
-# weights is sharper than its blur. Resampling the output removes more, where samples enough are left in each bin.
+# weights is sharper than its blur. Resampling the output leaves less than
+# weights do on every task but the sine, surely on the logistic map.
 #
 # ## 3. Condition the model on the quantity
 #
@@ -288,8 +289,8 @@ for name, task in TASKS.items():
 
 # %% [markdown]
 # **What we see.** On cone and sine requests are followed to a thousandth of the range, and the drift is gone: conditioning
-# helps in simple cases. On the logistic map a request for strong chaos is missed by a tenth of the range, always to the
-# same side: the condition tells the model which rule to follow, and errors grow along the trajectory all the same. Where the
+# helps in simple cases. On the logistic map a request for strong chaos is missed, on average to the same side:
+# the condition tells the model which rule to follow, and errors grow along the trajectory all the same. Where the
 # request may contradict what is given (grey), values are pulled to the middle and most samples of the pendulum are not valid.
 #
 # ### What gives way?
