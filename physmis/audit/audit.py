@@ -79,7 +79,9 @@ def audit(
         values = measured(x, measurement(measure, step))
         usable = np.flatnonzero(np.isfinite(values))
         if len(usable) < MIN_TRAJECTORIES:
-            raise ValueError(f"expected {MIN_TRAJECTORIES} or more measurable {who}, got {len(usable)}")
+            faults = [] if sides else check(given.trajectories, None, values, None, dt=step)
+            found = "; ".join([f"got {len(usable)}", *(one.message for one in faults)])
+            raise ValueError(f"expected {MIN_TRAJECTORIES} or more measurable {who}, {found}")
         kept.append([x[row] for row in usable])
         looked.append((given.trajectories, values, step))
         left_out = len(values) - len(usable)

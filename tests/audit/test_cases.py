@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from physmis.audit.audit import audit
 from physmis.audit.cli import BAD_INPUT, NO_SHIFT, SHIFT, main
 from physmis.audit.demo import smooth_paths
 
@@ -194,3 +195,14 @@ def test_a_layout_is_read_as_what_it_is(capsys, layout):
     assert ask(capsys, layout("a", parts), layout("b", same)) == SAME
     assert ask(capsys, layout("a", parts), layout("c", longer))[:2] == (SHIFT, "shift detected")
     assert ask(capsys, layout("a", parts), flat(same)) == SAME
+
+
+def test_topics_that_alternate_are_refused_with_the_reason():
+    x = np.cumsum(np.random.default_rng(0).normal(size=(60, 40, 2)), axis=1)
+    x[:, ::2, 0] = x[:, 1::2, 1] = np.nan  # each channel is recorded at other moments
+    with pytest.raises(ValueError, match="got 0; .*no step has all channels; interpolate each channel first"):
+        audit(x, "path_length")
+    whole = np.stack([np.stack([np.interp(np.arange(40), at, row[at]) for row, at in
+                                ((one[:, 0], np.arange(1, 40, 2)), (one[:, 1], np.arange(0, 40, 2)))], axis=1)
+                      for one in x])  # fmt: skip
+    assert audit(whole, "path_length").status == "nothing compared"
