@@ -179,7 +179,7 @@ SLOW = """
 import subprocess, sys, time
 
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-run._folder.mkdir(parents=True)
+run._folder.mkdir(parents=True, exist_ok=True)
 (run._folder / "workers").write_text(str(worker.pid))
 time.sleep(300)
 """
