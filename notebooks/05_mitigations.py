@@ -347,10 +347,10 @@ run.save_figure(fig, "fig_05_compatibility", data=saved, configs=keys("condition
 plt.show()
 
 # %% [markdown]
-# **What we see.** Near the own value most requests are met. Further off the planner compromises first: its plans come out
-# between the two, by detours that stay valid; then it leaves the walls or asks for impossible accelerations. The pendulum
+# **What we see.** Near the own value most requests are met. Further off the planner compromises first: valid plans come out
+# between the two; then plans hit walls or ask for impossible accelerations. The pendulum
 # has no such freedom, as its first state fixes the energy: a request is overruled while it is near, and further off the
-# *dynamics* give way. No sample keeps the state, meets the request and obeys the equations, since none can.
+# samples break the rules of motion. No sample keeps the state, meets the request and obeys the equations, since none can.
 #
 # ## 4. Change the coordinates
 #
@@ -579,7 +579,7 @@ for name in two:
 # **What we see.** The rule fixed in advance does not reduce the drift. On cone, logistic map and sine it chooses coordinates
 # that change little; in the maze and for the pendulum it chooses extreme ones, which the kernel takes for safe, and too few
 # samples are valid for a test. Coordinates that help are among the candidates: those that the worse of two forecasts chooses
-# take away three fifths of the drift of the cone, and on the logistic map they make more samples valid at the same drift. That
+# take away about three fifths of the drift of the cone (the interval reaches a half), and on the logistic map they make more samples valid at the same drift. That
 # choice was made after seeing the ranking; it needs fresh tasks to be believed. Naive weights, above, overshoot: they raise the
 # ends and leave a trough between them.
 #

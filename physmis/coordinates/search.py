@@ -1,7 +1,7 @@
 """Coordinates chosen by a kernel: what a model's errors would do to the quantity, before any is trained.
 
 They are balanced where deviations of y, mapped back, raise the measured quantity as much as they lower it.
-Candidates are drawn at random, from families that are the same for every task.
+Candidates are drawn at random, from families that depend on the number of channels and on nothing learned.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from physmis.tasks.pendulum import Pendulum
 
 # Families that contain the measured quantity of a task.
 KNOWING = {"cone": (NormPower, NormWarp), "logistic": (Ratios,), "pendulum": (EnergyWarp,)}
+TRIES = 100  # draws for each candidate that is wanted
 KernelOf = Callable[[Trajectories], Kernel]
 
 
@@ -77,9 +78,10 @@ def candidates(
 
     Each is of a random family, a third of them followed by a second one. Those not invertible on ``x``
     are drawn anew. Numbers are rounded to six digits, as they become part of an address in the store.
+    Raises ValueError where hardly any keep these steps and come back from ``x``.
     """
     families, found = _families(x, rng, task), {}
-    while len(found) < n:
+    for _ in range(TRIES * n):
         drawn = [families[k]() for k in rng.integers(len(families), size=1 + (rng.random() < 1 / 3))]
         made = drawn[0] if len(drawn) == 1 else Chain(*drawn)
         try:
@@ -88,7 +90,9 @@ def candidates(
             continue
         if set(kept) <= set(made.kept):
             found[f"{len(found)} {', '.join(one.name for one in drawn)}"] = made
-    return found
+        if len(found) == n:
+            return found
+    raise ValueError(f"expected {n} coordinates that keep steps {kept} and are invertible, got {len(found)}")
 
 
 def knows(coordinates: Coordinates, task: Task) -> bool:

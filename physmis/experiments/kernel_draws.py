@@ -210,12 +210,9 @@ def ranking(
 
             return KernelCoordinates.of(coordinates, x, task.measure, made, experiment.seed)
 
-        sizes = kernels.SIZES[kernel] if size is None else [size]
-        at = (
-            sizes[0]
-            if len(sizes) == 1
-            else min(sizes, key=lambda s: abs(found(Identity(), s).drift - matched))
-        )
+        at = size
+        if at is None:
+            at = min(kernels.SIZES[kernel], key=lambda s: abs(found(Identity(), s).drift - matched))
         drawn = [found(one, at) for one in candidates.values()]
         valid = [np.mean(task.validity(one.x_perturbed) < task.tolerance) for one in drawn]
         return {"drift": np.array([one.drift for one in drawn]), "valid": np.array(valid)}

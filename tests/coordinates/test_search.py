@@ -87,3 +87,9 @@ def test_candidates_are_many_different_invertible_and_the_same_for_the_same_seed
     assert len(families) >= (1 if kept else 4)
     knowing = sum(knows(one, task) for one in found.values())
     assert (0 < knowing < 24) == (name != "sine" and not kept)
+
+
+def test_steps_that_no_family_keeps_are_refused():
+    x = np.random.default_rng(0).normal(size=(5, 8, 2))
+    with pytest.raises(ValueError, match=r"expected 2 coordinates that keep steps \(3,\)"):
+        candidates(x, 2, np.random.default_rng(0), (3,))
