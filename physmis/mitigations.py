@@ -94,7 +94,7 @@ def inverse_drift_weights(p: Shares, q: Shares) -> Shares:
     return weights / (p @ weights)
 
 
-def resample(z: Values, p: Shares, edges: Edges, rng: np.random.Generator) -> tuple[Values, float]:
+def resample_output(z: Values, p: Shares, edges: Edges, rng: np.random.Generator) -> tuple[Values, float]:
     """Values with the distribution ``p`` over bins, out of values ``z``; and how many are drawn for each one.
 
     Half of ``z`` estimates its own distribution q, half a value more in each bin; of the other half, values

@@ -18,7 +18,7 @@ from physmis.mitigations import (
     Reweighted,
     closest_source,
     inverse_drift_weights,
-    resample,
+    resample_output,
     unfolded_source,
 )
 from physmis.models import build
@@ -128,7 +128,7 @@ def test_resampled_values_follow_the_prior_and_cost_what_rejection_does(seed):
     edges, p = np.linspace(0, 1, 5), np.array([0.1, 0.2, 0.3, 0.4])
     q = rng.dirichlet([5] * 4)
     z = (rng.choice(4, 40_000, p=q) + rng.random(40_000)) / 4
-    kept, drawn = resample(z, p, edges, rng)
+    kept, drawn = resample_output(z, p, edges, rng)
     found = np.histogram(kept, edges)[0] / len(kept)
     assert drawn == pytest.approx((p / q).max(), rel=0.1)  # rejection sampling draws this many for each
     assert len(kept) * drawn == pytest.approx(20_000, rel=0.01)
@@ -136,7 +136,7 @@ def test_resampled_values_follow_the_prior_and_cost_what_rejection_does(seed):
 
 
 def test_nothing_to_resample_gives_something():
-    kept, drawn = resample(
+    kept, drawn = resample_output(
         np.full(100, 0.9), np.array([1.0, 0.0]), np.array([0, 0.5, 1]), np.random.default_rng(0)
     )
     assert len(kept) == 20 and np.isfinite(drawn)

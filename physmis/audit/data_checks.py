@@ -2,7 +2,7 @@
 for a shift: axes in the wrong order, glued episodes, padding, overlapping windows, units.
 
 Thresholds are chosen on clean motion of 25 kinds, smooth and rough, of which at most 1 pair in 100 may
-raise a warning; `tests/audit/test_data_checks.py` holds the kinds.
+raise a warning; `tests/audit/test_data_checks.py` holds 15 of the kinds.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import numpy as np
 
 from physmis.audit.measurements import MIN_TRAJECTORIES, Measurement, Ragged, Trajectories
 from physmis.audit.preparation import measured, resample
-from physmis.audit.report import Forecast
+from physmis.audit.report import QuantityForecast
 from physmis.coordinates.maps import Filter, Identity, Increments
 from physmis.coordinates.search import KernelCoordinates
 from physmis.drift.intervals import Interval
 from physmis.drift.metrics import Edges, Shares, bin_of
-from physmis.kernels.kernels import IsotropicKernel, Kernel, TangentKernel
+from physmis.kernels.kernels import IsotropicKernel, Kernel, TangentKernel, spread_of
 from physmis.kernels.transition import transition
 
 KERNEL_TRAJECTORIES = 4096  # most that a kernel sees
@@ -26,13 +26,13 @@ CANDIDATES = {"filtered, Filter(0.5)": Filter(0.5), "increments, Increments()": 
 class Errors(Kernel):
     """The errors that an audit expects of a model: along the data, and then a little in all directions.
 
-    ``scale``, in standard deviations of each channel, is matched to U-Nets on the sine (notebook 05).
+    ``scale``, in standard deviations of each channel, is how far trained models stay from their data on the
+    sine. It was matched to nothing else, and to no quantity that is audited.
     """
 
     def __init__(self, y: Trajectories, scale: float = 0.0125):
-        spread = np.std(y, axis=(0, 1))
         self.tangent = TangentKernel(y, reach=0.1)
-        self.isotropic = IsotropicKernel(scale, np.maximum(spread, 1e-9 * spread.max()))
+        self.isotropic = IsotropicKernel(scale, spread_of(y))
 
     def deviate(self, x, rng):
         return self.isotropic.deviate(self.tangent.deviate(x, rng), rng)
@@ -47,7 +47,7 @@ def forecast(
     before: Shares,
     rng: np.random.Generator,
     tell: Callable[[str], None],
-) -> Forecast:
+) -> QuantityForecast:
     """The distribution over ``edges`` that the kernel's errors make of ``before``.
 
     Total variations are over ``own_edges``, which do not depend on what was generated. Channels that are
@@ -92,7 +92,7 @@ def forecast(
         except ValueError:
             coordinates[name] = np.nan
     moves = transition(*own, edges)
-    return Forecast(before @ moves.matrix, tv, floor, moves.bias, coordinates)
+    return QuantityForecast(before @ moves.matrix, tv, floor, moves.bias, coordinates)
 
 
 def _tv_and_floor(z, z_perturbed, edges, rng):

@@ -28,7 +28,7 @@ JINJA = Environment(
 TRUE = 0.5  # correlation of forecast and observed change from which a forecast came true
 
 
-class Forecast(NamedTuple):
+class QuantityForecast(NamedTuple):
     """What a kernel forecasts, before anything is trained."""
 
     law: Float[np.ndarray, "bins"]  # share of each bin
@@ -74,7 +74,7 @@ class Report:
     edges: Float[np.ndarray, "edges"]  # of bins
     before: Float[np.ndarray, "bins"]  # shares of the prior or, without one, of the demonstrations
     sides: list[Side]  # the demonstrations and, if there are any, the generated trajectories
-    forecast: Forecast | None
+    forecast: QuantityForecast | None
     curation: ShiftTest | None  # the demonstrations against the prior
     comparison: ShiftTest | None  # the generated trajectories against the prior or the demonstrations
     no_forecast: str  # why a forecast that was asked for could not be made

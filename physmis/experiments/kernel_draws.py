@@ -205,7 +205,7 @@ def ranking(
                 if kernel == "tangent":
                     of_y = kernels.TangentKernel(y, size)
                 else:
-                    of_y = kernels.IsotropicKernel(size, np.maximum(y.std(axis=(0, 1)), 1e-9 * y.std()))
+                    of_y = kernels.IsotropicKernel(size, kernels.spread_of(y))
                 return kernels.HeldEnds(of_y) if experiment.model.given else of_y
 
             return KernelCoordinates.of(coordinates, x, task.measure, made, experiment.seed)

@@ -10,5 +10,6 @@ from physmis.kernels.kernels import (
     References,
     RoundTripKernel,
     TangentKernel,
+    spread_of,
 )
 from physmis.kernels.transition import Matrix, Transition, forecast, induced_transition, transition

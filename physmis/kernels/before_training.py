@@ -15,7 +15,14 @@ import numpy as np
 
 from physmis import checks
 from physmis.drift.metrics import Edges, Shares, bin_of, half_l1
-from physmis.kernels.kernels import IsotropicKernel, Measurement, TangentKernel, Trajectories, hold_ends
+from physmis.kernels.kernels import (
+    IsotropicKernel,
+    Measurement,
+    TangentKernel,
+    Trajectories,
+    hold_ends,
+    spread_of,
+)
 from physmis.kernels.transition import CHUNK, Matrix, forecast, measurable, measured, transition
 from physmis.models import GenerativeModel
 
@@ -111,9 +118,7 @@ def _finite(z):
 
 def _transitions(kernel, x, z, measure, edges, held, rng) -> list[Matrix]:
     """The transition of no error, and those of the kernel at each of its `SIZES`."""
-    spread = x.std(axis=(0, 1))
-    spread = np.maximum(spread, 1e-9 * spread.max())  # of a constant channel
-    made = IsotropicKernel(1.0, spread) if kernel == "isotropic" else TangentKernel(x, 1.0)
+    made = IsotropicKernel(1.0, spread_of(x)) if kernel == "isotropic" else TangentKernel(x, 1.0)
     perturbed = [[] for _ in SIZES[kernel]]
     for i in range(0, len(x), CHUNK):
         part = x[i : i + CHUNK]

@@ -18,6 +18,12 @@ Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
 MOST = 2000  # references of the tangent kernel
 
 
+def spread_of(x: Trajectories) -> Float[np.ndarray, "C"]:
+    """Standard deviation of each channel, at least a billionth of the largest: a constant one has none."""
+    spread = np.std(x, axis=(0, 1))
+    return np.maximum(spread, 1e-9 * spread.max())
+
+
 class Kernel(ABC):
     """Base of all kernels."""
 
