@@ -20,7 +20,7 @@ LEVEL = 0.03  # of the test: so that over many audits without a shift, fewer tha
 DRAWS = 2000  # of each interval and, at least, of each null distribution: 20 of these are below the level
 CELLS, ENDS = 500, 64  # of equally many values, in which these are counted; of one value each, at either end
 ORDER = 8  # of the smooth statistic
-VERSION = 2  # of the test, for the configs of stored results
+VERSION = 3  # of the test, for the configs of stored results
 KINDS = ("location", "spread", "ends", "peaks or gaps")
 
 
@@ -117,7 +117,7 @@ def shift_test(
     draws, few = max(DRAWS, int(np.ceil(20 / level))), 500  # at once, which keeps memory flat
     null = np.hstack([*(distances(*deal(min(few, draws - i))) for i in range(0, draws, few)), found])
     outside = theirs[expected == 0].sum()  # where the prior has nothing: more of a surprise than their count
-    kind = "ends" if 0 < outside < m / 4 else _kind(*found[4:, 0], most=m / 4)
+    kind = "ends" if 0 < outside < m / 4 else _kind(*found[5:, 0], most=m / 4)
     tv, floor = float(found[0, 0]), null[0, :-1]
     floor = Interval(float(floor.mean()), *np.percentile(floor, [2.5, 97.5]).tolist())
     p_low, p_high = _wilson(p, n) if prior is None else (p, p)
@@ -129,7 +129,7 @@ def shift_test(
     above = tv - floor.value
     around = (np.percentile(spread - spread.mean(), [2.5, 97.5]) + above).tolist()
     excess = Interval(above, min(around[0], above), max(around[1], above))
-    return ShiftTest(p, q, low, high, tv, floor, excess, kind, _p_value(null[:5]), level)
+    return ShiftTest(p, q, low, high, tv, floor, excess, kind, _p_value(null[1:6]), level)
 
 
 def _cells(pooled, edges):
@@ -157,20 +157,22 @@ def _counts(z, cells):
 
 
 def _distances(before, after, share, expected, scale):
-    """Distances of the sides, (7, draws), from counts ``before`` and ``after`` of all cells, (draws, cells).
+    """Distances of the sides, (8, draws), from counts ``before`` and ``after`` of all cells, (draws, cells).
 
     ``share`` is that of ``after`` less the ``expected`` one, and its variance that of ``scale`` m independent
-    values. Rows: of Anderson and Darling (1952); of normal scores and their squares (van der Waerden 1952,
-    Klotz 1962), as Lepage (1971) adds them; Neyman's smooth one (1937); how many values of either side lie
-    beyond all of the other (Rosenbaum 1954, Tukey 1959), each by its surprise. Then parts of these: of the
-    scores, of their squares, and of the orders above 2.
+    values. Rows: of Anderson and Darling (1952), as a mean over values and as the largest; of normal scores
+    and their squares (van der Waerden 1952, Klotz 1962), as Lepage (1971) adds them; Neyman's smooth one
+    (1937); how many values of either side lie beyond all of the other (Rosenbaum 1954, Tukey 1959), each by
+    its surprise. Then parts of these: of the scores, of their squares, and of the orders above 2.
     """
     m, n = after[0].sum(), before[0].sum()
     size = m * scale
     below = np.cumsum(expected)
     variance, middle = below * (1 - below), below - expected / 2
     weight = np.divide(expected, variance, out=np.zeros_like(below), where=variance > 1e-12)
-    far = size * np.cumsum(share, axis=-1) ** 2 @ weight
+    far = size * np.cumsum(share, axis=-1) ** 2
+    inner = variance * (n + m) > 5  # the largest would else be that of a few values at the ends
+    largest = (far[:, inner] / variance[inner]).max(axis=-1, initial=0)
     score = scipy.special.ndtri(np.clip(middle, 0.25 / (n + m), 1 - 0.25 / (n + m)))
     scores = np.stack([score, score**2])
     scores = scores - scores @ expected[:, None]
@@ -181,7 +183,7 @@ def _distances(before, after, share, expected, scale):
     smooth = size * (share @ (legendre.legvander(2 * middle - 1, ORDER)[:, 1:] * np.sqrt(2 * order + 1))) ** 2
     ends = np.log(1 + m / n) * _beyond(before, after) + np.log(1 + n / m) * _beyond(after, before)
     parts = [*normal.T, smooth[:, 2:].sum(axis=1)]
-    return np.stack([far, normal.sum(axis=1), smooth.sum(axis=1), ends, *parts])
+    return np.stack([far @ weight, largest, normal.sum(axis=1), smooth.sum(axis=1), ends, *parts])
 
 
 def _beyond(one, other):

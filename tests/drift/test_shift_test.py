@@ -149,7 +149,7 @@ def test_the_floor_is_that_of_dealing_out_the_values_themselves():
 
 
 def distances(z, g):
-    """Far, normal, smooth, ends, location, spread, higher orders; as the test takes them."""
+    """Far, largest, normal, smooth, ends, location, spread, higher orders; as the test takes them."""
     cells = module._cells(np.concatenate([z, g]), bin_edges(z, g))
     ours, theirs = module._counts(z, cells), module._counts(g, cells)
     expected = (ours + theirs) / (len(z) + len(g))
@@ -164,7 +164,7 @@ def test_each_distance_is_the_one_of_the_literature(seed, n, m, digits):
     rng = np.random.default_rng(seed)
     z, g = rng.normal(size=n), 1.5 * rng.normal(size=m)
     z, g = np.round(z, digits), np.round(g, digits)
-    _, normal, smooth, ends, location, spread, higher = distances(z, g)
+    _, largest, normal, smooth, ends, location, spread, higher = distances(z, g)
     share = (stats.rankdata(np.concatenate([z, g])) - 0.5) / (n + m)  # of ties the middle
 
     def standardised(values):
@@ -177,6 +177,12 @@ def test_each_distance_is_the_one_of_the_literature(seed, n, m, digits):
     squares = [m * (n + m) / n * (2 * k + 1) * (eval_legendre(k, 2 * share[n:] - 1).mean()
                - eval_legendre(k, 2 * share - 1).mean()) ** 2 for k in range(1, 9)]  # fmt: skip
     assert smooth == pytest.approx(sum(squares)) and higher == pytest.approx(sum(squares[2:]))
+    far = [0.0]
+    for value in np.concatenate([z, g]):
+        under = [np.mean(side <= value) for side in (z, g, np.concatenate([z, g]))]
+        if (n + m) * (variance := under[2] * (1 - under[2])) > 5:
+            far.append(n * m / (n + m) * (under[1] - under[0]) ** 2 / variance)
+    assert largest == pytest.approx(max(far))
     beyond = [(a < b.min()).sum() + (a > b.max()).sum() for a, b in ((z, g), (g, z))]
     assert ends == pytest.approx(beyond[0] * np.log((n + m) / n) + beyond[1] * np.log((n + m) / m))
 
@@ -204,7 +210,7 @@ def test_of_values_only_the_order_counts(seed, n, shift):
         patch.setattr(module, "DRAWS", 50)
         found = [
             shift_test(f(z), f(g), None, bin_edges(f(z), f(g)), np.random.default_rng(1), 0.5).p_value
-            for f in (np.array, np.exp, lambda values: values**3 - 5)
+            for f in (np.array, np.exp, lambda values: values**3 + values)
         ]
     assert found[0] == found[1] == found[2]
 
