@@ -161,8 +161,8 @@ def main() -> None:
             f"Share of {REPEATS} pairs of samples in which a shift is detected at level {LEVEL}; made by "
             "`python -m benchmarks.power`. Peers, of scipy, on the same samples: Kolmogorov-Smirnov, "
             "Anderson-Darling, Epps-Singleton, Cramer-von Mises, Mann-Whitney. Against a prior in closed "
-            "form (\"prior\"): the one-sample forms of scipy, which it has of two. The best peer is one "
-            f"that keeps its level (at most {HELD:.3f}) in {UNCHANGED:,} pairs of such values that do not differ."]  # fmt: skip
+            "form (\"prior\"): the one-sample forms of scipy, which it has of two. A best peer "
+            f"keeps its level (at most {HELD:.3f}) in {UNCHANGED:,} pairs without a change."]  # fmt: skip
     lines = [line for n in SIZES for line in ["", *table(n)]]
     Path(__file__).with_name("power.md").write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
 
