@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from physmis.audit.data_checks import check
+from physmis.audit.data_checks import FEW, Finding, check
 from physmis.audit.measurements import MIN_TRAJECTORIES, Measurement, Ragged, Trajectories, measurement
 from physmis.audit.preparation import measured, prepare
 from physmis.audit.readers import Recording, recording
@@ -63,7 +63,7 @@ def audit(
     """
     name = measure if isinstance(measure, str) else getattr(measure, "__name__", "<lambda>")
     quantity = name.replace("<lambda>", "quantity").replace("_", " ")
-    sides, kept, looked = [], [], []
+    sides, kept, looked, findings = [], [], [], []
     for who, given, step in (
         ("demonstrations", trajectories, dt),
         ("generated trajectories", generated, generated_dt),
@@ -72,6 +72,10 @@ def audit(
             continue
         tell(who)
         given = given if isinstance(given, Recording) else recording(given)
+        if given.short > FEW:
+            side, pieces = who.split()[0], f"{given.short:.0%} of the pieces have fewer than 2 steps"
+            text = f"{side}: {pieces}, as where an end stays marked; give lengths."
+            findings.append(Finding("pieces", side, text))
         known = (step, given.dt, sides[0].dt if sides else 1.0)
         step = next(one for one in known if one is not None)
         # What demonstrations may lack, a model may, too; otherwise it has broken down.
@@ -88,7 +92,8 @@ def audit(
         sides.append(Side(who, values[usable], left_out, imputed, step, given.notes))
     if generated is not None and (counts := [side[0].shape[1] for side in kept])[0] != counts[1]:
         raise ValueError(
-            f"expected {counts[0]} channels of generated trajectories, got {counts[1]}; name those of both"
+            f"expected {counts[0]} channels of generated trajectories, got {counts[1]}; name those of both "
+            "(--channels, --generated-channels)"
         )
     x, z, z_generated = kept[0], sides[0].values, sides[-1].values if generated is not None else None
     no_forecast = ""
@@ -102,7 +107,7 @@ def audit(
         )
     tell("checks of the data")
     given, values, steps = (list(column) + [None] for column in zip(*looked, strict=True))
-    findings = check(given[0], given[1], values[0], values[1], dt=steps[0], generated_dt=steps[1])
+    findings += check(given[0], given[1], values[0], values[1], dt=steps[0], generated_dt=steps[1])
     if callable(measure):  # which knows its channels
         findings = [one for one in findings if one.kind not in ("velocity", "clock")]
     # A stream for each, so that the one does not depend on whether the other is asked for.

@@ -36,6 +36,7 @@ class Recording(NamedTuple):
     trajectories: Ragged
     dt: float | None = None  # seconds a step, where the file has times or rates
     notes: tuple[str, ...] = ()  # sentences on what was left out, and on how it was read
+    short: float = 0.0  # share of the pieces that had fewer than 2 steps, and were left out
 
 
 def read(path: str | Path, array: str | None = None, channels: Sequence[int] | None = None) -> Recording:
@@ -90,11 +91,11 @@ def recording(
 
 def _finished(found, dt, notes, channels):
     """The recording of what was found: without pieces of one step, and of the channels that are asked for."""
+    every = found
     if isinstance(found, list):
-        whole = [x for x in found if np.ndim(x) != 2 or len(x) > 1]
-        if short := len(found) - len(whole):
-            notes = [*notes, f"{short} of {len(found)} pieces have fewer than 2 steps and are left out."]
-        found = whole
+        found = [x for x in every if np.ndim(x) != 2 or len(x) > 1]
+    if short := len(every) - len(found):
+        notes = [*notes, f"{short} of {len(every)} pieces have fewer than 2 steps and are left out."]
     if len(found) == 0:
         raise ValueError("expected trajectories of 2 or more steps, got none")
     if channels is not None:
@@ -102,7 +103,7 @@ def _finished(found, dt, notes, channels):
         if not channels or not all(0 <= k < count for k in channels):
             raise ValueError(f"expected channels from 0 to {count - 1}, got {channels}")
         found = [x[..., channels] for x in found]
-    return Recording(found, dt, tuple(notes))
+    return Recording(found, dt, tuple(notes), short / len(every))
 
 
 # arrays by name
@@ -114,7 +115,7 @@ def _name(tree, array):
     alone = others if len(others) == 1 else []
     name = array or next((known for known in (*KNOWN, *alone) if known in tree), None)
     if name not in tree:
-        expected = repr(array) if array else "'trajectories', 'x' or 'observations', or one alone, or a name"
+        expected = repr(array or KNOWN) + (not array) * ", or one alone, or its name (--array)"
         raise ValueError(f"expected an array {expected}, got {', '.join(list(tree)[:20]) or 'none'}")
     return name
 
@@ -251,7 +252,7 @@ def _table(frame, array, by=None):
         beside = BESIDE | {name.lower() for name in ids}
         names = [name for key, name in lower.items() if key not in beside and not NO_CHANNEL.fullmatch(key)]
         names = [name for name in names if getattr(frame[name].dtype, "kind", "O") in "iuf"]
-    if absent := [name for name in names or ["of numbers"] if name not in frame.columns]:
+    if absent := [name for name in names or ["of numbers, or names (--array)"] if name not in frame.columns]:
         raise ValueError(f"expected columns {', '.join(absent)}, got {', '.join(frame.columns[:20])}")
     group, notes = frame.groupby(ids, sort=True).ngroup().to_numpy(), []
     kept = group >= 0
@@ -345,7 +346,9 @@ def _arrow(path, array):
 def _folder(path):
     if path.suffix == ".zarr" or (path / ".zgroup").exists() or (path / "zarr.json").exists():
         return ".zarr"
-    return ".parquet" if next(path.glob("data/*/*.*"), None) else "minari"
+    if next(path.glob("data/*/*.*"), None):
+        return ".parquet"
+    return "minari" if (path / "data" / "main_data.hdf5").exists() else ""
 
 
 def _leaves(tree, name="observations"):

@@ -55,6 +55,17 @@ def ask(capsys, demonstrations, generated, line=""):
 SAME = NO_SHIFT, "no shift detected", set()
 
 
+def test_marks_of_the_end_that_stay_true_are_no_shift_of_the_model(capsys):
+    """As in AntMaze, where a terminal is a step near the goal, which is passed, and left again."""
+    x, marks = paths(300, 0), np.zeros((2, 300, 64), bool)
+    marks[0, :, 30:35], marks[1, :, -1] = True, True
+    steps = {"terminals": marks[0].ravel(), "timeouts": marks[1].ravel()}
+    given = {"x": np.concatenate(x), **steps}
+    assert ask(capsys, given, paths(200, 1)) == (SHIFT, "shift detected", {"pieces", "lengths"})
+    code, err, _ = ask(capsys, given, paths(200, 1), "--strict")
+    assert code == BAD_INPUT and "demonstrations: 67% of the pieces have fewer than 2 steps" in err
+
+
 def test_nothing_is_wrong(capsys):
     assert ask(capsys, paths(300, 0), paths(200, 1)) == SAME
     assert ask(capsys, paths(300, 0), paths(200, 1, 1.15)) == (SHIFT, "shift detected", set())

@@ -81,7 +81,7 @@ def test_npz_files_with_lengths_beside_padded_trajectories_lose_the_padding(tmp_
 def test_npz_files_without_the_array_that_is_expected_tell_what_there_is(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=X, b=X)
-    refused(path, "expected an array 'trajectories', 'x' or 'observations', or one alone, .* got a, b")
+    refused(path, "expected an array .'trajectories', .* or one alone, or its name .--array., got a, b")
     refused(path, "expected an array 'c', got a, b", array="c")
     np.savez(path)
     refused(path, "got none")
@@ -167,7 +167,7 @@ def test_groups_of_episodes_are_read_in_their_order(tmp_path, group):
     d4rl(path, **{group.format(k).replace("/pos", ""): x for k, x in numbered.items()})
     assert_same(read(path), numbered.values())
     d4rl(path, **{group.format(0): STEPS, group.format(0).replace("pos", "quat"): STEPS})
-    refused(path, "one alone, or a name, got obs/pos, obs/quat")
+    refused(path, "one alone, or its name .--array., got obs/pos, obs/quat")
     assert_same(read(path, array="obs/quat"), [STEPS])
 
 
@@ -421,7 +421,7 @@ def test_every_storage_of_minari_is_read_from_its_folder_and_as_a_data_set(minar
 
 def test_other_files_are_refused(tmp_path):
     refused(tmp_path / "x.npy", "No such file")
-    refused(tmp_path, "main_data.hdf5")
+    refused(tmp_path, "expected .* or a folder of Minari or LeRobot")
     (tmp_path / "x.mat").write_text("1,2")
     refused(tmp_path / "x.mat", r"expected \.npz, \.npy, .*, \.parquet or a folder of .*; .*np\.savez")
     for suffix in ("npy", "npz", "h5", "hdf5", "csv", "parquet", "zarr"):
