@@ -408,8 +408,9 @@ run.record_claim(
 # on which it was scored once. It fails on the two humps of the cone: the reach of the kernel grows with the amplitude,
 # so it blurs the upper hump most, and the model the lower one. Under a ramp on the logistic map it is right about the
 # place of the loss and makes it too large: drift fell there faster than with the root of the steps. Inside the range it
-# beats the blur on the logistic map alone, under the uniform prior and under two humps. Round trips ask the trained model itself, and explain more everywhere; another
-# seed mostly explains more still, but nothing of the sine, where most of the little drift is a seed's own.
+# beats the blur on the logistic map alone, under the uniform prior and under two humps. Round trips ask the trained
+# model itself, and explain more of the drift of each system; another seed mostly explains more still, but nothing of the
+# sine, where most of the little drift is a seed's own.
 
 # %% [markdown]
 # ### Try it: one kernel for all

@@ -324,9 +324,9 @@ run.record_claim("C10.06.false_alarms", *interval(false_alarms, repeats), seeds=
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** Without a shift, the share of audits that detect one is the level of the test, within its interval. A
-# shift of a fifth of a standard deviation is noticed nearly always with 1,600 values a side, with 400 in half of the
-# cases: take a thousand trajectories or more.
+# **What we see.** Without a shift, fewer audits detect one than the level of the test allows. A shift of a fifth of a
+# standard deviation is noticed nearly always with 1,600 values a side, with 400 in little more than half of the cases:
+# take a thousand trajectories or more.
 
 # %% [markdown]
 # ## 5. In a pipeline

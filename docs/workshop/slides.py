@@ -26,7 +26,7 @@ def build() -> str:
         name: claims.overall([row["verdict"] for id, row in primary.items() if id.split(".")[0] == name])
         for name in claims.PAPER
     }
-    value = {id: f"{row['value']:.2g} [{row['low']:.2g}, {row['high']:.2g}]" for id, row in rows.items()}
+    value = {id: f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for id, row in rows.items()}
     jinja = Environment(undefined=StrictUndefined, autoescape=True)
     source = (HERE / "slides.md").read_text(encoding="utf-8")
     text = jinja.from_string(source).render(value=value, verdicts=verdicts, claims=claims.PAPER)

@@ -50,8 +50,9 @@ def _real(values, shape):
 def _close(given, right, tolerance):
     """An answer that differs from the right one by no more than a ``tolerance``, relative to that."""
     off = ((_real(given, np.shape(right)) - right) / np.abs(right) / tolerance).ravel()
-    worst = off[np.abs(off).argmax()]
-    assert abs(worst) <= 1, f"It is too {'large' if worst > 0 else 'small'}."
+    k = np.abs(off).argmax()
+    which = "It" if len(off) == 1 else f"Value {k + 1} of {len(off)}"
+    assert abs(off[k]) <= 1, f"{which} is too {'large' if off[k] > 0 else 'small'}."
 
 
 def _path_deviation(x, y):

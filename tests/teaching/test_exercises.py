@@ -243,7 +243,7 @@ def test_check_prints_the_verdict(capsys):
     check("06.1", lambda x: 1 / 0)
     right, wrong, nothing, raised = capsys.readouterr().out.splitlines()
     assert right == "Exercise 01.1: right."
-    assert wrong == "Exercise 01.1: not yet. It is too small."
+    assert wrong == "Exercise 01.1: not yet. Value 1 of 2 is too small."
     assert nothing == "Exercise 01.1: no answer yet. Replace the three dots and run the cell again."
     assert raised == "Exercise 06.1: not yet. It raised ZeroDivisionError: division by zero"
     with pytest.raises(ValueError, match="expected one of the exercises 01.1, .* got '06.4'"):
