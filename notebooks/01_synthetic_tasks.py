@@ -105,7 +105,7 @@ def judge(group):
 def show(ax, group, title=""):
     """Intended and recovered distribution; grey where too few trajectories are valid to conclude anything."""
     found, valid = judge(group)
-    colour = group[0].experiment.model.name if valid.value >= 0.9 else "invalid"
+    colour = group[0].experiment.model.name if valid.low >= 0.9 else "invalid"
     plotting.plot_recovered(ax, found.edges, found.p, found.q, P.samples, colour)
     ax.set_title(title)
     ax.set_title(f"{valid.value:.0%} valid", loc="right", fontsize=9)
@@ -351,7 +351,7 @@ for model, title in classes.items():
     each = [by_share[model, share] for share in shares]
     drifts, valid = [judge(group)[0].tv for group in each], [judge(group)[1] for group in each]
     style = {"colour": plotting.COLOURS[model], "marker": plotting.MARKERS[model], "label": title, "ls": "-"}
-    too_few = np.array(valid)[:, 0] < 0.9
+    too_few = np.array(valid)[:, 1] < 0.9
     for ax, values in zip(axes, (drifts, valid), strict=True):
         plotting.plot_intervals(ax, shares, values, **style)
         ax.plot(

@@ -108,7 +108,7 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise ValueError("--save: expected the whole standard profile, with seed 0")
     if options.save and code_version().endswith("-dirty"):
         raise ValueError("--save: expected committed code, got uncommitted changes")
-    sources = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))}
+    sources = {path.stem: path for path in paths.notebooks()}
     if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
         raise ValueError(f"the contract and the folder name other notebooks: {', '.join(unlike)}")
     numbers = {name[:2]: path for name, path in sources.items()}

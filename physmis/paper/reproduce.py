@@ -154,7 +154,7 @@ def reproduce(options: argparse.Namespace) -> int:
     code = _verdict([row for rows in parts.values() for row in rows])
     if options.save:
         os.environ |= {"PHYSMIS_OUTPUT": str(folder)}
-        print(committed.save(sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))))
+        print(committed.save(paths.notebooks()))
     return code
 
 

@@ -101,7 +101,7 @@ def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
     contract = load_contract()
     sources = {source for figure in contract.figures.values() for source in figure.sources}
     assert sources and all((paths.root() / source).is_file() for source in sources)
-    assert all((paths.root() / "notebooks" / f"{name}.py").is_file() for name in contract.notebooks)
+    assert contract.notebooks == [path.stem for path in paths.notebooks()]
 
 
 # the tables in the documents
