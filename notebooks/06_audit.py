@@ -14,11 +14,10 @@
 # %% [markdown]
 # # Audit trajectories of your own
 #
-# **Question.** Will a model keep a quantity of trajectories of your own, and has it?
+# **Question.** Will a model keep the distribution of a quantity of your own trajectories, and has it kept it?
 #
-# **You will** record paths of a robot arm, ask for a forecast, train a model, ask whether the path lengths have shifted, and
-# test the audit itself. **You will learn** what its verdict rests on. **You need** the idea of notebook 01, nothing of the maze
-# or the pendulum.
+# **You will** record paths of a robot arm, forecast the drift of their lengths, train a model, test whether the lengths have
+# shifted, and test the audit itself. **You will learn** what its verdict rests on. **You need** the idea of notebook 01.
 #
 # **Contents.** [1 Demonstrations](#1.-Record-demonstrations) · [2 Forecast](#2.-Ask-before-training) ·
 # [3 Shift](#3.-Train,-and-ask-again) · [4 The test](#4.-Test-the-audit) · [5 Pipeline](#5.-In-a-pipeline) ·
@@ -83,10 +82,10 @@ P = run.profile
 # %% [markdown]
 # ## 1. Record demonstrations
 #
-# `Reacher-v5` of gymnasium: an arm of two links in the plane. The controller pulls the fingertip toward the target,
-# $\tau = k J^\top (g - x) - d\, \dot q$, with a gain $k$ that differs from episode to episode; the quantity is the
-# **length of the path** of the fingertip over 48 steps of 0.02 s. We keep equally many episodes of each length from 0.1 to
-# 0.7 m.
+# `Reacher-v5` of gymnasium is an arm of two links in the plane. The controller pulls the fingertip $x$ toward the target $g$
+# with torques $\tau = k J^\top (g - x) - d\, \dot q$ ($J$: Jacobian of the fingertip, $q$: joint angles) and a gain $k$
+# drawn for each episode. The quantity is the **length of the path** of the fingertip over 48 steps of 0.02 s. We keep
+# equally many episodes in each of 20 bins of length between 0.1 and 0.7 m.
 
 
 # %%
@@ -133,21 +132,21 @@ plt.show()
 # %% [markdown]
 # ## 2. Ask before training
 #
-# One call. Nothing is trained: a kernel perturbs demonstrations along the data and in all directions.
+# One call, and no training: tangent and isotropic kernels (notebook 02) perturb the demonstrations.
 
 # %%
 before = audit(demos, "path_length", seed=SEED)
 print(before)
 
 # %% [markdown]
-# **What we see.** Small errors make a path longer on average, at every length, so short paths will be too rare and some will
-# lie beyond the upper end. If the model sees increments, the forecast drift is a third.
+# **What we see.** Small errors lengthen paths, so the audit forecasts too few short paths, and some beyond the upper end. For a
+# model that is trained on increments the forecast drift is a third as large.
 
 # %% [markdown]
 # ## 3. Train, and ask again
 #
-# The MLP of notebook 01, on the fingertips as they are and in the coordinates that the audit compared. A path is
-# valid if it stays within the arm's reach of 0.21 m (to 1 cm) with no step longer than those of demonstrations.
+# The MLP, in the size of notebook 04, sees the fingertip's positions as they are, or the coordinates that the audit recommends.
+# A path is valid if it stays within the arm's reach of 0.21 m (to 1 cm) and no step is longer than the longest demonstrated.
 
 # %%
 best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
@@ -266,20 +265,20 @@ run.record_claim("C10.06.advised_valid", *shares[best], seeds=few)
 run.record_claim("C10.06.advice", *gain, seeds=few)
 
 # %% [markdown]
-# **What we see.** Nearly every path is valid, and in each model the audit detects a shift, foremost in the ends: the longest
-# paths move beyond the end of the range, and the shortest are too rare. The shift is small. Its total variation is hardly more
-# than sampling gives, so the primary test, which looks at nothing else, holds in part; the exact test looks at the ends, too.
-# The forecast names the ends and makes them too large, so a blur of the right size (dotted) is nearer: its correlation with what came is near the audit's bound of a half, so
-# whether it "came true" hangs on the sample. In the increments that it recommends fewer paths are valid, and they drift no less:
-# with so small a drift there is nothing for advice to gain.
+# **What we see.** The audit detects a shift in each model although nearly every path is valid: the longest paths move beyond
+# the end of the range, and the shortest are too rare. The shift is small. The interval of its total variation reaches below
+# the sampling floor, so the primary test holds in part; the audit's exact test is sensitive to the ends, too. The forecast
+# finds both ends and overestimates their change, so the matched blur (dotted) is nearer. The forecast "came true" if it
+# correlates with the measured change by a half or more, and its interval contains a half. In the recommended increments fewer
+# paths are valid, and no reduction of the drift is detected.
 #
 # ## 4. Test the audit
 #
-# The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as rare a
-# difference as was found: exact whatever the distribution, if only the trajectories are independent. It looks at
-# five distances, each at its best for another change (of location, spread, ends, peaks), and the rarest decides, in
-# every deal alike. It detects a shift below a chance of 3 %. What does it notice? We take values of a normal
-# distribution, shift half of them, and count.
+# The audit is a permutation test. It deals the pooled values out to the two sides at random, 2,000 times; its p-value is the
+# share of deals with a difference as rare as the one found. It is exact for any distribution if trajectories are independent.
+# Five distances, sensitive to different changes (of location, spread, ends, peaks), are computed for each deal, and the rarest
+# counts. A shift is detected at a p-value below 3 %. How small a shift does it detect? We take normal values, and shift half
+# of them.
 
 # %%
 repeats = min(500, P.samples // 16)
@@ -324,17 +323,16 @@ run.record_claim("C10.06.false_alarms", *interval(false_alarms, repeats), seeds=
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** Without a shift, fewer audits detect one than the level of the test allows. A shift of a fifth of a
-# standard deviation is noticed nearly always with 1,600 values a side, with 400 in little more than half of the cases:
-# take a thousand trajectories or more.
+# **What we see.** Without a shift, the share of false alarms stays below the level of the test. A shift of a fifth of a
+# standard deviation is detected nearly always with 1,600 values a side, with 400 in more than half of the trials: take a
+# thousand trajectories or more.
 
 # %% [markdown]
 # ## 5. In a pipeline
 #
-# The same from the command line. The exit code is 0 if no shift is detected, 1 if one is, 2 for bad
-# input, so that a training pipeline can stop there; `--tolerance 0.05` lets an irrelevant shift pass, and `--looks 10`
-# shares the level among ten audits of checkpoints. `--html` writes a page with figure and table, `--json` tells a
-# program.
+# The same from the command line. The exit code is 0 if no shift is detected, 1 if one is, and 2 for bad input, so a pipeline
+# can stop there. `--tolerance 0.05` accepts a shift of at most 0.05 in total variation above the floor, `--looks 10` shares
+# the level among ten audits of checkpoints, `--html` writes a report with figure and table, and `--json` one for programs.
 
 # %%
 some = run.compute({"x": excerpt(jobs["as they are", SEED], range(min(n, 1000)))})["x"]
@@ -349,10 +347,10 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Verdicts
 #
-# `run.finish` counts the primary tests. Two things to take along:
+# `run.finish` prints the verdict. Two things to take along:
 #
 # - Test the distribution of every quantity that you curated, not only single trajectories. It takes one call.
-# - Ask before training: the forecast names the values at risk. It is a warning, not a measurement.
+# - A forecast before training names the values at risk. It is a warning, not a measurement.
 
 # %%
 run.finish()
@@ -360,7 +358,7 @@ run.finish()
 # %% [markdown]
 # ## Try it
 #
-# Two normal samples, one of them shifted and wider. Move the shift until the audit detects it, then take more values.
+# Two normal samples, one of them shifted and wider. Reduce the shift until it is not detected, then take more values.
 
 
 # %%
@@ -391,7 +389,7 @@ explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[400, 100, 1
 # ### Exercise 06.1: a measurement
 #
 # Write a function that takes trajectories of shape `(n, T, C)` and returns the distance between the first and the last
-# step of each, shape `(n,)`. That is all the audit asks of a measurement.
+# step of each, shape `(n,)`. Any such function is a measurement for the audit.
 
 # %%
 answer = ...
@@ -415,9 +413,9 @@ check("06.1", answer)
 # ### Exercise 06.2: an exact test
 #
 # Write a function `answer(ours, theirs, statistic, rng)` that returns the p-value of a permutation test: the
-# probability that `statistic(a, b)` is as large as for the given samples, if the pooled values are dealt out to both
-# sides at random. `ours` and `theirs` are vectors, not of one length; `rng` is a numpy generator; 200 deals are
-# enough. The p-value must never be 0, as the deal that was found is one of those that are possible.
+# probability that `statistic(a, b)` is at least as large as for the given samples, if the pooled values are dealt out to both
+# sides at random. `ours` and `theirs` are vectors of different lengths; `rng` is a numpy generator; 200 deals are enough. The
+# p-value must never be 0, as the given deal is itself a possible one.
 
 # %%
 answer = ...
@@ -445,9 +443,8 @@ check("06.2", answer)
 # ### Exercise 06.3: a length that jitter leaves alone (open)
 #
 # Jitter makes paths longer. Find a measurement that ranks the paths `physmis.teaching.exercises.walks(n, rng)`, shape
-# `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more), and that jitter of 2 cm in each step moves, in
-# units of its own standard deviation, by at most a quarter of what it does to the path length. What does it no longer
-# see?
+# `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more). Jitter of 2 cm in each step must shift it, in units
+# of its own standard deviation, by at most a quarter of the shift of the path length. What does it no longer detect?
 
 # %%
 answer = ...
@@ -456,8 +453,7 @@ check("06.3", answer)
 # %% [markdown]
 # <details><summary>Solution 06.3</summary>
 #
-# One of many: the length of the polygon through every thirteenth step. It no longer sees detours that are shorter
-# than that.
+# One of many: the length of the polygon through every thirteenth step. It does not detect detours within 13 steps.
 #
 # ```python
 # import numpy as np
