@@ -611,7 +611,8 @@ for ax, name in zip(axes, TASKS, strict=True):
             continue  # the base of the conditioned pendulum is another one, which is given a state
         x, y = shares[name, way], drifts[name, way].excess
         saved[plotting.array_name(name, way)] = x, y
-        known = {"untreated": "mlp", "two kernels": "in coordinates"}.get(way, way)
+        base = done[name, "untreated"][0].experiment.model.name
+        known = {"untreated": base, "two kernels": "in coordinates"}.get(way, way)
         colour = plotting.COLOURS[known if tested(name, way) else "invalid"]
         bars = {k: [[v.value - v.low], [v.high - v.value]] for k, v in (("xerr", x), ("yerr", y))}
         ax.errorbar(
@@ -622,7 +623,7 @@ for ax, name in zip(axes, TASKS, strict=True):
     ax.set(title=name, xlabel="share of valid samples")
     ax.locator_params(axis="x", nbins=4)
 axes[0].set_ylabel("excess drift (total variation)")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 run.save_figure(fig, "fig_05_pareto", data=saved, configs=keys(*WAYS))
 plt.show()
 
