@@ -175,7 +175,7 @@ def spot_check(options: argparse.Namespace) -> int:
     experiments.sort(key=lambda pair: seconds[key(pair[1].training_config)])
     some = experiments[: max(len(experiments) // 10, 1)] if options.cheap else experiments
     if len(some) < options.models:
-        raise ValueError(f"--models: expected at most {len(some)} stored models, got {options.models}")
+        raise ValueError(f"--models: expected at most {len(some)}, got {options.models}")
     seed = options.seed if options.seed is not None else int(np.random.default_rng().integers(2**31))
     picked = [some[i] for i in np.random.default_rng(seed).choice(len(some), options.models, replace=False)]
     print(f"{options.models} of {len(some)} stored models, drawn with --seed {seed}", flush=True)
