@@ -231,6 +231,7 @@ def test_a_quantity_that_is_constant_in_demonstrations_is_tested(share, shifted)
     assert found.shifted == shifted and found.forecast is None
     assert found.no_forecast == "the quantity is 0 for all demonstrations" and found.no_forecast in str(found)
     assert found.comparison.tv == pytest.approx(violations.mean())
+    assert "forecast" not in str(audit(constant(np.zeros(300)), first, None, constant(violations)))
     near = np.full(200, np.float32(0.1), dtype=float)
     assert not audit(constant(np.full(300, 0.1)), first, generated=constant(near)).shifted
 
