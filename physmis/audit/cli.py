@@ -181,6 +181,10 @@ def _measure(name):
     # What the user's file imports may lie beside it, as for any Python program; a module, in this folder.
     sys.path.insert(0, str(path.parent if path else Path.cwd()))
     try:
-        return (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
+        there = runpy.run_path(str(path)) if path else vars(importlib.import_module(place))
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
+    if not callable(there.get(function)):
+        names = ", ".join(key for key, one in there.items() if callable(one) and key[0] != "_") or "none"
+        raise ValueError(f"--measure: expected a function {function} in {place}, got {names}")
+    return there[function]
