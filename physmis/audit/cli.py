@@ -32,7 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, SystemExit):  # of the user's measurement; Python's own exit code would say "shift"
         message = traceback.format_exc().rstrip()
     print(message, file=sys.stderr)
+    if given.command == "audit" and given.json:
+        _say(json.dumps({"exit_code": BAD_INPUT, "status": "bad input", "error": message, "audits": []}))
     return BAD_INPUT
+
+
+def _say(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has gone; the exit code still tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
@@ -107,10 +116,7 @@ def _audit(given):
         text = json.dumps(said, indent=1, allow_nan=False)
     else:
         text = "\n\n\n".join(map(str, reports))
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has gone; the exit code still tells
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _say(text)
     if page:
         from physmis.experiments.store import write
 

@@ -258,6 +258,9 @@ def test_a_warning_is_said_and_refused_if_strict(capsys):
     assert run(f"{line} --strict") == BAD_INPUT
     out, err = capsys.readouterr()
     assert out == "" and "--strict: " in err and "1000 times as large" in err
+    assert run(f"{line} --strict --json") == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"exit_code": 2, "status": "bad input", "error": err.strip(), "audits": []}
 
 
 HELP = """
