@@ -423,7 +423,9 @@ def test_other_files_are_refused(tmp_path):
     refused(tmp_path / "x.npy", "No such file")
     refused(tmp_path, "expected .* or a folder of Minari or LeRobot")
     (tmp_path / "x.mat").write_text("1,2")
-    refused(tmp_path / "x.mat", r"expected \.npz, .*, \.parquet or a folder of .*np\.savez.*; a \.mat .* \.h5")
+    refused(
+        tmp_path / "x.mat", r"expected \.npz, .*, \.parquet or a folder of .*np\.savez.*; a \.mat .* \.h5"
+    )
     refused(tmp_path / "x.txt", r"np\.savez.*for one in episodes\]\)\)$")
     for suffix in ("npy", "npz", "h5", "hdf5", "csv", "parquet", "zarr"):
         path = tmp_path / f"text.{suffix}"
