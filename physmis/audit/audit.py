@@ -98,9 +98,10 @@ def audit(
     x, z, z_generated = kept[0], sides[0].values, sides[-1].values if generated is not None else None
     no_forecast = ""
     if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding
-        no_forecast = f"the quantity is {z[0]:g} for all demonstrations"
         if prior is None and generated is None:
             raise ValueError(f"expected a quantity that varies, got {z[0]:g} for all demonstrations")
+        if kernel is not None:
+            kernel, no_forecast = None, f"the quantity is {z[0]:g} for all demonstrations"
         z, z_generated = (
             None if some is None else np.where(np.isclose(some, z[0], rtol=1e-6, atol=0), z[0], some)
             for some in (z, z_generated)
@@ -122,7 +123,7 @@ def audit(
     if generated is not None:
         comparison = shift_test(z, z_generated, prior, edges, for_comparison, each)
     before, own_edges = histogram(z, edges) if prior is None else curation.p, bin_edges(z, None, prior)
-    if kernel is not None and not no_forecast:
+    if kernel is not None:
         from physmis.audit.forecast import forecast  # with torch, which takes seconds
 
         measure = measurement(measure, sides[0].dt)

@@ -32,7 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, SystemExit):  # of the user's measurement; Python's own exit code would say "shift"
         message = traceback.format_exc().rstrip()
     print(message, file=sys.stderr)
+    if given.command == "audit" and given.json:
+        _say(json.dumps({"exit_code": BAD_INPUT, "status": "bad input", "error": message, "audits": []}))
     return BAD_INPUT
+
+
+def _say(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has gone; the exit code still tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
@@ -107,10 +116,7 @@ def _audit(given):
         text = json.dumps(said, indent=1, allow_nan=False)
     else:
         text = "\n\n\n".join(map(str, reports))
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has gone; the exit code still tells
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _say(text)
     if page:
         from physmis.experiments.store import write
 
@@ -181,6 +187,10 @@ def _measure(name):
     # What the user's file imports may lie beside it, as for any Python program; a module, in this folder.
     sys.path.insert(0, str(path.parent if path else Path.cwd()))
     try:
-        return (runpy.run_path(str(path)) if path else vars(importlib.import_module(place)))[function]
+        there = runpy.run_path(str(path)) if path else vars(importlib.import_module(place))
     except (Exception, SystemExit) as error:
         raise ValueError(f"--measure {name}: {type(error).__name__}: {error}") from error
+    if not callable(there.get(function)):
+        names = ", ".join(key for key, one in there.items() if callable(one) and key[0] != "_") or "none"
+        raise ValueError(f"--measure: expected a function {function} in {place}, got {names}")
+    return there[function]

@@ -22,6 +22,10 @@ JUMP = 20.0  # times the trajectory's own 90th percentile of steps, and the seco
 TAIL = 3  # steps at the end that are exactly still, after ...
 ABRUPT = 3e-6  # ... one longer than this share of the values: not by a few last digits of single precision
 BLOCK = 8  # steps in a row that recur in overlapping windows only
+JOINED = (
+    1.5,
+    0.02,
+)  # times as long as most, and the share of such trajectories, from which on ends are missing
 CHAINED = 0.3, 0.8  # share that begins a step or less from the end of one before, at most and at least
 STEADY = 0.02  # relative spread of the durations, or of the rates, of a clock
 DERIVED = 0.995  # correlation of a velocity with the increments of its coordinate
@@ -81,9 +85,9 @@ def check(
     return found
 
 
-def _often(faulty):
+def _often(faulty, least=FEW):
     """The share of trajectories that is faulty, in words; nothing where it is small."""
-    return f"{np.mean(faulty):.0%} " if np.sum(faulty) > 1 and np.mean(faulty) >= FEW else ""
+    return f"{np.mean(faulty):.0%} " if np.sum(faulty) > 1 and np.mean(faulty) >= least else ""
 
 
 def _steps(x):
@@ -207,8 +211,19 @@ def _run(x):
 
     if len(x) < 20 or follow(1) < CHAINED[1] or follow(3) > CHAINED[0]:
         return ""
+    lengths = [len(one) for one in x]
+    text = "trajectories are pieces of one run: each begins where the last one ended, so they are not independent"
+    if max(lengths) > 2 * np.median(lengths):
+        text += f"; one has {max(lengths)} steps, half have {np.median(lengths):.0f} at most: see if ends are missing"
+    return text + "; take whole runs, or pieces far apart."
+
+
+def _ends(x):
+    lengths = np.array([len(one) for one in x])
+    most = np.median(lengths)
+    share = _often(lengths > JOINED[0] * most, JOINED[1]) if (lengths == most).mean() >= 0.5 else ""
     return (
-        "most begin where the one before ended, as pieces of one run, which are not independent; take runs."
+        share and f"{share}are much longer than the {most:.0f} steps of most: ends are missing; give lengths."
     )
 
 
@@ -280,6 +295,6 @@ def _ranges(x, y):
 
 LOOKS = {
     **{"axes": _axes, "jumps": _jumps, "tails": _tails, "windows": _windows},
-    **{"run": _run, "clock": _clock, "velocity": _velocity},
+    **{"run": _run, "ends": _ends, "clock": _clock, "velocity": _velocity},
 }
 PAIRS = {"lengths": _lengths, "units": _units, "ranges": _ranges}

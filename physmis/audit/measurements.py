@@ -90,6 +90,6 @@ def measurement(given: str | Measurement, dt: float = 1.0) -> Measurement:
     checks.positive(dt=dt)
     if callable(given):
         return given
-    if given not in MEASUREMENTS:
+    if not isinstance(given, str) or given not in MEASUREMENTS:
         raise ValueError(f"expected a measurement ({', '.join(MEASUREMENTS)}) or a callable, got {given!r}")
     return partial(MEASUREMENTS[given], dt=dt)

@@ -28,6 +28,7 @@ CONVERT = (
     '; from arrays (T, C), two lines convert: import numpy as np; np.savez("x.npz", '
     "x=np.concatenate(episodes), lengths=[len(one) for one in episodes])"
 )
+MATLAB = "; a .mat of version 7.3 is HDF5 with the axes reversed: save permute(x, [3 2 1]), and name it .h5"
 
 
 class Recording(NamedTuple):
@@ -58,7 +59,8 @@ def read(path: str | Path, array: str | None = None, channels: Sequence[int] | N
         kind = _folder(path) if path.is_dir() else path.suffix
         if kind not in READERS:
             known = ", ".join(key for key in READERS if key.startswith("."))
-            raise ValueError(f"expected {known} or a folder of Minari or LeRobot{CONVERT}")
+            way = CONVERT + MATLAB * (kind == ".mat")
+            raise ValueError(f"expected {known} or a folder of Minari or LeRobot{way}")
         return _finished(*READERS[kind](path, array), channels)
     except Exception as error:  # damaged files raise whatever the libraries that parse them come across
         way = CONVERT if "allow_pickle" in str(error) else ""
@@ -243,7 +245,8 @@ def _table(frame, array, by=None):
     if not ids or not set(ids) <= set(frame.columns):
         some = ", ".join(frame.columns[:20])
         raise ValueError(
-            f"expected columns of trajectories, {', '.join(ids or IDS)}, got {some}; two lines convert: "
+            f"expected columns of trajectories, {', '.join(ids or IDS)}, got {some}; in Python "
+            'recording(frame, by="YOURS") names them, or two lines convert: '
             'import pandas; pandas.read_csv("x.csv").rename(columns={"YOURS": "episode"}).to_csv("new.csv")'
         )
     time = next((lower[key] for key in (*TIMES, *FRAMES) if key in lower and lower[key] not in ids), None)

@@ -58,6 +58,8 @@ def bin_edges(z: Values, generated: Values | None = None, prior: Any = None) -> 
     smaller = min(len(checks.values(some)) for some in given)
     shares = np.linspace(0, 1, int(np.clip(smaller // 10, 2, 20)) + 1)  # 10 values a bin, on the smaller side
     if prior is not None:
+        if not hasattr(prior, "ppf"):
+            raise TypeError(f"expected a prior such as scipy.stats.uniform(LOW, HIGH - LOW), got {prior!r}")
         inner = prior.ppf(shares)
         if np.isnan(inner).any():
             raise ValueError("expected a prior with quantiles, got NaN from prior.ppf; is its scale > 0?")

@@ -231,6 +231,7 @@ def test_a_quantity_that_is_constant_in_demonstrations_is_tested(share, shifted)
     assert found.shifted == shifted and found.forecast is None
     assert found.no_forecast == "the quantity is 0 for all demonstrations" and found.no_forecast in str(found)
     assert found.comparison.tv == pytest.approx(violations.mean())
+    assert "forecast" not in str(audit(constant(np.zeros(300)), first, None, constant(violations)))
     near = np.full(200, np.float32(0.1), dtype=float)
     assert not audit(constant(np.full(300, 0.1)), first, generated=constant(near)).shifted
 
@@ -297,12 +298,14 @@ GOOD = constant(np.linspace(0, 1, 30))
         ({"generated": np.zeros((30, 4, 2))}, "expected 1 channels of generated trajectories, got 2"),
         ({"generated": GOOD + np.inf}, "20 or more measurable generated trajectories, got 0"),
         ({"measure": "energy"}, "expected a measurement .*path_length.*got 'energy'"),
+        ({"measure": ["path_length"]}, r"expected a measurement .*or a callable, got \['path_length'\]"),
         ({"prior": scipy.stats.uniform(0, -1)}, "prior"),
+        ({"prior": (5, 10)}, r"expected a prior such as scipy.stats.uniform.*, got \(5, 10\)"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(change, message):
     given = {"trajectories": GOOD, "measure": first, **change}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         audit(**given)
 
 

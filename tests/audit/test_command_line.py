@@ -114,8 +114,9 @@ def test_measurements_come_from_a_file_or_a_module(capsys, place):
         ("energy", "expected a measurement (path_length"),
         ("absent.py:last", "absent.py"),
         ("absent_module:last", "No module named 'absent_module'"),
-        ("own.py:absent", "KeyError: 'absent'"),
-        ("own.py:number", "or a callable, got 3"),
+        ("own.py:absent", "expected a function absent in own.py, got last, flat, leaves, fails, later\n"),
+        ("own.py:number", "expected a function number in own.py, got last, flat,"),
+        ("beside:absent", "expected a function absent in beside, got first\n"),
         ("wrong.py:f", "SyntaxError"),
         (":f", "Empty module name"),
         ("own.py:flat", "expected a measurement of shape (120,), got (120, 12, 2)"),
@@ -257,6 +258,9 @@ def test_a_warning_is_said_and_refused_if_strict(capsys):
     assert run(f"{line} --strict") == BAD_INPUT
     out, err = capsys.readouterr()
     assert out == "" and "--strict: " in err and "1000 times as large" in err
+    assert run(f"{line} --strict --json") == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"exit_code": 2, "status": "bad input", "error": err.strip(), "audits": []}
 
 
 HELP = """

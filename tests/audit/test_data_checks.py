@@ -1,5 +1,6 @@
 """Faults of recording are named, and clean motion of many kinds raises no warning."""
 
+import itertools
 import re
 
 import numpy as np
@@ -144,6 +145,12 @@ def padded(x, value=None):
     return [np.concatenate([one[:40], np.full((20, 2), one[39] if value is None else value)]) for one in x]
 
 
+def joined(x, share):
+    """Pieces as they are where a share of the ends is not marked."""
+    marked = np.arange(len(x)) % round(1 / share) > 0
+    return [np.concatenate(x[a:b]) for a, b in itertools.pairwise([0, *np.flatnonzero(marked) + 1])]
+
+
 def clock(x, start=0.0):
     times = np.broadcast_to(start + 0.02 * np.arange(x.shape[1]), x.shape[:2])
     return np.concatenate([times[..., None], x], axis=-1)
@@ -164,7 +171,12 @@ def clock(x, start=0.0):
         ([RUN[k : k + 16] for k in range(0, 400, 2)], "windows", "whole episodes"),
         ([RUN[k : k + 16] for k in RNG.permutation(400)], "windows", "whole episodes"),
         (np.concatenate([X[:100]] * 2), "windows", "whole episodes"),
-        ([RUN[k : k + 30] for k in range(0, 3000, 30)], "run", "take runs"),
+        (
+            [RUN[k : k + 30] for k in range(0, 3000, 30)],
+            "run",
+            "pieces of one run: each .* not independent; take",
+        ),
+        (joined(X, 0.1), "ends", "11% are much longer than the 60 steps of most: ends are missing"),
         (clock(X), "clock", "--channels 1 2"),
         (clock(X, 1.7e9), "clock", "--channels 1 2"),
         ([one[: 40 + row % 20] for row, one in enumerate(clock(X))], "clock", "--channels 1 2"),
@@ -178,6 +190,15 @@ def test_a_fault_of_one_side_is_named_with_its_remedy(x, kind, remedy):
         texts = {one.kind: one.message for one in found if one.side == side}
         assert texts.keys() <= {kind, "jumps"}  # to what fills a gap there is a jump
         assert re.match(f"{side}: .*{remedy}.*[.]$", texts[kind])
+
+
+def test_a_run_whose_pieces_are_joined_says_how_long_they_are():
+    """With ends at random the lengths alone tell little; beside a run they are worth a look."""
+    parts = np.array_split(
+        RUN, np.sort(np.random.default_rng(0).choice(np.arange(1, 3000), 80, replace=False))
+    )
+    (found,) = (one for one in check(parts) if one.kind == "run")
+    assert f"one has {max(map(len, parts))} steps" in found.message and "ends are missing" in found.message
 
 
 @pytest.mark.parametrize(

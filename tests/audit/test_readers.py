@@ -300,7 +300,7 @@ def test_data_frames_may_say_what_tells_trajectories_apart():
     found = recording(nullable, by="who").trajectories
     assert sum(np.isnan(one).any(axis=1).sum() for one in found) == 1
     for by in (None, "which"):
-        with pytest.raises(ValueError, match="expected columns of trajectories"):
+        with pytest.raises(ValueError, match=r"expected columns of trajectories.*recording\(frame, by="):
             recording(frame, by=by)
 
 
@@ -423,7 +423,10 @@ def test_other_files_are_refused(tmp_path):
     refused(tmp_path / "x.npy", "No such file")
     refused(tmp_path, "expected .* or a folder of Minari or LeRobot")
     (tmp_path / "x.mat").write_text("1,2")
-    refused(tmp_path / "x.mat", r"expected \.npz, \.npy, .*, \.parquet or a folder of .*; .*np\.savez")
+    refused(
+        tmp_path / "x.mat", r"expected \.npz, .*, \.parquet or a folder of .*np\.savez.*; a \.mat .* \.h5"
+    )
+    refused(tmp_path / "x.txt", r"np\.savez.*for one in episodes\]\)\)$")
     for suffix in ("npy", "npz", "h5", "hdf5", "csv", "parquet", "zarr"):
         path = tmp_path / f"text.{suffix}"
         for text in ("these are no numbers\n" * 100, ""):
@@ -454,6 +457,16 @@ def test_nothing_is_unpickled(tmp_path):
     for name in ("x.npy", "x.npz", "y.npz", "raw.npy", "x.zarr"):
         refused(tmp_path / name, "cannot be read")
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_mat_file_is_read_as_hdf5_under_that_name(tmp_path):
+    """MATLAB writes 512 bytes of its own before what is HDF5."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["x"] = X
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    assert_same(read(path), X)
 
 
 def test_damaged_files_raise_no_other_error(tmp_path):

@@ -121,6 +121,11 @@ def test_the_advice_fits_the_situation(reports, name, says, never):
     assert "Single trajectories may still be invalid" in said
 
 
+def test_a_shift_within_the_tolerance_has_not_gone_unnoticed(reports):
+    found = dataclasses.replace(reports["shifted"], tolerance=0.99)
+    assert found.status == "shift within tolerance" and "go unnoticed" not in " ".join(advice(found))
+
+
 def test_a_prior_in_another_unit_leaves_nothing_to_forecast():
     said = verdict(report(2.0, prior=scipy.stats.uniform(100, 10)))
     assert "100% of the values lie in a single bin" in said and "by chance up to" not in said
