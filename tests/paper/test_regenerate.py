@@ -133,7 +133,7 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
     readme = (place.root / "README.md").read_text()
     done = place.run("--save")
     assert done.returncode == 1
-    lost = "02_forgets has not saved what it promises: fig_02_a"
+    lost = "02_forgets: expected the whole contract, lacks fig_02_a"
     assert [line for line in done.stderr.splitlines() if line.startswith("FAILED")] == [
         "FAILED 01_raises: cell `x = 1`: RuntimeError: no such luck",
         f"FAILED 02_forgets: cell `run.finish()`: ContractError: {lost}",
