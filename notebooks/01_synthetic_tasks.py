@@ -136,7 +136,7 @@ fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1, 1, 1.3))
 for ax, x, z, title in ((axes[0], data.x, data.z, "training"), (axes[1], some, result.z, "generated")):
     rows = x[:3, :, 0] + 1.25 * np.arange(2, -1, -1)[:, None]
     lines = plotting.plot_trajectories(ax, rows, z[:3], limits=(low, high))
-    ax.set(title=title, yticks=[], ylabel="population, offset")
+    ax.set(title=title, yticks=[], ylabel="population (shifted)")
 fig.colorbar(lines, ax=axes[1], label="growth rate $r$")
 saved = show(axes[2], [result])
 axes[2].set(xlabel=logistic.quantity.label, ylabel="density relative to the prior")
@@ -196,7 +196,7 @@ def mean_rate(batch):
 
 
 def walk(start, r, errors):
-    """Trajectories (n, T) of the map from `start`, (n,), with errors (n, T) that are carried on."""
+    """Trajectories (n, T) of the map from `start`, (n,), with errors (n, T) that propagate."""
     x = [start]
     for error in errors.T[1:]:
         x.append(1 - np.abs(1 - np.abs(r * x[-1] * (1 - x[-1]) + error)))  # folded back into [0, 1]
@@ -218,7 +218,7 @@ def draw(growth_rate, error):
     exact, close = (walk(at, growth_rate, 0 * errors) for at in (start, start + 1e-4))
     kinds = {
         "error on each state": (exact + errors, plotting.KERNELS["isotropic"][0]),
-        "error in each step, carried on": (walk(start, growth_rate, errors), plotting.COLOURS["transformer"]),
+        "error in each step, propagated": (walk(start, growth_rate, errors), plotting.COLOURS["transformer"]),
     }
     grey = plotting.COLOURS["prior"]
     fig, axes = plt.subplots(1, 3, figsize=(9, 3.5), width_ratios=(1.2, 1, 1.1))

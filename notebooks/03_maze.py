@@ -216,7 +216,7 @@ for ax, x, colour, title in zip(
     ax.spines[:].set_visible(False)
 left, right = bottom.subplots(1, 2)
 plotting.plot_recovered(left, observed.edges, observed.p, observed.q, n, "planner")
-left.set(xlabel=quantity.label, ylabel="density over the prior's", title="planned")
+left.set(xlabel=quantity.label, ylabel="density / prior density", title="planned")
 left.legend(fontsize=9, loc="lower center")
 grid = np.linspace(-0.6, 1, 33)
 colours = {"planned": plotting.COLOURS["planner"], "executed": "black"}

@@ -334,7 +334,7 @@ run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED
 # ### Try it: errors on real motions
 #
 # Real motions get errors at each of their 32 steps: of standard deviation `angle_error` [rad] on both angles, of
-# `velocity_error` [rad/s] on both angular velocities, redrawn after every `alike_over_steps` steps. Choose the prior of the
+# `velocity_error` [rad/s] on both angular velocities, redrawn every `redrawn_every_steps` steps. Choose the prior of the
 # energy, too. **Predict** first, for independent errors on velocities alone: do energies go up or down, and by the same at
 # every energy? Do such errors give the drift of the trained model (dashed)?
 
@@ -356,10 +356,10 @@ bar_of = np.digitize(before, bars) - 1
 
 
 # %% jupyter={"source_hidden": true}
-def draw(angle_error, velocity_error, alike_over_steps, prior):
+def draw(angle_error, velocity_error, redrawn_every_steps, prior):
     """The distribution of energies before and after errors; and bias and spread, by the energy before."""
-    fresh = np.random.default_rng(0).standard_normal((len(subset), task.steps // alike_over_steps, 4))
-    errors = np.repeat(fresh, alike_over_steps, axis=1) * np.repeat([angle_error, velocity_error], 2)
+    fresh = np.random.default_rng(0).standard_normal((len(subset), task.steps // redrawn_every_steps, 4))
+    errors = np.repeat(fresh, redrawn_every_steps, axis=1) * np.repeat([angle_error, velocity_error], 2)
     after = task.energy(subset + errors).mean(axis=1)
     p = np.where(inside, PRIORS[prior]((middles - low) / (high - low)), 0)
     p = p / p.sum()
@@ -392,7 +392,7 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
 
 # %%
 errors = {"angle_error": (0.0, 0.3, 0.1), "velocity_error": (0.0, 1.0, 0.7)}
-explore(draw, **errors, alike_over_steps=[32, 8, 4, 1], prior=list(PRIORS))
+explore(draw, **errors, redrawn_every_steps=[32, 8, 4, 1], prior=list(PRIORS))
 
 # %% [markdown]
 # <details><summary>What you see</summary>

@@ -185,7 +185,7 @@ effective = {name: 1 / np.sum(drifts[name, "untreated"].p * w**2) for name, w in
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True)
 panels = {"effective share of the data\nunder naive weights": (effective, "reweighted"),
-          "samples drawn for each\none kept by resampling": (drawn, "mlp")}  # fmt: skip
+          "samples drawn for each\nsample kept by resampling": (drawn, "mlp")}  # fmt: skip
 for ax, (label, (found, way)) in zip(axes, panels.items(), strict=True):
     ax.barh(list(found), list(found.values()), color=plotting.COLOURS[way], height=0.6)
     ax.set_xlabel(label)
@@ -276,7 +276,7 @@ for (cloud, ax), (name, task) in zip(axes.T, TASKS.items(), strict=True):
     ax.axhline(0, color="0.2", lw=0.8)
     ax.set_xlabel("requested " + quantity.label.replace(" $", "\n$"))
 axes[0, 0].set_ylabel("recovered value")
-axes[1, 0].set_ylabel("recovered less requested:\nmean and spread")
+axes[1, 0].set_ylabel("recovered minus requested:\nmean and spread")
 run.save_figure(fig, "fig_05_conditioning", data=saved, configs=keys("conditioned"))
 plt.show()
 
@@ -354,7 +354,7 @@ for ax, (name, groups) in zip(axes, gone.items(), strict=True):
             ax, centres, by_distance, plotting.COLOURS[colour], "o^sx"[k - 1], label=outcome
         )
     ax.set(title=f"{name}: {TASKS[name].quantity.name}", ylim=(-0.02, 1.02))
-    ax.set_xlabel("|requested less own value|, share of the range")
+    ax.set_xlabel("|requested − own value| / range")
 axes[0].set_ylabel("share of samples")
 axes[0].legend()
 run.save_figure(fig, "fig_05_compatibility", data=saved, configs=keys("conditioned"))
@@ -412,7 +412,7 @@ for name, found in CANDIDATES.items():
     k = int(np.argmin(np.where(allowed, forecast, np.inf)))
     CHOSEN[name] = list(found)[k]
     print(f"{name:9s} {frozen[name].kernel} of size {frozen[name].size:.3f}: forecast drift {forecast[0]:.3f} in the data's "
-          f"own coordinates, {forecast[k]:.3f} in the chosen: {CHOSEN[name]}")  # fmt: skip
+          f"own coordinates, {forecast[k]:.3f} in the chosen ones (number and kind: {CHOSEN[name]})")  # fmt: skip
 
 # %% [markdown]
 # ### Try it: the power of a norm
@@ -563,7 +563,7 @@ for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
             saved[plotting.array_name(name, way, part)] = values
     column[1].set_xlabel(task.quantity.label)
 for ax, way in zip(axes[:, 0], ("naive weights", "chosen coordinates"), strict=True):
-    ax.set_ylabel(way + "\ndensity over the prior's")
+    ax.set_ylabel(way + "\ndensity / prior density")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 run.save_figure(
     fig,

@@ -150,7 +150,7 @@ print(before)
 
 # %%
 best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
-COORDINATES = {"as they are": Identity(), best: ({"as they are": Identity()} | CANDIDATES)[best]}
+COORDINATES = {"identity": Identity(), best: ({"identity": Identity()} | CANDIDATES)[best]}
 n, size = P.samples // 4, P.models["mlp"]
 size = {**size, "width": 2 * size["width"], "steps": 2 * size["steps"], "rate": 2e-3}  # as in notebook 04
 few = run.seeds[:3]
@@ -183,7 +183,7 @@ lengths = {name: [made[name, s]["path_length"].astype(float) for s in few] for n
 # %%
 edges = bin_edges(z)
 p = histogram(z, edges)
-floor = shift_test(z, lengths["as they are"][0], None, edges, np.random.default_rng(SEED)).floor.value
+floor = shift_test(z, lengths["identity"][0], None, edges, np.random.default_rng(SEED)).floor.value
 
 
 def excess(rows):
@@ -199,18 +199,18 @@ for name, runs in lengths.items():
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-laws = {name: np.stack([histogram(rows, edges) for rows in runs]) for name, runs in lengths.items()}
+recovered = {name: np.stack([histogram(rows, edges) for rows in runs]) for name, runs in lengths.items()}
 centres = np.quantile(z, (np.arange(len(p)) + 0.5) / len(p))
-for ax, name, colour in ((axes[0], "as they are", "mlp"), (axes[1], best, "in coordinates")):
-    change = 100 * (laws[name] - p)
+for ax, name, colour in ((axes[0], "identity", "mlp"), (axes[1], best, "in coordinates")):
+    change = 100 * (recovered[name] - p)
     sampling = 196 * np.sqrt(p.mean() * (1 - p.mean()) * (1 / n + 1 / len(z)))
-    ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % by sampling, one model")
+    ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % of sampling noise, one model")
     ax.plot(centres, change.mean(axis=0), "o-", color=plotting.COLOURS[colour], ms=4, label="trained")
     ax.set(xlabel="path length [m]", title=name.split(",")[0])
-foreseen = 100 * (before.forecast.law - histogram(before.values, before.edges))
+foreseen = 100 * (before.forecast.q - histogram(before.values, before.edges))
 widths = np.geomspace(0.003, 0.3, 40)  # metres, of a Gaussian blur that is to drift as much as the models do
 blurs = [expand(z, np.zeros(len(z)), np.full(len(z), width**2), edges) for width in widths]
-blur = min(blurs, key=lambda law: abs(0.5 * np.abs(law - p).sum() - drifts["as they are"].value))
+blur = min(blurs, key=lambda q: abs(0.5 * np.abs(q - p).sum() - drifts["identity"].value))
 axes[0].plot(
     centres, 100 * (blur - p), ":", color=plotting.KERNELS["matched blur"][0], lw=1.8, label="matched blur"
 )
@@ -218,27 +218,27 @@ axes[0].plot(centres, foreseen, "s--", color=plotting.KERNELS["tangent"][0], ms=
 axes[0].set_ylabel("change of share\n[percentage points]")
 axes[0].legend(fontsize=9)
 saved = {"edges": edges, "p": p, "forecast": foreseen, "matched blur": blur} | {
-    k.split(",")[0]: v for k, v in laws.items()
+    k.split(",")[0]: v for k, v in recovered.items()
 }
 run.save_figure(fig, "fig_06_drift", data=saved, seeds=few)
 plt.show()
 
 # %%
-forecast = before.forecast.law - p
+forecast = before.forecast.q - p
 agreement = intervals.bootstrap(
-    lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["as they are"]
+    lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["identity"]
 )
 
 
 def advantage(rows):
     """Skill of the forecast less that of the matched blur."""
     q = histogram(rows, edges)
-    off, blurred, drifted = (np.abs(q - law).sum() for law in (before.forecast.law, blur, p))
+    off, blurred, drifted = (np.abs(q - expected).sum() for expected in (before.forecast.q, blur, p))
     return (blurred - off) / drifted
 
 
-run.record_claim("C10.06.looks_valid", *shares["as they are"], seeds=few)
-run.record_claim("C10.06.moved", *drifts["as they are"], seeds=few)
+run.record_claim("C10.06.looks_valid", *shares["identity"], seeds=few)
+run.record_claim("C10.06.moved", *drifts["identity"], seeds=few)
 
 
 def ask(job, store, device):
@@ -249,7 +249,7 @@ def ask(job, store, device):
 
 audits = {}
 for seed in few:
-    job = jobs["as they are", seed]
+    job = jobs["identity", seed]
     config = {"kind": "audit_p_value", "of": job.config, "seed": SEED, "draws": DRAWS, "test": VERSION}
     audits[seed] = Job(config, partial(ask, job), (job,))
 after = [entry.arrays for entry in run.compute(audits).values()]
@@ -257,9 +257,9 @@ print("the forecast came true for", sum(bool(one["came_true"]) for one in after)
 run.record_claim("C10.06.each_moved", *3 * [max(float(one["p_value"]) for one in after)], seeds=few)
 run.record_claim("C10.06.forecast", *np.minimum(agreement, 1), seeds=few)
 run.record_claim(
-    "C10.06.forecast_beats_blur", *intervals.bootstrap(advantage, lengths["as they are"]), seeds=few
+    "C10.06.forecast_beats_blur", *intervals.bootstrap(advantage, lengths["identity"]), seeds=few
 )
-pairs = [np.stack(pair, axis=1) for pair in zip(lengths["as they are"], lengths[best], strict=True)]
+pairs = [np.stack(pair, axis=1) for pair in zip(lengths["identity"], lengths[best], strict=True)]
 gain = intervals.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
 run.record_claim("C10.06.advised_valid", *shares[best], seeds=few)
 run.record_claim("C10.06.advice", *gain, seeds=few)
@@ -314,7 +314,7 @@ for values, row, style in zip(sizes, power, ("o:", "s--", "D-"), strict=True):
     ax.errorbar(shifts[1:], row, bars, fmt=style, capsize=3, lw=1.4, label=f"{values:,} a side")
 ax.plot(0, false_alarms, "^", color="0.2", ms=6, label="no shift, 400 a side")
 ax.axhline(LEVEL, color="0.5", lw=0.8, ls="--", label="level of the test")
-ax.set(xlabel="shift [standard deviations]", ylabel="share that detects a shift", ylim=(-0.02, 1.05))
+ax.set(xlabel="shift [standard deviations]", ylabel="share of audits that detect a shift", ylim=(-0.02, 1.05))
 ax.legend(fontsize=9)
 saved = {"shifts": shifts[1:], "sizes": sizes, "power": power, "no_shift": false_alarms}
 run.save_figure(fig, "fig_06_power", data=saved, seeds=[SEED])
@@ -335,7 +335,7 @@ run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[S
 # the level among ten audits of checkpoints, `--html` writes a report with figure and table, and `--json` one for programs.
 
 # %%
-some = run.compute({"x": excerpt(jobs["as they are", SEED], range(min(n, 1000)))})["x"]
+some = run.compute({"x": excerpt(jobs["identity", SEED], range(min(n, 1000)))})["x"]
 with tempfile.TemporaryDirectory() as folder:
     np.savez(Path(folder) / "demos.npz", trajectories=demos)
     np.savez(Path(folder) / "plans.npz", trajectories=some)
@@ -376,7 +376,7 @@ def draw(shift, width, values):
     axes[0].legend(fontsize=9)
     axes[1].barh([0], [found.tv], color=plotting.COLOURS["mlp"], height=0.4)
     axes[1].plot(found.floor[1:], [1, 1], color="0.2")
-    axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
+    axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "sampling floor"], xlim=(0, 0.5),
                 title=f"{'shift detected' if found.shifted else 'no shift detected'}, $p$ = {found.p_value:.3f}")  # fmt: skip
     return fig
 
