@@ -373,7 +373,7 @@ def draw(angle_error, velocity_error, redrawn_every_steps, prior):
     density.stairs(p, bars, color=plotting.COLOURS["prior"], lw=1.4, label="prior")
     density.stairs(q, bars, color=colour, lw=2, label="after the errors")
     if prior == "uniform":  # what the models were trained on
-        share = np.histogram(observed.values, bars)[0] / observed.values.size
+        share = np.mean([np.histogram(r.z, bars)[0] / len(r.z) for r in made], axis=0)
         density.plot(middles, share / WIDTH, "--", color=plotting.COLOURS["mlp"], label="trained model")
     density.set(xlabel=quantity.label, ylabel="density [1/J]", xlim=(0, 9), ylim=(0, 0.5))
     density.set_title("{:.0%} below, {:.0%} above the range".format(*leaks), fontsize=11)
