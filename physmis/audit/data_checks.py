@@ -212,9 +212,10 @@ def _run(x):
     if len(x) < 20 or follow(1) < CHAINED[1] or follow(3) > CHAINED[0]:
         return ""
     lengths = [len(one) for one in x]
-    text = "trajectories are pieces of one run: each begins where the last one ended, so they are not independent"
+    text = "trajectories are pieces of one run: each begins where the last ended, so they are not independent"
     if max(lengths) > 2 * np.median(lengths):
-        text += f"; one has {max(lengths)} steps, half have {np.median(lengths):.0f} at most: see if ends are missing"
+        most = f"one has {max(lengths)} steps, half have {np.median(lengths):.0f} at most"
+        text += f"; {most}: see if ends are missing"
     return text + "; take whole runs, or pieces far apart."
 
 
