@@ -70,7 +70,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 notebooks: $(READY)
-	$(BIN)/jupytext --update --to ipynb notebooks/[0-9][0-9]_*.py
+	$(BIN)/jupytext --update --to ipynb notebooks/[0-9]*.py notebooks/appendix/*.py
 
 # By way of build/, as MyST-NB leaves a copy of the notebooks beside the pages.
 site: $(READY)

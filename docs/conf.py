@@ -20,7 +20,7 @@ project = html_title = "physmis"
 author = "the physmis authors"
 extensions = ["myst_nb"]
 root_doc = "README"
-include_patterns = ["README.md", "docs/**.md", "notebooks/[0-9][0-9]_*.ipynb"]
+include_patterns = ["README.md", "docs/**.md", "notebooks/[0-9]*.ipynb", "notebooks/appendix/[0-9]*.ipynb"]
 exclude_patterns = [".*", "docs/workshop/slides.md"]
 exclude_patterns += [
     path.name for path in paths.root().iterdir() if path.name not in ("docs", "notebooks", "README.md")
@@ -72,9 +72,10 @@ def prepare_cell(cell):
 def navigation():
     """Two lists of pages, with their titles, for the sidebar."""
     books = []
-    for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in paths.notebooks(".ipynb"):
+        page = path.relative_to(paths.root()).with_suffix("")
         first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        books.append(f"{path.name[:2]} {first.splitlines()[0].lstrip('# ')} <notebooks/{path.stem}>")
+        books.append(f"{path.name[:2]} {first.splitlines()[0].lstrip('# ')} <{page}>")
     documents = ["docs/audit", "docs/package", "docs/workshop/README", "docs/install", "docs/cluster"]
     lists = {"Notebooks": books, "Documents": [*documents, "docs/reproduce", "docs/claims"]}
     tree = "\n\n```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```\n"

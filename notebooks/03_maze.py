@@ -14,11 +14,11 @@
 # %% [markdown]
 # # Plan ways through a maze, and measure how far they go
 #
-# **Question.** Does a planner that reaches its goal keep the travel distance that its demonstrations were curated for?
+# **Question.** Does a planner that reaches its goal keep the distribution of travel distance of its demonstrations?
 #
 # **You will** collect demonstrations in MuJoCo, train a planner that is given start and goal, check its plans and execute
-# them, and find where the metres come from that it adds. **You will learn** how small errors lengthen paths, where a path is
-# long already and where it rests. **You need** notebook 01; for section 5 the kernels of notebook 02; gymnasium-robotics and
+# them, and find where the additional metres come from. **You will learn** how small errors lengthen paths, on the way and at
+# rest. **You need** notebook 01; for section 5 the kernels of notebook 02; gymnasium-robotics and
 # MuJoCo, which `make figures` installs.
 #
 # **Contents.** [1 Demonstrations](#1.-Collect-demonstrations-and-curate-their-travel-distance) ·
@@ -90,7 +90,7 @@ few = run.seeds[:2]  # of other demonstrations, whose planners are trained for t
 #
 # A ball in `PointMaze_Medium-v3` of gymnasium-robotics is pushed by two motors. A *waypoint controller* drives it along a
 # shortest way between two random places: the action is $10\,(\text{waypoint} - \text{position}) - \text{velocity}$, at
-# most 0.8 of the motors' force, without noise. Arrived, it stays at the goal. We record its position $(x, y)$ every
+# most 0.8 of the motors' force, without noise. On arrival it stays at the goal. We record its position $(x, y)$ every
 # 0.12 s, 32 times. The **quantity** is the travel distance,
 #
 # $$ m(x) = \sum_t \lVert x_{t+1} - x_t \rVert , $$
@@ -98,8 +98,8 @@ few = run.seeds[:2]  # of other demonstrations, whose planners are trained for t
 # and from many episodes we keep equally many in each fortieth of 2 to 8 m: the **prior** is uniform. (The longest shortest
 # way in this maze has 11 cells; beyond 8 m few pairs of places are left.)
 #
-# A trajectory is **valid** if the ball, of radius 0.1 m, never overlaps a wall, and its positions never ask for more speed
-# or acceleration than the motors can give, both within 0.05 m. All demonstrations are.
+# A trajectory is **valid** if the ball, of radius 0.1 m, never overlaps a wall, and its positions never need more speed or
+# acceleration than the motors can give, both within 0.05 m. All demonstrations are valid.
 
 # %%
 base = [base_experiment(P, "maze", seed) for seed in run.seeds]
@@ -216,7 +216,7 @@ for ax, x, colour, title in zip(
     ax.spines[:].set_visible(False)
 left, right = bottom.subplots(1, 2)
 plotting.plot_recovered(left, observed.edges, observed.p, observed.q, n, "planner")
-left.set(xlabel=quantity.label, ylabel="density over the prior's", title="planned")
+left.set(xlabel=quantity.label, ylabel="density / prior density", title="planned")
 left.legend(fontsize=9, loc="lower center")
 grid = np.linspace(-0.6, 1, 33)
 colours = {"planned": plotting.COLOURS["planner"], "executed": "black"}
@@ -254,7 +254,7 @@ run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, mov
 
 # %% [markdown]
 # **What we see.** Two of three valid plans are longer than their own demonstration, planned and executed. The shortest
-# distances are missing, and some plans are longer than any demonstration.
+# distances are too rare, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
 #
@@ -358,16 +358,16 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Short ways rest longer, so jitter adds most to them. More than the whole excess arises after arrival
-# (triangles above circles): on the way a plan is *shorter* than its own demonstration, the more so the longer that is,
-# as it smooths turns. The dashed line and the squares know one number, read at rest. They are right about the shortest ways
-# and predict too much on the whole, as no jitter shortens a way; nor are the plans' errors at rest all of one size.
+# (triangles above circles): on the way a plan is *shorter* than its own demonstration, the more so the longer that is, as it
+# smooths turns. The dashed line and the squares use one number, $s$. They predict the excess of the shortest ways and
+# overestimate the whole, as jitter cannot shorten a way. The errors at rest are not all of one size, either.
 
 # %% [markdown]
 # ### Try it: quick and slow errors
 #
-# Each position of 480 demonstrated paths gets a normal error; choose its size, and for how long it stays alike. **Predict**
-# first: the same 2 cm of error, once drawn anew at each step, once changing slowly over half a second. Which lengthens paths,
-# and can either shorten them?
+# Each position of 480 demonstrated paths gets a normal error; choose its size and its correlation time. **Predict** first:
+# errors of 2 cm, once independent at each step, once changing slowly over half a second. Which lengthens paths, and can
+# either shorten them?
 
 # %% jupyter={"source_hidden": true}
 from physmis.teaching import check, explore
@@ -422,19 +422,18 @@ explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Quick errors lengthen paths by half a metre on average, slow ones of the same size by a tenth of that: length sees how an error
-# changes from step to step, not how large it is. None shortens: errors that do not depend on the path can only add to the
-# mean length, since length is convex. A planner that shortens ways makes errors that depend on the path: it smooths turns.
+# Quick errors lengthen paths by half a metre on average, slow ones of the same size by a tenth of that: length depends on how
+# an error changes from step to step, not on how large it is. Neither shortens paths: errors of mean zero that do not depend on
+# the path can only add to the mean length, since length is convex. A planner that smooths turns makes errors that depend on it.
 # </details>
 
 # %% [markdown]
 # ## 4. Change the demonstrations, the task and the sampler
 #
-# One at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5. The model
-# cannot predict it and smooths it away. *Detours*: demonstrations go by a random third cell, 5 to 10 m. Distance is now a
-# matter of which way is taken, a global choice. *Another sampler*: the same weights, sampled ancestrally, in as many
-# steps. Each plan is compared with its own demonstration. Where fewer than 0.9 of the plans are valid, the figure shows what
-# happens and supports no claim.
+# We change one thing at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
+# model cannot predict. *Detours*: demonstrations go by way of a random third cell, 5 to 10 m, so distance depends on a global
+# choice, the way. *Another sampler*: the same weights, sampled ancestrally, in as many steps. Each plan is compared with its
+# own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
 
 # %%
 others = {
@@ -476,16 +475,15 @@ run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key
 plt.show()
 
 # %% [markdown]
-# **What we see.** The ancestral sampler hardly changes the excess: its sign is the planner's, and not the sampler's. The
-# other two are *not tested*, as too few of their plans are valid. With noise in the demonstrations the excess is gone:
-# smoothing takes away what jitter adds. With detours plans differ from their demonstration by metres, either way: the
-# choice of a way decides the distance, and local errors do not decide the way.
+# **What we see.** The ancestral sampler hardly changes the excess, so its sign comes from the planner. The other two are *not
+# tested*, as too few of their plans are valid. With noise in the demonstrations no excess is seen. With detours plans are
+# longer or shorter than their demonstration by metres, as they take other ways.
 #
 # ## 5. Forecast the drift
 #
 # *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the planner's round
-# trips from the noisiest level (start and goal are kept, so none lowers the correlation of the distances to 0.9), and the
-# isotropic kernel of section 3, which knows one number of the planner. The *matched blur* of the prior drifts as much as the planner did, and knows no trajectory.
+# trips from the noisiest level (start and goal are kept, so no level lowers the correlation of the distances to 0.9), and the
+# isotropic kernel of section 3. The *matched blur* of the prior has the total variation of the planner's drift.
 
 # %%
 jobs = forecasts.BEFORE_AND_AFTER | {
@@ -521,8 +519,8 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The forecast made before training finds both ends, the missing shortest ways and the surplus beyond 8 m,
-# and explains nearly as much as another seed of the planner does. Jitter as large as the planner's, known only after training,
-# explains less. Inside the range the planner hardly drifts: there another seed explains nothing, either.
+# and its skill is near that of another seed. Jitter as large as the planner's, known only after training, scores lower,
+# with overlapping intervals. Inside the range the planner hardly drifts, and another seed explains nothing, either.
 #
 # ## 6. See what it costs
 #
@@ -536,12 +534,12 @@ for what, f in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
     run.record_claim(f"C6.03.effort_{what}", *ratio)
 
 # %% [markdown]
-# **What we see.** Executed plans are longer and yet take a little less effort: the tracker does not follow all jitter.
+# **What we see.** Executed plans are longer and yet take a little less effort.
 #
 # ## Verdicts
 #
-# `run.finish` counts the primary tests of each claim. **Limits.** One maze, one controller, one size of network; a plan is
-# compared with one demonstration of its ends.
+# `run.finish` prints the verdict on each claim. **Limits.** One maze, one controller, one size of network; a plan is
+# compared with one demonstration between the same places.
 
 # %%
 run.finish()
@@ -631,7 +629,7 @@ check("03.3", answer)
 # %% [markdown]
 # <details><summary>Solution 03.3</summary>
 #
-# Length sees how a deviation changes from step to step, not how large it is. So bend each path by half a wave in a
+# Length depends on how a deviation changes from step to step, not on how large it is. So bend each path by half a wave in a
 # random direction: it is slow, and 0 at both ends. Errors smoothed over two steps or more, or moving each position
 # forth or back along its own path, do as well.
 #

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Keep the energy of a double pendulum
 #
-# **Question.** Do generated motions that conserve energy, each by itself, also have the right energies together?
+# **Question.** Do generated motions that each conserve energy also have the right distribution of energy?
 #
-# **You will** derive the motion, draw motions of a given energy fairly, train a diffusion model, check single motions
+# **You will** derive the equations of motion, draw motions of a given energy, train a diffusion model, check single motions
 # against the equations, and compare the energies of thousands. **You will learn** to draw states of one energy, and what
 # noise does to energy. **You need** notebook 01; for section 6 the kernels of notebook 02; mechanics with Lagrange's
 # equations.
@@ -98,7 +98,7 @@ P = run.profile
 #    -m_2 l_1 l_2\, \omega_2^2 \sin\Delta - (m_1 + m_2)\, g\, l_1 \sin\theta_1 \\
 #    \phantom{-}m_2 l_1 l_2\, \omega_1^2 \sin\Delta - m_2\, g\, l_2 \sin\theta_2 \end{pmatrix} . $$
 #
-# (The tests let sympy derive them again.) The energy $E = K + V$ does not change along a motion. It is our
+# (The tests derive them with sympy.) The energy $E = K + V$ does not change along a motion. It is our
 # **quantity**.
 #
 # Three other states are at rest, though not stably: the outer rod upright, the inner one, or both. Below the energy
@@ -275,7 +275,7 @@ run.save_figure(
 plt.show()
 
 # %% [markdown]
-# **What we see.** Few of the generated motions can be told from the real ones by eye.
+# **What we see.** By eye, few of the generated motions differ from the real ones.
 #
 # ## 4. Compare the energies with the curated ones
 
@@ -306,9 +306,9 @@ run.record_claim("C7.04.highest_fifth", *over_seeds(lambda r: (r.z >= top) / 0.2
 run.record_claim("C7.04.mean_energy", *over_seeds(lambda r: r.z - quantity.prior.mean(), made))
 
 # %% [markdown]
-# **What we see.** Energies leak over both ends of the range, and the highest fifth loses most; the middle gains. The lower
-# end, where no saddle is, loses over as wide a range, so this figure does not tell the saddle (dashed) from the end of the
-# range. Most motions are far within the tolerance.
+# **What we see.** Energies leak over both ends of the range, the highest fifth loses most, and the middle gains. The lower
+# end, far from the saddle (dashed), loses over as wide a range, so this figure does not show an effect of the saddle. Most
+# motions are far within the tolerance.
 #
 # ## 5. Ask what noise does to energy
 #
@@ -334,9 +334,9 @@ run.record_claim("C3.04.kinetic_bias", max(off), min(off), max(off), seeds=[SEED
 # ### Try it: errors on real motions
 #
 # Real motions get errors at each of their 32 steps: of standard deviation `angle_error` [rad] on both angles, of
-# `velocity_error` [rad/s] on both angular velocities, drawn anew after every `alike_over_steps` steps. Choose the prior of the
-# energy, too. **Predict** first: errors on velocities alone, drawn anew at each step. Do energies go up or down, at every
-# energy by as much? And do such errors look like the trained model (dashed)?
+# `velocity_error` [rad/s] on both angular velocities, redrawn every `redrawn_every_steps` steps. Choose the prior of the
+# energy, too. **Predict** first, for independent errors on velocities alone: do energies go up or down, and by the same at
+# every energy? Do such errors give the drift of the trained model (dashed)?
 
 # %% jupyter={"source_hidden": true}
 from physmis.teaching import check, explore
@@ -356,10 +356,10 @@ bar_of = np.digitize(before, bars) - 1
 
 
 # %% jupyter={"source_hidden": true}
-def draw(angle_error, velocity_error, alike_over_steps, prior):
+def draw(angle_error, velocity_error, redrawn_every_steps, prior):
     """The distribution of energies before and after errors; and bias and spread, by the energy before."""
-    fresh = np.random.default_rng(0).standard_normal((len(subset), task.steps // alike_over_steps, 4))
-    errors = np.repeat(fresh, alike_over_steps, axis=1) * np.repeat([angle_error, velocity_error], 2)
+    fresh = np.random.default_rng(0).standard_normal((len(subset), task.steps // redrawn_every_steps, 4))
+    errors = np.repeat(fresh, redrawn_every_steps, axis=1) * np.repeat([angle_error, velocity_error], 2)
     after = task.energy(subset + errors).mean(axis=1)
     p = np.where(inside, PRIORS[prior]((middles - low) / (high - low)), 0)
     p = p / p.sum()
@@ -373,7 +373,7 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
     density.stairs(p, bars, color=plotting.COLOURS["prior"], lw=1.4, label="prior")
     density.stairs(q, bars, color=colour, lw=2, label="after the errors")
     if prior == "uniform":  # what the models were trained on
-        share = np.histogram(observed.values, bars)[0] / observed.values.size
+        share = np.mean([np.histogram(r.z, bars)[0] / len(r.z) for r in made], axis=0)
         density.plot(middles, share / WIDTH, "--", color=plotting.COLOURS["mlp"], label="trained model")
     density.set(xlabel=quantity.label, ylabel="density [1/J]", xlim=(0, 9), ylim=(0, 0.5))
     density.set_title("{:.0%} below, {:.0%} above the range".format(*leaks), fontsize=11)
@@ -392,22 +392,22 @@ def draw(angle_error, velocity_error, alike_over_steps, prior):
 
 # %%
 errors = {"angle_error": (0.0, 0.3, 0.1), "velocity_error": (0.0, 1.0, 0.7)}
-explore(draw, **errors, alike_over_steps=[32, 8, 4, 1], prior=list(PRIORS))
+explore(draw, **errors, redrawn_every_steps=[32, 8, 4, 1], prior=list(PRIORS))
 
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Up, and on average by the same at every energy (dotted), however long the errors stay alike; only the spread grows with the
-# energy. So mass leaves over the upper end and hardly over the lower. The trained model loses energies over both ends: its
-# errors are no noise on velocities.
+# Up, and on average by the same at every energy (dotted), however often errors are redrawn; only the spread grows with the
+# energy. So mass leaves over the upper end and hardly over the lower. The trained model loses mass over both ends: noise on
+# velocities does not explain its drift.
 # </details>
 
 # %% [markdown]
 # ## 6. Forecast the drift
 #
 # *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round
-# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels, to see at which of them
-# drift arises. The *matched blur* of the prior drifts as much as the model did, and knows no trajectory.
+# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels, to see at which level
+# drift arises. The *matched blur* of the prior has the total variation of the model's drift.
 
 # %%
 jobs = forecasts.BEFORE_AND_AFTER | {
@@ -446,13 +446,13 @@ run.save_figure(fig, "fig_04_forecast", data=saved, configs=[d.key for d in trip
 plt.show()
 
 # %% [markdown]
-# **What we see.** The forecast made before training finds that the upper end loses most, makes the loss too small, and does
-# not beat the blur: the pendulum's drift falls more slowly with training than with the root of the steps. The noisier the
-# level from which round trips start, the more they explain: drift is decided where the model sees little but noise.
+# **What we see.** The forecast made before training does not beat the blur. It finds that the upper end loses most, but
+# underestimates the loss: the pendulum's drift falls more slowly than with the root of the steps. Round trips explain more
+# from the higher of the two noise levels, so drift arises mostly at high noise.
 #
 # ## Verdicts
 #
-# `run.finish` counts the primary tests of each claim. **Limits.** One pendulum, 1.5 s, one class of model.
+# `run.finish` prints the verdict on each claim. **Limits.** One pendulum, 1.5 s, one class of model.
 
 # %%
 run.finish()

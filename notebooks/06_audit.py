@@ -14,11 +14,10 @@
 # %% [markdown]
 # # Audit trajectories of your own
 #
-# **Question.** Will a model keep a quantity of trajectories of your own, and has it?
+# **Question.** Will a model keep the distribution of a quantity of your own trajectories, and has it kept it?
 #
-# **You will** record paths of a robot arm, ask for a forecast, train a model, ask whether the path lengths have shifted, and
-# test the audit itself. **You will learn** what its verdict rests on. **You need** the idea of notebook 01, nothing of the maze
-# or the pendulum.
+# **You will** record paths of a robot arm, forecast the drift of their lengths, train a model, test whether the lengths have
+# shifted, and test the audit itself. **You will learn** what its verdict rests on. **You need** the idea of notebook 01.
 #
 # **Contents.** [1 Demonstrations](#1.-Record-demonstrations) · [2 Forecast](#2.-Ask-before-training) ·
 # [3 Shift](#3.-Train,-and-ask-again) · [4 The test](#4.-Test-the-audit) · [5 Pipeline](#5.-In-a-pipeline) ·
@@ -83,10 +82,10 @@ P = run.profile
 # %% [markdown]
 # ## 1. Record demonstrations
 #
-# `Reacher-v5` of gymnasium: an arm of two links in the plane. The controller pulls the fingertip toward the target,
-# $\tau = k J^\top (g - x) - d\, \dot q$, with a gain $k$ that differs from episode to episode; the quantity is the
-# **length of the path** of the fingertip over 48 steps of 0.02 s. We keep equally many episodes of each length from 0.1 to
-# 0.7 m.
+# `Reacher-v5` of gymnasium is an arm of two links in the plane. The controller pulls the fingertip $x$ toward the target $g$
+# with torques $\tau = k J^\top (g - x) - d\, \dot q$ ($J$: Jacobian of the fingertip, $q$: joint angles) and a gain $k$
+# drawn for each episode. The quantity is the **length of the path** of the fingertip over 48 steps of 0.02 s. We keep
+# equally many episodes in each of 20 bins of length between 0.1 and 0.7 m.
 
 
 # %%
@@ -133,25 +132,25 @@ plt.show()
 # %% [markdown]
 # ## 2. Ask before training
 #
-# One call. Nothing is trained: a kernel perturbs demonstrations along the data and in all directions.
+# One call, and no training: tangent and isotropic kernels (notebook 02) perturb the demonstrations.
 
 # %%
 before = audit(demos, "path_length", seed=SEED)
 print(before)
 
 # %% [markdown]
-# **What we see.** Small errors make a path longer on average, at every length, so short paths will be too rare and some will
-# lie beyond the upper end. If the model sees increments, the forecast drift is a third.
+# **What we see.** Small errors lengthen paths, so the audit forecasts too few short paths, and some beyond the upper end. For a
+# model that is trained on increments the forecast drift is a third as large.
 
 # %% [markdown]
 # ## 3. Train, and ask again
 #
-# The MLP of notebook 01, on the fingertips as they are and in the coordinates that the audit compared. A path is
-# valid if it stays within the arm's reach of 0.21 m (to 1 cm) with no step longer than those of demonstrations.
+# The MLP, in the size of notebook 04, sees the fingertip's positions as they are, or the coordinates that the audit recommends.
+# A path is valid if it stays within the arm's reach of 0.21 m (to 1 cm) and no step is longer than the longest demonstrated.
 
 # %%
 best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
-COORDINATES = {"as they are": Identity(), best: ({"as they are": Identity()} | CANDIDATES)[best]}
+COORDINATES = {"identity": Identity(), best: ({"identity": Identity()} | CANDIDATES)[best]}
 n, size = P.samples // 4, P.models["mlp"]
 size = {**size, "width": 2 * size["width"], "steps": 2 * size["steps"], "rate": 2e-3}  # as in notebook 04
 few = run.seeds[:3]
@@ -184,7 +183,7 @@ lengths = {name: [made[name, s]["path_length"].astype(float) for s in few] for n
 # %%
 edges = bin_edges(z)
 p = histogram(z, edges)
-floor = shift_test(z, lengths["as they are"][0], None, edges, np.random.default_rng(SEED)).floor.value
+floor = shift_test(z, lengths["identity"][0], None, edges, np.random.default_rng(SEED)).floor.value
 
 
 def excess(rows):
@@ -200,18 +199,18 @@ for name, runs in lengths.items():
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-laws = {name: np.stack([histogram(rows, edges) for rows in runs]) for name, runs in lengths.items()}
+recovered = {name: np.stack([histogram(rows, edges) for rows in runs]) for name, runs in lengths.items()}
 centres = np.quantile(z, (np.arange(len(p)) + 0.5) / len(p))
-for ax, name, colour in ((axes[0], "as they are", "mlp"), (axes[1], best, "in coordinates")):
-    change = 100 * (laws[name] - p)
+for ax, name, colour in ((axes[0], "identity", "mlp"), (axes[1], best, "in coordinates")):
+    change = 100 * (recovered[name] - p)
     sampling = 196 * np.sqrt(p.mean() * (1 - p.mean()) * (1 / n + 1 / len(z)))
-    ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % by sampling, one model")
+    ax.axhspan(-sampling, sampling, color="0.92", zorder=0, label="95 % of sampling noise, one model")
     ax.plot(centres, change.mean(axis=0), "o-", color=plotting.COLOURS[colour], ms=4, label="trained")
     ax.set(xlabel="path length [m]", title=name.split(",")[0])
-foreseen = 100 * (before.forecast.law - histogram(before.values, before.edges))
+foreseen = 100 * (before.forecast.q - histogram(before.values, before.edges))
 widths = np.geomspace(0.003, 0.3, 40)  # metres, of a Gaussian blur that is to drift as much as the models do
 blurs = [expand(z, np.zeros(len(z)), np.full(len(z), width**2), edges) for width in widths]
-blur = min(blurs, key=lambda law: abs(0.5 * np.abs(law - p).sum() - drifts["as they are"].value))
+blur = min(blurs, key=lambda q: abs(0.5 * np.abs(q - p).sum() - drifts["identity"].value))
 axes[0].plot(
     centres, 100 * (blur - p), ":", color=plotting.KERNELS["matched blur"][0], lw=1.8, label="matched blur"
 )
@@ -219,27 +218,27 @@ axes[0].plot(centres, foreseen, "s--", color=plotting.KERNELS["tangent"][0], ms=
 axes[0].set_ylabel("change of share\n[percentage points]")
 axes[0].legend(fontsize=9)
 saved = {"edges": edges, "p": p, "forecast": foreseen, "matched blur": blur} | {
-    k.split(",")[0]: v for k, v in laws.items()
+    k.split(",")[0]: v for k, v in recovered.items()
 }
 run.save_figure(fig, "fig_06_drift", data=saved, seeds=few)
 plt.show()
 
 # %%
-forecast = before.forecast.law - p
+forecast = before.forecast.q - p
 agreement = intervals.bootstrap(
-    lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["as they are"]
+    lambda rows: np.corrcoef(histogram(rows, edges) - p, forecast)[0, 1], lengths["identity"]
 )
 
 
 def advantage(rows):
     """Skill of the forecast less that of the matched blur."""
     q = histogram(rows, edges)
-    off, blurred, drifted = (np.abs(q - law).sum() for law in (before.forecast.law, blur, p))
+    off, blurred, drifted = (np.abs(q - expected).sum() for expected in (before.forecast.q, blur, p))
     return (blurred - off) / drifted
 
 
-run.record_claim("C10.06.looks_valid", *shares["as they are"], seeds=few)
-run.record_claim("C10.06.moved", *drifts["as they are"], seeds=few)
+run.record_claim("C10.06.looks_valid", *shares["identity"], seeds=few)
+run.record_claim("C10.06.moved", *drifts["identity"], seeds=few)
 
 
 def ask(job, store, device):
@@ -250,7 +249,7 @@ def ask(job, store, device):
 
 audits = {}
 for seed in few:
-    job = jobs["as they are", seed]
+    job = jobs["identity", seed]
     config = {"kind": "audit_p_value", "of": job.config, "seed": SEED, "draws": DRAWS, "test": VERSION}
     audits[seed] = Job(config, partial(ask, job), (job,))
 after = [entry.arrays for entry in run.compute(audits).values()]
@@ -258,28 +257,28 @@ print("the forecast came true for", sum(bool(one["came_true"]) for one in after)
 run.record_claim("C10.06.each_moved", *3 * [max(float(one["p_value"]) for one in after)], seeds=few)
 run.record_claim("C10.06.forecast", *np.minimum(agreement, 1), seeds=few)
 run.record_claim(
-    "C10.06.forecast_beats_blur", *intervals.bootstrap(advantage, lengths["as they are"]), seeds=few
+    "C10.06.forecast_beats_blur", *intervals.bootstrap(advantage, lengths["identity"]), seeds=few
 )
-pairs = [np.stack(pair, axis=1) for pair in zip(lengths["as they are"], lengths[best], strict=True)]
+pairs = [np.stack(pair, axis=1) for pair in zip(lengths["identity"], lengths[best], strict=True)]
 gain = intervals.bootstrap(lambda rows: excess(rows[:, 0]) - excess(rows[:, 1]), pairs)
 run.record_claim("C10.06.advised_valid", *shares[best], seeds=few)
 run.record_claim("C10.06.advice", *gain, seeds=few)
 
 # %% [markdown]
-# **What we see.** Nearly every path is valid, and in each model the audit detects a shift, foremost in the ends: the longest
-# paths move beyond the end of the range, and the shortest are too rare. The shift is small. Its total variation is hardly more
-# than sampling gives, so the primary test, which looks at nothing else, holds in part; the exact test looks at the ends, too.
-# The forecast names the ends and makes them too large, so a blur of the right size (dotted) is nearer: its correlation with what came is near the audit's bound of a half, so
-# whether it "came true" hangs on the sample. In the increments that it recommends fewer paths are valid, and they drift no less:
-# with so small a drift there is nothing for advice to gain.
+# **What we see.** The audit detects a shift in each model although nearly every path is valid: the longest paths move beyond
+# the end of the range, and the shortest are too rare. The shift is small. The interval of its total variation reaches below
+# the sampling floor, so the primary test holds in part; the audit's exact test is sensitive to the ends, too. The forecast
+# finds both ends and overestimates their change, so the matched blur (dotted) is nearer. The forecast "came true" if it
+# correlates with the measured change by a half or more, and its interval contains a half. In the recommended increments fewer
+# paths are valid, and no reduction of the drift is detected.
 #
 # ## 4. Test the audit
 #
-# The test deals all values out anew to the two sides, 2,000 times, and asks how often that gives as rare a
-# difference as was found: exact whatever the distribution, if only the trajectories are independent. It looks at
-# five distances, each at its best for another change (of location, spread, ends, peaks), and the rarest decides, in
-# every deal alike. It detects a shift below a chance of 3 %. What does it notice? We take values of a normal
-# distribution, shift half of them, and count.
+# The audit is a permutation test. It deals the pooled values out to the two sides at random, 2,000 times; its p-value is the
+# share of deals with a difference as rare as the one found. It is exact for any distribution if trajectories are independent.
+# Five distances, sensitive to different changes (of location, spread, ends, peaks), are computed for each deal, and the rarest
+# counts. A shift is detected at a p-value below 3 %. How small a shift does it detect? We take normal values, and shift half
+# of them.
 
 # %%
 repeats = min(500, P.samples // 16)
@@ -315,7 +314,7 @@ for values, row, style in zip(sizes, power, ("o:", "s--", "D-"), strict=True):
     ax.errorbar(shifts[1:], row, bars, fmt=style, capsize=3, lw=1.4, label=f"{values:,} a side")
 ax.plot(0, false_alarms, "^", color="0.2", ms=6, label="no shift, 400 a side")
 ax.axhline(LEVEL, color="0.5", lw=0.8, ls="--", label="level of the test")
-ax.set(xlabel="shift [standard deviations]", ylabel="share that detects a shift", ylim=(-0.02, 1.05))
+ax.set(xlabel="shift [standard deviations]", ylabel="share of audits that detect a shift", ylim=(-0.02, 1.05))
 ax.legend(fontsize=9)
 saved = {"shifts": shifts[1:], "sizes": sizes, "power": power, "no_shift": false_alarms}
 run.save_figure(fig, "fig_06_power", data=saved, seeds=[SEED])
@@ -324,20 +323,19 @@ run.record_claim("C10.06.false_alarms", *interval(false_alarms, repeats), seeds=
 run.record_claim("C10.06.power", *interval(power[1, -1], repeats // 5), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** Without a shift, fewer audits detect one than the level of the test allows. A shift of a fifth of a
-# standard deviation is noticed nearly always with 1,600 values a side, with 400 in little more than half of the cases:
-# take a thousand trajectories or more.
+# **What we see.** Without a shift, the share of false alarms stays below the level of the test. A shift of a fifth of a
+# standard deviation is detected nearly always with 1,600 values a side, with 400 in more than half of the trials: take a
+# thousand trajectories or more.
 
 # %% [markdown]
 # ## 5. In a pipeline
 #
-# The same from the command line. The exit code is 0 if no shift is detected, 1 if one is, 2 for bad
-# input, so that a training pipeline can stop there; `--tolerance 0.05` lets an irrelevant shift pass, and `--looks 10`
-# shares the level among ten audits of checkpoints. `--html` writes a page with figure and table, `--json` tells a
-# program.
+# The same from the command line. The exit code is 0 if no shift is detected, 1 if one is, and 2 for bad input, so a pipeline
+# can stop there. `--tolerance 0.05` accepts a shift of at most 0.05 in total variation above the floor, `--looks 10` shares
+# the level among ten audits of checkpoints, `--html` writes a report with figure and table, and `--json` one for programs.
 
 # %%
-some = run.compute({"x": excerpt(jobs["as they are", SEED], range(min(n, 1000)))})["x"]
+some = run.compute({"x": excerpt(jobs["identity", SEED], range(min(n, 1000)))})["x"]
 with tempfile.TemporaryDirectory() as folder:
     np.savez(Path(folder) / "demos.npz", trajectories=demos)
     np.savez(Path(folder) / "plans.npz", trajectories=some)
@@ -349,10 +347,10 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Verdicts
 #
-# `run.finish` counts the primary tests. Two things to take along:
+# `run.finish` prints the verdict. Two things to take along:
 #
 # - Test the distribution of every quantity that you curated, not only single trajectories. It takes one call.
-# - Ask before training: the forecast names the values at risk. It is a warning, not a measurement.
+# - A forecast before training names the values at risk. It is a warning, not a measurement.
 
 # %%
 run.finish()
@@ -360,7 +358,7 @@ run.finish()
 # %% [markdown]
 # ## Try it
 #
-# Two normal samples, one of them shifted and wider. Move the shift until the audit detects it, then take more values.
+# Two normal samples, one of them shifted and wider. Reduce the shift until it is not detected, then take more values.
 
 
 # %%
@@ -378,7 +376,7 @@ def draw(shift, width, values):
     axes[0].legend(fontsize=9)
     axes[1].barh([0], [found.tv], color=plotting.COLOURS["mlp"], height=0.4)
     axes[1].plot(found.floor[1:], [1, 1], color="0.2")
-    axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "by sampling"], xlim=(0, 0.5),
+    axes[1].set(xlabel="total variation", yticks=[0, 1], yticklabels=["found", "sampling floor"], xlim=(0, 0.5),
                 title=f"{'shift detected' if found.shifted else 'no shift detected'}, $p$ = {found.p_value:.3f}")  # fmt: skip
     return fig
 
@@ -391,7 +389,7 @@ explore(draw, shift=(-1.0, 1.0, 0.2), width=(0.5, 2.0, 1.0), values=[400, 100, 1
 # ### Exercise 06.1: a measurement
 #
 # Write a function that takes trajectories of shape `(n, T, C)` and returns the distance between the first and the last
-# step of each, shape `(n,)`. That is all the audit asks of a measurement.
+# step of each, shape `(n,)`. Any such function is a measurement for the audit.
 
 # %%
 answer = ...
@@ -415,9 +413,9 @@ check("06.1", answer)
 # ### Exercise 06.2: an exact test
 #
 # Write a function `answer(ours, theirs, statistic, rng)` that returns the p-value of a permutation test: the
-# probability that `statistic(a, b)` is as large as for the given samples, if the pooled values are dealt out to both
-# sides at random. `ours` and `theirs` are vectors, not of one length; `rng` is a numpy generator; 200 deals are
-# enough. The p-value must never be 0, as the deal that was found is one of those that are possible.
+# probability that `statistic(a, b)` is at least as large as for the given samples, if the pooled values are dealt out to both
+# sides at random. `ours` and `theirs` are vectors of different lengths; `rng` is a numpy generator; 200 deals are enough. The
+# p-value must never be 0, as the given deal is itself a possible one.
 
 # %%
 answer = ...
@@ -445,9 +443,8 @@ check("06.2", answer)
 # ### Exercise 06.3: a length that jitter leaves alone (open)
 #
 # Jitter makes paths longer. Find a measurement that ranks the paths `physmis.teaching.exercises.walks(n, rng)`, shape
-# `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more), and that jitter of 2 cm in each step moves, in
-# units of its own standard deviation, by at most a quarter of what it does to the path length. What does it no longer
-# see?
+# `(n, 40, 2)`, as their length does (rank correlation of 0.9 or more). Jitter of 2 cm in each step must shift it, in units
+# of its own standard deviation, by at most a quarter of the shift of the path length. What does it no longer detect?
 
 # %%
 answer = ...
@@ -456,8 +453,7 @@ check("06.3", answer)
 # %% [markdown]
 # <details><summary>Solution 06.3</summary>
 #
-# One of many: the length of the polygon through every thirteenth step. It no longer sees detours that are shorter
-# than that.
+# One of many: the length of the polygon through every thirteenth step. It does not detect detours within 13 steps.
 #
 # ```python
 # import numpy as np

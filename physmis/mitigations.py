@@ -110,8 +110,8 @@ def resample_output(z: Values, p: Shares, edges: Edges, rng: np.random.Generator
 class Source(NamedTuple):
     """A distribution of the data that a transition takes near the prior."""
 
-    law: Shares
-    weights: Shares  # law / p, 0 where the prior has no mass
+    shares: Shares
+    weights: Shares  # shares / p, 0 where the prior has no mass
     residual: float  # total variation of what comes out from the prior
 
 
@@ -129,24 +129,24 @@ def closest_source(p: Shares, transition: Matrix) -> Source:
         A_eq=np.concatenate([np.ones(n), np.zeros(bins)])[None],
         b_eq=[1.0],
     )
-    law = np.zeros(bins)
-    law[inside] = np.maximum(found.x[:n], 0)
-    return _source(law / law.sum(), p, transition)
+    shares = np.zeros(bins)
+    shares[inside] = np.maximum(found.x[:n], 0)
+    return _source(shares / shares.sum(), p, transition)
 
 
 def unfolded_source(p: Shares, transition: Matrix, steps: int) -> Source:
     """A smooth source: ``steps`` from ``p`` of pi <- pi * (T (p / (pi T))) (Richardson 1972, Lucy 1974)."""
     p, transition = check_transition(p, transition)
-    law = p.copy()
+    shares = p.copy()
     for _ in range(steps):
-        image = law @ transition
+        image = shares @ transition
         # Where nothing arrives from any bin, nothing can be requested.
         ratio = np.divide(p, image, out=np.zeros_like(p), where=(p > SMALLEST) & (image > 0))
-        law = law * (transition @ ratio)
-        law /= law.sum()
-    return _source(law, p, transition)
+        shares = shares * (transition @ ratio)
+        shares /= shares.sum()
+    return _source(shares, p, transition)
 
 
-def _source(law, p, transition):
-    weights = np.divide(law, p, out=np.zeros_like(p), where=p > SMALLEST)
-    return Source(law, weights, float(total_variation(p, law @ transition)))
+def _source(shares, p, transition):
+    weights = np.divide(shares, p, out=np.zeros_like(p), where=p > SMALLEST)
+    return Source(shares, weights, float(total_variation(p, shares @ transition)))

@@ -14,6 +14,12 @@ def root() -> Path:
     return Path(os.environ.get("PHYSMIS_ROOT") or (_PARENT if IN_CHECKOUT else Path.cwd())).absolute()
 
 
+def notebooks(suffix: str = ".py") -> list[Path]:
+    """The notebooks by number, those of the appendix last: their sources, or with ".ipynb" their pairs."""
+    folder = root() / "notebooks"
+    return sorted(folder.glob(f"[0-9]*{suffix}")) + sorted(folder.glob(f"appendix/[0-9]*{suffix}"))
+
+
 def store_root() -> Path:
     """$PHYSMIS_STORE, else `store/`: trained models, samples and kernel draws."""
     return Path(os.environ.get("PHYSMIS_STORE") or root() / "store").absolute()

@@ -10,6 +10,7 @@ import jupytext
 import pytest
 from support import ROOT, without_settings
 
+from physmis import paths
 from physmis.paper.claims import load_contract
 
 # A folder or module may import from those before it.
@@ -74,7 +75,7 @@ def test_a_file_is_short_and_runs_no_data(name):
             assert given.get("allow_pickle", False) is False and given.get("shell", False) is False
 
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+NOTEBOOKS = paths.notebooks()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -65,8 +65,8 @@ def test_inverse_drift_weights_have_mean_one_and_leave_out_what_has_no_data():
 def test_no_distribution_comes_closer_than_the_closest_source(problem, data):
     p, matrix = problem
     best = closest_source(p, matrix)
-    assert best.residual == pytest.approx(0.5 * np.abs(best.law @ matrix - p).sum())
-    assert best.law.sum() == pytest.approx(1) and (best.law >= 0).all()
+    assert best.residual == pytest.approx(0.5 * np.abs(best.shares @ matrix - p).sum())
+    assert best.shares.sum() == pytest.approx(1) and (best.shares >= 0).all()
     for other in (data.draw(distributions(len(p))), *np.eye(len(p))):
         assert best.residual <= 0.5 * np.abs(other @ matrix - p).sum() + 1e-7
 
@@ -85,7 +85,8 @@ def test_a_prior_that_can_be_reached_is(problem):
 def test_unfolding_never_increases_the_divergence(problem):
     p, matrix = problem
     divergence = [
-        np.sum(p * np.log(p / (unfolded_source(p, matrix, steps).law @ matrix))) for steps in (0, 1, 2, 5, 20)
+        np.sum(p * np.log(p / (unfolded_source(p, matrix, steps).shares @ matrix)))
+        for steps in (0, 1, 2, 5, 20)
     ]
     assert (np.diff(divergence) <= 1e-12).all()
     assert unfolded_source(p, matrix, 20).residual >= closest_source(p, matrix).residual - 1e-7
@@ -97,7 +98,7 @@ def test_a_blur_over_a_hard_edge_cannot_be_undone():
     plain = drift.total_variation(p, p @ matrix)
     source = closest_source(p, matrix)
     assert 0.2 * plain < source.residual < plain
-    assert (source.law[p == 0] == 0).all() and (source.weights[p == 0] == 0).all()
+    assert (source.shares[p == 0] == 0).all() and (source.weights[p == 0] == 0).all()
     smooth = np.where(p > 0, np.sin(np.pi * (np.arange(30) - 4.5) / 20) ** 4, 0)
     smooth = smooth / smooth.sum()
     assert closest_source(smooth, matrix).residual < 0.1 * drift.total_variation(smooth, smooth @ matrix)
@@ -107,7 +108,7 @@ def test_a_blur_over_a_hard_edge_cannot_be_undone():
 def test_what_cannot_be_reached_is_not_requested():
     """Bin 2 belongs to the prior, but nothing comes there."""
     p, matrix = np.array([0.25, 0.25, 0.5]), np.array([[0.5, 0.5, 0], [0.1, 0.9, 0], [0.5, 0.5, 0]])
-    assert unfolded_source(p, matrix, 5).law.sum() == pytest.approx(1)
+    assert unfolded_source(p, matrix, 5).shares.sum() == pytest.approx(1)
 
 
 def test_weights_follow_the_quantity_of_each_trajectory():

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import unquote
 
 import conf as site
@@ -12,9 +13,11 @@ from bs4 import BeautifulSoup
 from math_core import LatexError
 from support import ROOT
 
-NOTEBOOKS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
+from physmis import paths
+
+NOTEBOOKS = [path.relative_to(ROOT).with_suffix("").as_posix() for path in paths.notebooks(".ipynb")]
 DOCUMENTS = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob("docs/**/*.md"))
-PAGES = ["index", "README", *(f"notebooks/{name}" for name in NOTEBOOKS), *DOCUMENTS]
+PAGES = ["index", "README", *NOTEBOOKS, *DOCUMENTS]
 PAGES.remove("docs/workshop/slides")
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 EQUATION = re.compile(r"(\$+)[^$]+\1")
@@ -43,10 +46,10 @@ def test_the_index_has_the_doors_and_the_verdicts_and_the_sidebar_all_titles(pag
     assert [re.match(r"\w+", text)[0] for text in headings[:3]] == ["Read", "Try", "Reproduce"]
     assert len(pages["index"].select("article td strong")) >= 10  # a verdict for each claim
     for name in NOTEBOOKS:
-        title = pages[f"notebooks/{name}"].h1.find(string=True)
+        title = pages[name].h1.find(string=True)
         for page in pages.values():
             entries = [entry.get_text() for entry in page.select(".sidebar-tree a")]
-            assert f"{name[:2]} {title}" in entries and len(entries) >= len(PAGES) - 2
+            assert f"{Path(name).name[:2]} {title}" in entries and len(entries) >= len(PAGES) - 2
     for page in pages.values():  # the contents of the page itself
         assert len(page.select(".toc-tree a")) >= len(page.select("article h2"))
 
@@ -69,8 +72,8 @@ def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(folder, pages
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_equations_are_mathml_figures_are_described_and_open_and_code_is_folded(pages, name):
-    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
-    article = pages[f"notebooks/{name}"].article
+    cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
+    article = pages[name].article
     prose = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     equations = [match[1] for match in EQUATION.finditer(CODE.sub("", prose))]
     found = article.find_all("math")

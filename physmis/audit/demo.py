@@ -30,7 +30,7 @@ def write_demo(folder: Path) -> list[Path]:
     plans += 0.03 * rng.standard_normal(plans.shape)
     files = {folder / "demos.npz": demos, folder / "plans.npz": plans}
     if there := [str(path) for path in files if path.exists()]:
-        raise ValueError(f"expected a folder without {', '.join(there)}")
+        raise ValueError(f"expected a folder without {', '.join(there)}: name another, or delete them")
     folder.mkdir(parents=True, exist_ok=True)
     for path, x in files.items():
         content = io.BytesIO()

@@ -28,7 +28,7 @@ TRUE = 0.5  # correlation of forecast and observed change from which a forecast 
 class QuantityForecast(NamedTuple):
     """What a kernel forecasts, before anything is trained."""
 
-    law: Float[np.ndarray, "bins"]  # share of each bin
+    q: Float[np.ndarray, "bins"]  # share of each bin
     tv: float  # total variation from the distribution before
     floor: Interval  # of ``tv`` if each step between values were as likely the other way; central 95 %
     bias: Float[np.ndarray, "bins"]  # mean change of the quantity from each bin, NaN for an empty bin
@@ -129,7 +129,7 @@ class Report:
         """Correlation over bins of the forecast and the observed change; None without a model's, or a bin."""
         if self.forecast is None or self.comparison is None or len(self.before) < 2:
             return None
-        return float(drift_correlation(self.forecast.law, self.comparison.q, self.before))
+        return float(drift_correlation(self.forecast.q, self.comparison.q, self.before))
 
     @property
     def came_true(self) -> bool | None:
@@ -190,7 +190,7 @@ def data(report: Report) -> dict[str, Any]:
                             "high": test.high}
             for name, test in tests.items()
         },
-        "forecast": f and {"total_variation": f.tv, "floor": f.floor, "after": f.law, "bias": f.bias,
+        "forecast": f and {"total_variation": f.tv, "floor": f.floor, "after": f.q, "bias": f.bias,
                            "coordinates": f.coordinates, "better": f.better, "agreement": report.agreement,
                            "came_true": report.came_true},
         "no_forecast": report.no_forecast or None, "about": report.about,
@@ -229,8 +229,8 @@ def figure(report: Report) -> Any:
             lower.stairs((c.q - c.p) * 100, edges, baseline=None, color=colour, lw=2)
         if f is not None:
             dashed = {"color": plotting.KERNELS["tangent"][0], "lw": 1.6, "ls": "--", "label": "forecast"}
-            upper.stairs(f.law / width, edges, **dashed)
-            lower.stairs((f.law - report.before) * 100, edges, baseline=None, **dashed)
+            upper.stairs(f.q / width, edges, **dashed)
+            lower.stairs((f.q - report.before) * 100, edges, baseline=None, **dashed)
         lower.axhline(0, color="0.5", lw=0.8)
         lower.set(xlabel=label.replace("$", r"\$"), ylabel="change of share\n[percentage points]")
         upper.set(ylabel="density", ylim=(0, None))

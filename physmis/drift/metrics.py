@@ -70,13 +70,8 @@ def distributions(*given: Shares) -> list[Shares]:
 def wasserstein(z: Values, prior: Any) -> float:
     """Wasserstein-1 distance, in the unit of ``z``, between a sample and the prior's n midpoint quantiles."""
     z = checks.values(z)
-    return _w1(prior, len(z))(z)
-
-
-def _w1(prior, n):
-    """`wasserstein` as a function of ``n`` values, which takes the quantiles once for all resamples."""
-    quantiles = prior.ppf((np.arange(n) + 0.5) / n)
-    return lambda z: float(np.abs(np.sort(z) - quantiles).mean())  # transport on a line keeps the order
+    quantiles = prior.ppf((np.arange(len(z)) + 0.5) / len(z))
+    return float(np.abs(np.sort(z) - quantiles).mean())  # transport on a line keeps the order
 
 
 def sampling_floor(statistic: Callable[[Values], float], prior: Any, n: int, data: int) -> Interval:
@@ -104,24 +99,12 @@ class Drift:
     q: Float[np.ndarray, "seeds bins"]
     tv_floor: Interval
     bins: Int[np.ndarray, "seeds n"]
-    values: Float[np.ndarray, "seeds n"]
     prior: Any
-    data: int
 
     @cached_property  # these take longer than all the rest
     def tv(self) -> Interval:
         """Total variation from the prior."""
         return bootstrap(lambda rows: _tv(self.p, rows), self.bins)
-
-    @cached_property
-    def w1(self) -> Interval:
-        """Wasserstein-1 distance from the prior."""
-        return bootstrap(_w1(self.prior, self.values.shape[1]), self.values)
-
-    @cached_property
-    def w1_floor(self) -> Interval:
-        """`sampling_floor` of `w1`."""
-        return sampling_floor(_w1(self.prior, self.bins.shape[1]), self.prior, self.bins.shape[1], self.data)
 
     @cached_property
     def ceiling(self) -> float:
@@ -168,13 +151,13 @@ def assess(groups: Sequence[Values], prior: Any, edges: Edges, data: int) -> Dri
     bins = [bin_of(group, edges) for group in groups]
     if len(sizes := {len(row) for row in bins}) != 1:
         raise ValueError(f"expected equally many values from each seed, got {sorted(sizes)}")
-    bins, values, edges = np.stack(bins), np.array(groups, dtype=float), np.asarray(edges, dtype=float)
+    bins, edges = np.stack(bins), np.asarray(edges, dtype=float)
     p = prior_mass(prior, edges)
     if not np.isclose(p.sum(), 1):
         raise ValueError(f"expected bins that hold the whole prior, got {p.sum():.3g} of it")
     q = np.stack([_shares(row, len(p)) for row in bins])
     floor = _tv_floor(tuple(prior.cdf(edges).tolist()), bins.shape[1], data)
-    return Drift(edges, p, q, floor, bins, values, prior, data)
+    return Drift(edges, p, q, floor, bins, prior)
 
 
 def drift_correlation(f: Shares, q: Shares, p: Shares) -> Any:
@@ -206,8 +189,6 @@ class Score(NamedTuple):
     correlation: Interval
     ceiling: float
     skill: Interval
-    tv: Interval
-    w1: Interval
 
 
 def score(forecasts: Shares, drift: Drift, inner: float | None = None) -> Score:
@@ -216,31 +197,28 @@ def score(forecasts: Shares, drift: Drift, inner: float | None = None) -> Score:
     With ``inner``, the bins in this share of the range alone count (see `Drift.inner`).
     """
     kept = drift.inner(inner)
-    correlation, *others = _over_seeds(_all_four(drift, kept), [forecasts], drift)
-    return Score(correlation, drift.ceiling if inner is None else drift.reliability(kept), *others)
+    correlation, explained = _over_seeds(_both(drift, kept), [forecasts], drift)
+    return Score(correlation, drift.ceiling if inner is None else drift.reliability(kept), explained)
 
 
 def advantage(a: Shares, b: Shares, drift: Drift, inner: float | None = None) -> Interval:
     """How much higher the skill of forecasts ``a`` is than that of ``b``, seed by seed; see `score`."""
-    four = _all_four(drift, drift.inner(inner))
-    return _over_seeds(lambda a, b, q: (four(a, q) - four(b, q))[..., 1], [a, b], drift)
+    both = _both(drift, drift.inner(inner))
+    return _over_seeds(lambda a, b, q: (both(a, q) - both(b, q))[..., 1], [a, b], drift)
 
 
-def _all_four(drift, kept):
-    """Correlation, skill, total variation and Wasserstein-1 distance of f and q over the bins ``kept``."""
-    p, finite = drift.p[kept], drift.edges[np.isfinite(drift.edges)]
-    edges = np.clip(drift.edges, finite.min(), finite.max())  # the mass of an open bin is at its finite edge
-    gaps = np.diff((edges[1:] + edges[:-1]) / 2) * (kept[1:] & kept[:-1])  # between centres of bins
+def _both(drift, kept):
+    """Correlation and skill of f, where q is observed, over the bins ``kept``."""
+    p = drift.p[kept]
 
-    def all_four(f, q):
-        w1 = np.abs(np.cumsum(f - q, axis=-1)[..., :-1]) @ gaps  # area between the distribution functions
+    def both(f, q):
         f, q = f[..., kept], q[..., kept]
         tv, drifted = half_l1(f, q), half_l1(p, q)
         # A resample may have no drift though the sample has one: it says nothing about the skill.
         left = np.divide(tv, drifted, out=np.ones_like(tv), where=drifted > 0)
-        return np.stack([_correlation(f, q, p), 1 - left, tv, w1], axis=-1)
+        return np.stack([_correlation(f, q, p), 1 - left], axis=-1)
 
-    return all_four
+    return both
 
 
 def _over_seeds(statistic, forecasts, drift):

@@ -14,10 +14,9 @@ from scipy.optimize import brentq
 
 from physmis import drift, kernels
 from physmis.drift import intervals
-from physmis.experiments.experiment import Experiment, Samples, describe, training_set
+from physmis.experiments.experiment import Experiment, Samples, describe
 from physmis.experiments.kernel_draws import EarlyForecast, KernelDraws, early_forecast, kernel_draws
 from physmis.experiments.parallel import Job
-from physmis.experiments.store import Store
 from physmis.kernels import expansion
 from physmis.models import build
 from physmis.tasks import Quantity, Task, load
@@ -84,28 +83,6 @@ def excess_of_valid(results: Sequence[Samples]) -> intervals.Interval:
     if n < FEWEST:
         return intervals.Interval(0.0, -1.0, 1.0)
     return _assess(results[0].experiment, [result.z[result.valid][:n] for result in results]).excess
-
-
-def residual(results: Sequence[Samples]) -> float:
-    """Median residual of the validity check, mean over seeds."""
-    return float(np.mean([np.median(result.validity) for result in results]))
-
-
-def matched_scale(experiment: Experiment, target: float, store: Store) -> float:
-    """Scale of the isotropic kernel after which training data have the median residual ``target``.
-
-    In standard deviations of each channel, and between 1e-5 and 10.
-    """
-    data = training_set(experiment, store).x[:2000]
-
-    def excess(scale):
-        kernel = kernels.IsotropicKernel(scale, data.std(axis=(0, 1)))
-        perturbed = kernel.deviate(data, np.random.default_rng(0))
-        return np.median(experiment.task.validity(perturbed)) - target
-
-    if excess(10) <= 0:
-        return 10.0
-    return brentq(excess, 1e-5, 10, rtol=1e-3) if excess(1e-5) < 0 else 1e-5
 
 
 def forecast_from_draws(draws: Sequence[KernelDraws | EarlyForecast]) -> Float[np.ndarray, "seeds bins"]:

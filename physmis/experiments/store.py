@@ -1,10 +1,9 @@
 """Results on disk: the address of an entry is a hash of the config that made it.
 
-An entry is `<root>/<kind>/<key>.npz`: small arrays, and beside them "meta", a JSON text of config, seconds,
-device, machine, code and versions. Large arrays (weights, all trajectories) lie beside it in
-`<key>.large.npz`. The small ones of the `standard` profile travel with the repository, in the same layout, in
-`results/standard`. Files are written aside and renamed into place: each is there wholly or not at all.
-Nothing is unpickled; the checksums are those of the zip format.
+An entry is `<root>/<kind>/<key>.npz`: small arrays, and "meta", a JSON text of config, seconds, device,
+machine, code and versions. Large arrays (weights, all trajectories) are in `<key>.large.npz`. The small ones
+of the `standard` profile are committed, in the same layout, in `results/standard`. A file is renamed into
+place once it is complete. Nothing is unpickled; the checksums are those of the zip format.
 """
 
 import contextlib
@@ -29,12 +28,12 @@ from physmis import paths
 from physmis.experiments import progress
 from physmis.experiments.provenance import code_version, machine, versions
 
-FORMAT = 1  # Bump by hand when equal configs no longer mean equal results.
+FORMAT = 1  # Raise it when equal configs no longer mean equal results.
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored result: its address, named arrays, and what is known about their making."""
+    """One stored result: its key, its arrays by name, and its "meta" (see the module)."""
 
     key: str
     arrays: dict[str, np.ndarray]
@@ -44,8 +43,8 @@ class Entry:
 def key(config: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a config and `FORMAT`: 64 hex digits.
 
-    Key order does not matter and a tuple counts as a list; `1` and `1.0` differ. Floats count to nine
-    digits, as the last ones of a computed number differ between processors.
+    Key order does not matter and a tuple counts as a list; `1` and `1.0` differ. Floats are rounded to nine
+    digits, as the last digits of a computed number differ between processors.
     Raises TypeError or ValueError for a config that is not plain JSON.
     """
     text = json.dumps({"format": FORMAT, "config": _plain(config, "config", digits=9)}, sort_keys=True)
@@ -58,13 +57,13 @@ def _plain(value: Any, where: str, digits: int = 17) -> Any:
         return value
     if isinstance(value, float):
         if not np.isfinite(value):
-            raise ValueError(f"{where}: expected finite numbers in a config, got {value}")
+            raise ValueError(f"{where}: expected a finite number, got {value}")
         return float(f"{value:.{digits}g}")
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]", digits) for i, item in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return {name: _plain(item, f"{where}.{name}", digits) for name, item in value.items()}
-    raise TypeError(f"{where}: expected None, bool, int, float, str, list or dict with names, got {value!r}")
+    raise TypeError(f"{where}: expected None, bool, int, float, str, list or dict of str, got {value!r}")
 
 
 def pack(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
@@ -83,14 +82,14 @@ def _unpack(data: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         members = {name: io.BytesIO(file.read(name)) for name in file.namelist()}
     if len(members) != int.from_bytes(data[-12:-10], "little"):  # what the end of the file tells
-        raise ValueError("its table of contents is damaged")
+        raise ValueError("expected as many arrays as the end of the file says, got fewer or more")
     return {name.removesuffix(".npy"): np.load(part, allow_pickle=False) for name, part in members.items()}
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there wholly or not at all, also after a power cut.
+    """Write a file that is complete or absent, also after a power cut.
 
-    What was there before is replaced; who may read it stays as it was. Raises OSError that names the path.
+    A file of that name is replaced and keeps its permissions. Raises OSError that names the path.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -105,15 +104,15 @@ def write(path: Path, data: bytes) -> None:
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-    except OSError as error:  # of a full disk the system does not say where
+    except OSError as error:  # for a full disk the system names no path
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 class Store:
     """Results under `root` (default: `paths.store_root()`). Processes may share it.
 
-    Small arrays that it lacks are looked for in `results`, which is only read (default: what travels with
-    the repository, `paths.results_root()`, if `root` is the default, too).
+    Small arrays that it lacks are read from `results`, which is never written (default: the committed ones,
+    `paths.results_root()`, if `root` is the default, too).
     """
 
     def __init__(self, root: Path | str | None = None, results: Path | str | None = None):
@@ -121,7 +120,7 @@ class Store:
         self.results = Path(results) if results is not None else None if root else paths.results_root()
 
     def path(self, config: Mapping[str, Any]) -> Path:
-        """The file of a config's small arrays, there or not. ValueError when "kind" is no plain name."""
+        """The path of a config's small arrays, also if absent. ValueError when "kind" is no plain name."""
         return self.root / address(config)
 
     def holds(self, config: Mapping[str, Any]) -> bool:
@@ -131,9 +130,9 @@ class Store:
         return small is not None and (not small.meta["large"] or _large(path).is_file())
 
     def fetch(self, config: Mapping[str, Any]) -> Entry | None:
-        """The entry's small arrays, of the store or of the stored results; None where neither has them.
+        """The entry's small arrays, from the store or the committed results; None if neither has them.
 
-        A damaged file counts as absent, with a warning; in the store it is set aside.
+        A damaged file counts as absent, with a warning; in the store it is renamed.
         """
         if (entry := self.read(self.path(config))) is not None or self.results is None:
             return entry
@@ -148,7 +147,7 @@ class Store:
         return large and Entry(small.key, {**large.arrays, **small.arrays}, small.meta)
 
     def read(self, path: Path) -> Entry | None:
-        """The arrays of one file; None, with a warning, if it is damaged, and if it is not there."""
+        """The arrays of one file; None if it is absent, and, with a warning, if it is damaged."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -157,20 +156,20 @@ class Store:
             arrays = _unpack(data)
             meta = json.loads(str(arrays.pop("meta")))
             if not path.name.startswith(key(meta["config"])):
-                raise ValueError("it holds another config")
+                raise ValueError("expected the config that its name stands for, got another")
             if not {"key", "large"} <= meta.keys():
-                raise ValueError("it is of an earlier form")
+                raise ValueError("expected key and large in meta, got an earlier format")
         except Exception as error:  # zipfile and numpy raise nearly anything for damaged bytes
             text = f"{path} is damaged: {error}. "
             if path.is_relative_to(self.root):
                 aside = path.with_name(path.name + ".damaged")
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
                     path.replace(aside)
-                text += f"It is set aside as {aside.name} and will be made anew"
+                text += f"It is renamed to {aside.name} and will be computed again"
             else:
                 text += f"It counts as absent; `git checkout {path}` restores it"
             warnings.warn(text, stacklevel=3)
-            if progress.is_followed():  # a warning in a notebook does not reach who follows it
+            if progress.is_followed():  # papermill does not pass on a notebook's warnings
                 progress.say(text)
             return None
         return Entry(meta["key"], arrays, meta)
@@ -184,9 +183,9 @@ class Store:
         small: Iterable[str] | None = None,
         cost: float = 0.0,
     ) -> None:
-        """Store what took ``seconds`` on ``device``; ``small`` names the small arrays (default: all).
+        """Store arrays that took ``seconds`` on ``device``; ``small`` names the small ones (default: all).
 
-        ``cost`` is the job's relative one. Raises OSError naming the path when it cannot be written.
+        ``cost`` is the job's relative cost. Raises OSError naming the path when it cannot be written.
         """
         path, plain = self.path(config), _plain(config, "config")
         large = {} if small is None else {name: arrays[name] for name in sorted(arrays.keys() - set(small))}
@@ -199,7 +198,7 @@ class Store:
         write(path, pack({**rest, "meta": meta}, compressed=True))
 
 
-@functools.lru_cache  # it asks git, and a process does not change its code
+@functools.lru_cache  # git is slow, and the code does not change within a process
 def _code(root: Path) -> str:
     return code_version()
 

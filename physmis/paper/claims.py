@@ -1,6 +1,6 @@
-"""What the notebooks promise, as `figures/contract.toml` lists it; and the tables of claims in the documents.
+"""The contract of figures and claims, `figures/contract.toml`, and the tables of claims in the documents.
 
-`python -m physmis.paper.claims` writes the tables anew, from contract and manifest.
+`python -m physmis.paper.claims` writes the tables from contract and manifest.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _RANGE = re.compile(rf"in \[{_NUMBER}, {_NUMBER}\]")
 
 
 class ContractError(ValueError):
-    """The contract is malformed, or a run does not keep it."""
+    """The contract is malformed, or a run deviates from it."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class FigurePromise:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: what is `measured` must be as `expected` in the profiles named.
+    """A claim: the interval of what is `measured` must be as `expected` in the named `profiles`.
 
-    It is tested only where the preconditions of the same notebook that it `needs` hold. A primary test was
-    fixed before the run, and names the value of its `null`.
+    It is tested only if all preconditions in `needs`, of the same notebook, hold. A primary test was fixed
+    before the run and gives the value under its `null`.
     """
 
     notebook: str
@@ -81,10 +81,10 @@ class Claim:
         )
 
     def verdict(self, value: float, low: float, high: float, met: bool) -> str:
-        """What the claim says, if its preconditions are ``met``: "holds" or "does not hold".
+        """ "holds" or "does not hold"; "not tested" unless its preconditions are ``met``.
 
-        A primary one is "reproduced" or "not reproduced"; "partly" where its value is as expected and its
-        interval too wide.
+        A primary claim is "reproduced" or "not reproduced"; "partly" if its value is as expected but not its
+        whole interval.
         """
         if not met:
             return "not tested"
@@ -104,12 +104,12 @@ class Contract:
 
     @property
     def notebooks(self) -> list[str]:
-        """Names of the notebooks that promise anything."""
+        """Names of the notebooks with figures or claims."""
         return sorted({promise.notebook for promise in (*self.figures.values(), *self.claims.values())})
 
 
 def load_contract() -> Contract:
-    """The contract in `figures/contract.toml`. Raises ContractError naming the row that is at fault."""
+    """The contract in `figures/contract.toml`. Raises ContractError naming the faulty row."""
     path = paths.root() / "figures" / "contract.toml"
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -128,18 +128,18 @@ def load_contract() -> Contract:
             for name in claim.profiles:
                 profiles.resolve(name)
             if claim.role not in ROLES or (claim.role == "primary") != bool(claim.null):
-                expected = f"a role out of {', '.join(ROLES)}, and the null of a primary one"
-                raise ValueError(f"expected {expected}; got {claim.role!r} and {claim.null!r}")
+                expected = f"one of {', '.join(ROLES)}, and a null for a primary claim only"
+                raise ValueError(f"role: expected {expected}; got {claim.role!r} and null {claim.null!r}")
             ready = {name for name, row in claims.items() if row.role == "precondition"}
             ready = {name for name in ready if claims[name].notebook == claim.notebook}
             if not ready.issuperset(claim.needs):
-                raise ValueError(f"expected preconditions of {claim.notebook} in needs, got {claim.needs}")
+                raise ValueError(f"needs: expected preconditions of {claim.notebook}, got {claim.needs}")
         except ValueError as error:
             raise ContractError(f"contract, {id}: {error}") from error
     for id, figure in figures.items():
         for name in figure.claims:
             if name not in claims or claims[name].notebook != figure.notebook:
-                raise ContractError(f"contract, {id}: {figure.notebook} makes no claim {name!r}")
+                raise ContractError(f"contract, {id}: no claim {name!r} in {figure.notebook}")
     return Contract(figures, claims)
 
 
@@ -160,18 +160,18 @@ def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder of figures; empty when there is none. ContractError when it is damaged."""
+    """The manifest of a folder of figures; empty if absent. Raises ContractError if it is damaged."""
     path = folder / "manifest.json"
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise ContractError(f"{path} is damaged ({error}); delete it and run the notebooks again") from error
+        raise ContractError(f"{path} is damaged ({error}): delete it and run the notebooks again") from error
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """The verdict on a claim of the paper from those of its primary tests."""
+    """The verdict on a claim of the paper from the verdicts of its primary tests."""
     found = set(verdicts)
     if found <= {"not reproduced", "not tested"} and "not reproduced" in found:
         return "not reproduced"
@@ -179,16 +179,16 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 def further(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many of the manifest's claims that are not primary held, did not, and could not be tested."""
+    """How many claims of the manifest that are not primary held, failed, or could not be tested."""
     found = Counter(row["verdict"] for row in rows if row["role"] != "primary")
     held, failed, untested = (found[verdict] for verdict in ("holds", "does not hold", "not tested"))
     return f"Of {found.total()} further tests, {held} held, {failed} did not, {untested} could not be tested."
 
 
 def _primary(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the primary tests, by claim of the paper; of the committed figures, or of another folder.
+    """Rows of the primary tests by claim of the paper, from a folder (default: the committed figures).
 
-    Raises ContractError where the manifest lacks a test, or no figure shows it.
+    Raises ContractError if the manifest lacks a test or no figure shows it.
     """
     contract, manifest = load_contract(), read_manifest(folder or paths.committed())
     shown = {id: name for name, promise in contract.figures.items() for id in promise.claims}
@@ -200,10 +200,10 @@ def _primary(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
                 interval = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
                 more = {"id": id, "measured": claim.measured, "interval": interval, "figure": shown[id]}
                 if failed := [f"`{name}`" for name in claim.needs if not manifest["claims"][name]["holds"]]:
-                    more["why"] = f" ({', '.join(failed)} does not hold)"
+                    more["why"] = f" ({', '.join(failed)} {'does' if len(failed) == 1 else 'do'} not hold)"
                 rows[id.split(".")[0]].append(row | more)
     except KeyError as error:
-        raise ContractError(f"no figure or manifest has {error}; run the notebooks again") from error
+        raise ContractError(f"no figure or manifest has {error}: run the notebooks again") from error
     return {name: found for name, found in rows.items() if found}
 
 
@@ -222,7 +222,7 @@ def summary(folder: Path | None = None) -> str:
 
 
 def table(folder: Path | None = None) -> str:
-    """The primary tests of each claim, in Markdown, and how the others ended."""
+    """The primary tests of each claim, in Markdown, and a count of the other verdicts."""
     head = ("claim", "primary test", "value [95 % interval]", "expected", "null", "verdict")
     head += ("figure", "command")
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -240,7 +240,7 @@ def table(folder: Path | None = None) -> str:
 
 
 def refreshed(text: str, made: str) -> str:
-    """A document's text with what is ``made`` between the marks. ValueError unless it holds both once."""
+    """A document's text with ``made`` between the marks. Raises ValueError unless each mark occurs once."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
@@ -249,7 +249,7 @@ def refreshed(text: str, made: str) -> str:
 
 
 def documents(folder: Path | None = None) -> dict[Path, bytes]:
-    """The documents with tables of claims, as they should be for the committed or another run."""
+    """The documents with tables of claims, from a folder's manifest (default: the committed one)."""
     made = {
         paths.root() / "README.md": summary(folder),
         paths.root() / "docs" / "claims.md": table(folder),

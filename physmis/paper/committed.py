@@ -66,7 +66,7 @@ def save(sources: Sequence[Path]) -> str:
     for address in sorted({one for row in manifest["notebooks"].values() for one in row["results"]}):
         found = [root / address for root in (kept.root, kept.results) if root and (root / address).is_file()]
         if not found:
-            raise ValueError(f"expected {address} in {kept.root}, got nothing: run it again")
+            raise ValueError(f"expected {address} in {kept.root}, got nothing: run the notebooks again")
         results[paths.root() / "results" / "standard" / address] = found[0].read_bytes()
     size = sum(map(len, results.values()))
     if size > MOST:

@@ -36,7 +36,7 @@ class NotebookError(Exception):
 
 @dataclass
 class Outcome:
-    """How one notebook fared: wall seconds, its row of the manifest, and what went wrong."""
+    """The outcome of one notebook: wall seconds, its row of the manifest, and the error, if any."""
 
     name: str
     seconds: float = 0.0
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             _set_environment(Path(scratch), options)
             outcomes = [_run(source, options, Path(scratch)) for source in sources]
     except KeyboardInterrupt as interrupt:
-        print("\nregenerate: stopped; what was complete is in the store", file=sys.stderr)
+        print("\nregenerate: stopped; complete results are in the store", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     folder = paths.output(options.profile)
     code = _report(outcomes, folder, whole=options.only is None)
@@ -81,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", default="standard", help="smoke, workshop, standard, full; full@0.01: a hundredth of it")
     add("--only", metavar="NN", help="the number of one notebook, such as 03")
     add("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
-    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster to use, such as tcp://10.0.0.1:8786")
+    add("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler, such as tcp://10.0.0.1:8786")
     add("--seed", type=int, default=0, help="the first training seed (default: 0)")
     add("--device", default="auto", help="auto (the default), cpu or cuda")
-    add("--output", metavar="FOLDER", help="where figures go (default: output/)")
+    add("--output", metavar="FOLDER", help="folder for figures (default: output/)")
     add(
         "--stored-only", action="store_true", help="fail where a result is not stored, rather than compute it"
     )
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> list[Path]:
-    """The sources to run. Raises ValueError for anything that can be seen to be wrong beforehand."""
+    """The sources to run. Raises ValueError for wrong options, before anything is run."""
     profiles.resolve(options.profile)
     device = run.resolve_device(options.device)
     if options.seed < 0:
@@ -103,14 +103,14 @@ def _plan(options: argparse.Namespace) -> list[Path]:
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs: expected 1 or more, got {options.jobs}")
     if options.scheduler and (options.jobs is not None or device == "cuda"):
-        raise ValueError("--scheduler: expected neither --jobs nor cuda; the cluster's CPUs do the work")
+        raise ValueError("--scheduler: expected neither --jobs nor --device cuda, got one of them")
     if options.save and (options.profile != "standard" or options.only or options.seed):
-        raise ValueError("--save: expected the whole standard profile, with seed 0")
+        raise ValueError("--save: expected --profile standard, --seed 0 and no --only, got others")
     if options.save and code_version().endswith("-dirty"):
-        raise ValueError("--save: expected committed code, got uncommitted changes")
-    sources = {path.stem: path for path in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))}
+        raise ValueError("--save: expected committed code, got uncommitted changes: commit them first")
+    sources = {path.stem: path for path in paths.notebooks()}
     if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
-        raise ValueError(f"the contract and the folder name other notebooks: {', '.join(unlike)}")
+        raise ValueError(f"expected the notebooks of the contract, got others: {', '.join(unlike)}")
     numbers = {name[:2]: path for name, path in sources.items()}
     if options.only is not None and options.only not in numbers:
         raise ValueError(f"--only: expected one of {', '.join(numbers)}, got {options.only!r}")
@@ -193,7 +193,7 @@ def _run(source: Path, options: argparse.Namespace, scratch: Path) -> Outcome:
             _execute(source, copy, options, scratch)
         outcome.row = _manifest_row(options.profile, outcome.name)
         if outcome.row.get("run") == before.get("run"):
-            raise NotebookError("it ended without finish(): nothing of this run is in the manifest")
+            raise NotebookError("expected run.finish(), got no row of this run in the manifest")
         if problems := run.check(paths.output(options.profile), outcome.name):
             raise NotebookError("\n  ".join(problems))
     except NotebookError as error:
@@ -234,7 +234,7 @@ def _execute(source: Path, copy: Path, options: argparse.Namespace, scratch: Pat
     for cell in nbformat.read(copy, as_version=4).cells:
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             first = cell.source.strip().splitlines()[0]
-            raise NotebookError(f"cell `{first}` never ran, and no cell raised an error: an exit before it?")
+            raise NotebookError(f"cell `{first}` did not run, and none failed: look for an exit before it")
 
 
 def _report(outcomes: list[Outcome], folder: Path, whole: bool) -> int:
@@ -246,8 +246,8 @@ def _report(outcomes: list[Outcome], folder: Path, whole: bool) -> int:
         computed = {True: "yes", False: "no"}.get(outcome.row.get("cold"), "-")
         peak = outcome.row.get("peak_mib", "-")
         print(f"{outcome.name:<26}{outcome.seconds:>8.0f}{peak:>10}{computed:>10}{primary:>10}{further:>10}")
-    print("computed: something was not stored; primary: tests that are reproduced; further: preconditions,")
-    print("controls and exploratory tests that hold. A test that misses is a result, too.")
+    print("computed: some results were not stored; primary: reproduced tests; further: preconditions,")
+    print("controls and exploratory tests that hold. A test that does not hold is a result, too.")
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     if whole and not failures:
         failures = run.check(folder)

@@ -1,11 +1,9 @@
-"""Train the standard results anew and compare them with the stored ones: `python -m physmis.paper.reproduce`.
+"""Train the standard results again and compare with the stored ones: `python -m physmis.paper.reproduce`.
 
-All of them, ignoring what is stored; or, with `--models N`, the samples of N stored models drawn at random.
-On the same kind of machine, with the same versions, arrays must be equal. Elsewhere training takes another
-course in the last digits: a recovered distribution agrees if it differs from the stored one no more than
-chance explains (Kolmogorov-Smirnov at a level of 1 % for all of them together) or than stored seeds differ
-among themselves. Exit code 0 if all agrees, 1 if not,
-130 after Ctrl-C.
+It trains all of them; with `--models N`, N stored models drawn at random. On the same kind of machine with
+the same versions, arrays must be equal. Elsewhere rounding differs: a recovered distribution agrees with the
+stored one if their difference is within sampling noise (Kolmogorov-Smirnov at a level of 1 % for all of them
+together) or within the differences of stored seeds. Exit code 0 if all agree, 1 if not, 130 after Ctrl-C.
 """
 
 import argparse
@@ -37,7 +35,7 @@ DISTRIBUTIONS = "recovered distributions: largest difference of their distributi
 
 
 class Row(NamedTuple):
-    """A line of the table: what was compared, the stored and the new value, how far they may differ."""
+    """A row of the table: what was compared, the stored and the new value, and the tolerated difference."""
 
     name: str
     stored: float
@@ -48,9 +46,9 @@ class Row(NamedTuple):
 
 
 def compare_claims(stored: Mapping[str, Any], anew: Mapping[str, Any], primary: Sequence[str]) -> list[Row]:
-    """Primary claims of two manifests: they agree if verdicts do and values do.
+    """Primary claims of two manifests, which agree if both verdict and value do.
 
-    Values may differ by the half widths of both intervals; where there is no interval, by half their size.
+    Values may differ by the sum of the intervals' half widths; without intervals, by half the stored value.
     """
     rows = []
     for id in primary:
@@ -60,7 +58,7 @@ def compare_claims(stored: Mapping[str, Any], anew: Mapping[str, Any], primary: 
         close = abs(new["value"] - old["value"]) <= tolerance
         same, note = old["verdict"] == new["verdict"], old["verdict"]
         if not same:
-            note += f", anew: {new['verdict']}"
+            note += f", new: {new['verdict']}"
         rows.append(Row(id, old["value"], new["value"], tolerance, close and same, note))
     return rows
 
@@ -68,7 +66,7 @@ def compare_claims(stored: Mapping[str, Any], anew: Mapping[str, Any], primary: 
 def compare_samples(pairs: Sequence[tuple[Entry, Entry]], stored: Sequence[Entry]) -> list[Row]:
     """Stored and new samples of the same experiments: largest difference of their distribution functions.
 
-    ``stored`` are all stored samples, among which the other seeds of each experiment are found.
+    ``stored`` are all stored samples, from which the other seeds of each experiment are taken.
     """
     arms = defaultdict(list)
     for entry in stored:
@@ -91,14 +89,14 @@ def compare_samples(pairs: Sequence[tuple[Entry, Entry]], stored: Sequence[Entry
 
 
 def _arm(entry: Entry) -> str:
-    """What samples that differ in their seed alone have in common."""
+    """A key that samples share if they differ in their seed alone."""
     config = json.loads(json.dumps(entry.meta["config"]))
     config["of"]["seed"] = 0
     return key(config)
 
 
 def experiment_of(config: Mapping[str, Any]) -> Experiment | None:
-    """The experiment of stored samples; None for coordinates, which a config alone does not make again."""
+    """The experiment of stored samples; None for coordinates, which cannot be rebuilt from a config."""
     of = config["of"]
     task = {name: value for name, value in of["task"].items() if name != "controller"}
     treatment = of.get("treatment", {"name": None})
@@ -118,7 +116,7 @@ def experiment_of(config: Mapping[str, Any]) -> Experiment | None:
 def table(rows: Sequence[Row]) -> str:
     """The rows as text."""
     width = max(len(row.name) for row in rows)
-    lines = [f"{'':{width}}  {'stored':>9} {'anew':>9} {'tolerance':>9}  agrees"]
+    lines = [f"{'':{width}}  {'stored':>9} {'new':>9} {'tolerance':>9}  agrees"]
     for row in rows:
         numbers = " ".join(f"{value:9.4g}" for value in row[1:4])
         lines.append(
@@ -128,7 +126,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Run all notebooks from nothing, in a store of its own, and compare."""
+    """Run all notebooks with an empty store, and compare."""
     stored = claims.read_manifest(paths.committed())
     old = {entry.key: entry for entry in _stored("samples")}
     folder, anew = paths.root() / "output" / "reproduced", Store(paths.root() / "store-anew")
@@ -147,14 +145,14 @@ def reproduce(options: argparse.Namespace) -> int:
     text = "\n\n".join(f"{title}\n{table(rows)}" for title, rows in parts.items())
     others = sorted(new["claims"].keys() - set(primary))
     turned = [id for id in others if new["claims"][id]["verdict"] != stored["claims"][id]["verdict"]]
-    text += f"\n\nother claims with another verdict: {', '.join(turned) or 'none'} (of {len(others)})\n"
+    text += f"\n\nfurther claims with another verdict: {', '.join(turned) or 'none'} (of {len(others)})\n"
     write(folder / "agreement.txt", text.encode())
     print(text)
-    (anew.root / "begun.json").unlink()  # the next time begins from nothing
+    (anew.root / "begun.json").unlink()  # the next run begins with an empty store
     code = _verdict([row for rows in parts.values() for row in rows])
     if options.save:
         os.environ |= {"PHYSMIS_OUTPUT": str(folder)}
-        print(committed.save(sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.py"))))
+        print(committed.save(paths.notebooks()))
     return code
 
 
@@ -162,7 +160,7 @@ def _begin(root: Path) -> None:
     """Empty a store, unless an interrupted run of the same code left it."""
     begun, code = root / "begun.json", code_version()
     if begun.is_file() and json.loads(begun.read_text()) == code and not code.endswith("-dirty"):
-        print(f"going on with the interrupted run in {root}")
+        print(f"continuing the interrupted run in {root}")
         return
     if root.exists():
         shutil.rmtree(root)
@@ -170,7 +168,7 @@ def _begin(root: Path) -> None:
 
 
 def spot_check(options: argparse.Namespace) -> int:
-    """Train some stored models anew, in a store that is deleted afterwards, and compare their samples."""
+    """Train some stored models again, in a temporary store, and compare their samples."""
     stored = _stored("samples")
     seconds = {entry.key: entry.meta["seconds"] for entry in _stored("model")}
     experiments = [(entry, made) for entry in stored if (made := experiment_of(entry.meta["config"]))]
@@ -183,14 +181,14 @@ def spot_check(options: argparse.Namespace) -> int:
     print(f"{options.models} of {len(some)} stored models, drawn with --seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as root:
         anew = Store(root)
-        cached_all([samples(made) for _, made in picked], anew, advice="Nothing of it is kept.")
+        cached_all([samples(made) for _, made in picked], anew, advice="These results are not kept.")
         rows = compare_samples([(entry, anew.fetch(made.config)) for entry, made in picked], stored)
     print(f"{DISTRIBUTIONS}\n{table(rows)}")
     return _verdict(rows)
 
 
 def _stored(kind: str) -> list[Entry]:
-    """All stored results of a kind. Raises ValueError where there is none."""
+    """All stored results of a kind. Raises ValueError if there are none."""
     results = Store(paths.results_root())
     found = [results.read(path) for path in sorted((results.root / kind).glob("*.npz"))]
     if not found:
@@ -208,9 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="reproduce", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--models", type=int, metavar="N", help="only so many stored models, drawn at random")
-    add("--seed", type=int, help="of that draw (default: another one each time)")
-    add("--cheap", action="store_true", help="draw from the tenth that is trained fastest")
+    add("--models", type=int, metavar="N", help="train only N stored models, drawn at random")
+    add("--seed", type=int, help="seed of that draw (default: a random one)")
+    add("--cheap", action="store_true", help="draw from the tenth of the models that train fastest")
     add("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
     add("--save", action="store_true", help="keep the new results, figures and outputs in the repository")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """What a notebook saves: figures, claims, and the manifest that says where they come from.
 
-A notebook opens a run with `start`, saves through it, and closes it with `finish`, which fails when something
-that the contract promises is missing, and writes `manifest.json` beside the figures. All of it goes to
+A notebook opens a run with `start`, saves through it, and closes it with `finish`, which fails if a figure or
+claim of the contract is missing, and writes `manifest.json` beside the figures. Everything goes to
 `paths.output`, never to the committed `figures/standard`. `check` compares a folder with the contract.
 """
 
@@ -47,16 +47,16 @@ _FORMATS = {
 }
 PARAMETERS = ("PROFILE", "SEED", "DEVICE")  # of every notebook
 ADVICE = (
-    "What is complete is kept: interrupt it, and run again to go on. "
-    "Profiles that take less: smoke, workshop."
+    "Complete results are kept: interrupt, and run again to continue. "
+    "The profiles smoke and workshop take less time."
 )
 
 
 class Interrupted(KeyboardInterrupt):
-    """A computation was interrupted. A notebook or script shows one line, no traceback."""
+    """A computation was interrupted. A notebook or script shows one line and no traceback."""
 
     def __str__(self) -> str:
-        return "Interrupted. What is complete is kept: run again to go on."
+        return "Interrupted. Complete results are kept: run again to continue."
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
@@ -72,7 +72,7 @@ def _excepthook(kind: type, error: BaseException, traceback: Any) -> None:
 def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "Run":
     """Open the run of a notebook, such as "01_synthetic_tasks".
 
-    Raises ValueError naming what was given and what is accepted, for each argument.
+    Raises ValueError naming the argument, what is expected and what was given.
     """
     _refuse_unknown_parameters()
     if sys.excepthook is sys.__excepthook__:  # a plain script
@@ -80,14 +80,14 @@ def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "
     contract = load_contract()
     if notebook not in contract.notebooks:
         known = ", ".join(contract.notebooks) or "none"
-        raise ContractError(f"notebook: expected one that the contract names ({known}), got {notebook!r}")
+        raise ContractError(f"notebook: expected one of the contract ({known}), got {notebook!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: expected a whole number, 0 or more, got {seed!r}")
     return Run(notebook, profiles.resolve(profile), seed, resolve_device(device), contract)
 
 
 def _refuse_unknown_parameters() -> None:
-    # papermill only warns of a parameter that a notebook does not have, and runs on with the default.
+    # papermill only warns of a parameter that a notebook does not have, and continues with the default.
     cells = getattr(sys.modules.get("__main__"), "In", ())  # what IPython has run so far
     injected = next((cell for cell in reversed(cells) if cell.startswith("# Parameters\n")), "")
     names = [node for node in ast.walk(ast.parse(injected)) if isinstance(node, ast.Name)]
@@ -102,15 +102,15 @@ def resolve_device(device: str) -> str:
         raise ValueError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}")
     present = torch.cuda.is_available()
     if device == "cuda" and not present:
-        raise ValueError("device: expected 'auto' or 'cpu', as torch finds no GPU here, got 'cuda'")
+        raise ValueError("device: expected 'auto' or 'cpu' (torch finds no GPU), got 'cuda'")
     return {"auto": "cuda" if present else "cpu"}.get(device, device)
 
 
 class Run:
-    """One notebook's run: its resolved settings, and what it has saved so far.
+    """One notebook's run: its settings, and what it has saved so far.
 
-    `profile`, `seeds` (a tuple), `device` ("cpu" or "cuda") and `store` are for the notebook to use. `cold`
-    tells whether something had to be computed because the store did not hold it.
+    A notebook uses `profile`, `seeds` (a tuple), `device` ("cpu" or "cuda") and `store`. `cold` says whether
+    anything was computed because the store did not hold it.
     """
 
     def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: Contract):
@@ -130,8 +130,7 @@ class Run:
     def compute(self, jobs: Mapping[Any, Job | Experiment]) -> dict[Any, Any]:
         """Results of jobs, by name: from the store, or computed now. An experiment stands for its samples.
 
-        If that takes more than 20 seconds, it says so first. Raises Interrupted, after which what is complete
-        is kept.
+        If that takes more than 20 seconds, it says so first. Raises Interrupted; complete results are kept.
         """
         all_jobs = [samples(job) if isinstance(job, Experiment) else job for job in jobs.values()]
         models = [need for job in all_jobs for need in job.needs if need.config["kind"] == "model"]
@@ -153,8 +152,8 @@ class Run:
     ) -> Path:
         """Write a figure at its own size as `.png` and `.pdf`, and the plotted arrays as `.npz`.
 
-        `configs` are the store keys that the figure rests on, `seeds` its seeds if not all of the run.
-        Returns the path of the `.png`. Raises ContractError for an id that the contract does not promise.
+        `configs` are the store keys of the results it shows, `seeds` their seeds (default: all of the run).
+        Returns the path of the `.png`. Raises ContractError for an id that is not in the contract.
         """
         self._promised(id, self._figures, "figure")
         if self.profile.stamp:
@@ -174,17 +173,17 @@ class Run:
     def record_claim(
         self, id: str, value: float, low: float, high: float, seeds: Iterable[int] | None = None
     ) -> None:
-        """Record what was measured for a claim, with its 95% interval, and print it beside what was expected.
+        """Record the measured value of a claim with its 95 % interval, and print it beside what is expected.
 
-        `seeds` are those that it rests on, if not all of the run. Raises ValueError unless
-        `low <= value <= high`, all finite; ContractError as `save_figure` does.
+        `seeds` are those of the results used (default: all of the run). Raises ValueError unless
+        `low <= value <= high`, all finite; ContractError for an id that is not in the contract.
         """
         claim = self._promised(id, self._claims, "claim")
         value, low, high = float(value), float(low), float(high)
         if not (math.isfinite(low) and math.isfinite(high) and low <= value <= high):
             raise ValueError(f"{id}: expected finite low <= value <= high, got {low}, {value}, {high}")
         if missing := [name for name in claim.needs if name not in self._saved["claims"]]:
-            raise ContractError(f"{id}: expected its preconditions to be recorded first, not yet {missing}")
+            raise ContractError(f"{id}: expected its preconditions recorded first, not yet {missing}")
         met = all(self._saved["claims"][name]["holds"] for name in claim.needs)
         verdict = claim.verdict(value, low, high, met)
         self._saved["claims"][id] = {
@@ -205,11 +204,11 @@ class Run:
     def finish(self) -> None:
         """Close the run: write its rows to the manifest, and print the verdict on each claim of the paper.
 
-        Raises ContractError when something that the contract promises was not saved.
+        Raises ContractError naming figures and claims of the contract that were not saved.
         """
         saved = self._saved["figures"].keys() | self._saved["claims"].keys()
         if missing := sorted((self._figures.keys() | self._claims.keys()) - saved):
-            raise ContractError(f"{self.notebook} has not saved what it promises: {', '.join(missing)}")
+            raise ContractError(f"{self.notebook}: expected the whole contract, lacks {', '.join(missing)}")
         row = {
             "seconds": round(time.perf_counter() - self._begun, 1),
             "peak_mib": _peak_memory(),
@@ -251,7 +250,7 @@ class Run:
 
 
 def _drawn(fig: Figure) -> dict[str, bytes]:
-    """A figure's files. They are drawn once each, where `savefig` draws twice, first to find a tight box."""
+    """A figure's files, each drawn once; `savefig` would draw twice, first to find a tight box."""
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # laid out now: not once more for each format and for the screen
     canvas, dpi, files = fig.canvas, fig.dpi, {}
@@ -275,7 +274,7 @@ def _stamp(fig: Figure, text: str) -> None:
 
 
 def _peak_memory() -> int:
-    """Largest resident memory in MiB, of this process and of the largest one that it waited for."""
+    """Largest resident memory in MiB: that of this process plus that of its largest child."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -285,15 +284,15 @@ def _peak_memory() -> int:
 
 
 def check(folder: Path, notebook: str | None = None) -> list[str]:
-    """What is wrong with a folder of figures, or with those of one notebook: a line a problem."""
+    """Problems of a folder of figures, or of one notebook's figures: one line for each."""
     contract, manifest = load_contract(), read_manifest(folder)
     problems = []
     for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
         rows = manifest.get(section, {})
         promised = {id for id, row in promises.items() if notebook in (None, row.notebook)}
         saved = {id for id, row in rows.items() if notebook in (None, row["notebook"])}
-        problems += [f"{id} is in the contract and was not saved" for id in sorted(promised - saved)]
-        problems += [f"{id} was saved and is not in the contract" for id in sorted(saved - promised)]
+        problems += [f"{id} is in the contract but was not saved" for id in sorted(promised - saved)]
+        problems += [f"{id} was saved but is not in the contract" for id in sorted(saved - promised)]
         for id in sorted(promised & saved):
             if section == "figures":
                 problems += _check_files(folder, id, rows[id])
@@ -301,10 +300,10 @@ def check(folder: Path, notebook: str | None = None) -> list[str]:
                 problems += _check_claim(contract.claims[id], id, rows, manifest["profile"])
     if notebook is None:
         extra = {path.name for path in folder.glob("fig_*.*") if path.stem not in contract.figures}
-        problems += [f"{name} lies in the folder and is not in the contract" for name in sorted(extra)]
+        problems += [f"{name} is in the folder but not in the contract" for name in sorted(extra)]
         codes = {row["code"] for row in manifest.get("notebooks", {}).values()}
         if len(codes) > 1:
-            problems.append(f"the notebooks were run by different code ({', '.join(sorted(codes))})")
+            problems.append(f"expected one version of the code, got {', '.join(sorted(codes))}")
     return problems
 
 
@@ -315,7 +314,7 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
         if not path.is_file():
             problems.append(f"{path.name} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != row.get(f"{kind}_sha256"):
-            problems.append(f"{path.name} comes from another run than the manifest")
+            problems.append(f"{path.name} is from another run than the manifest")
     return problems
 
 
@@ -329,7 +328,7 @@ def _check_claim(claim: Claim, id: str, rows: Mapping[str, Any], profile: str) -
         contract["null"] = claim.null
     for part, expected in contract.items():
         if row.get(part) != expected:
-            return [f"{id}: the contract says {part}: {expected!r}, the manifest {row.get(part)!r}"]
+            return [f"{id}: {part}: expected {expected!r} of the contract, got {row.get(part)!r}"]
     if profile in claim.profiles and not holds:
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]

@@ -11,15 +11,10 @@ from physmis.tasks.base import Task, path_length
 from physmis.tasks.maze_layout import SPEED, Layout, layout, make_environment
 
 GAIN, DAMP = 10.0, 1.0  # action = GAIN * (waypoint - position) - DAMP * velocity + noise
-FORCE = (
-    0.8  # of the motors' most, an axis: a reserve, so that small errors of a plan ask for no impossible force
-)
-REACHED = 0.1  # metres: a waypoint that is so near is passed
-ENDS, WAY = (
-    0.3,
-    0.05,
-)  # metres from the centre of their cell, an axis, to start and goal, and to points on the way
-STRATA = 40  # ranges of travel distance that are filled equally: two in each bin of its quantity
+FORCE = 0.8  # of the motors' maximum, for each axis: small errors of a plan stay within what they can do
+REACHED = 0.1  # metres from a waypoint at which the controller turns to the next
+ENDS, WAY = 0.3, 0.05  # metres for each axis from the centre of a cell: start and goal; other waypoints
+STRATA = 40  # ranges of travel distance with equally many demonstrations: two in each bin
 CHUNK = 480  # demonstrations of one `collect`, a multiple of STRATA
 ROUNDS = 60  # of 3000 proposals each, before `collect` gives up
 # What demonstrations depend on beside the task's parameters. Count up "version" when the code changes them.
@@ -38,9 +33,9 @@ SETTINGS = {
 def collect(task: Task, number: int) -> dict[str, np.ndarray]:
     """Chunk ``number`` of the demonstrations of a maze task: `CHUNK` of them, with ``episodes`` run for it.
 
-    ``x`` (n, T, 2) holds positions, ``cells`` (n, 2) the numbers of the cells of start and goal. Every
-    fortieth of the prior of travel distance is met equally often. Raises RuntimeError where the maze has no
-    such way in that time.
+    ``x`` (n, T, 2) holds positions, ``cells`` (n, 2) the numbers of the cells of start and goal. Each
+    fortieth of the prior of travel distance has equally many. Raises RuntimeError naming a range of distances
+    for which none is found.
     """
     rng = np.random.default_rng([number, 7])
     plan, model = layout(task.maze), make_environment(task.maze).point_env.model
@@ -69,7 +64,7 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
         empty = np.argmax(missing)
         lacking = f"{edges[empty]:.2f} to {edges[empty + 1]:.2f} m in '{task.maze}'"
         raise RuntimeError(
-            f"no demonstrations of {lacking}; take another range, or more time (steps, stride)"
+            f"expected demonstrations of {lacking}, got none: change low and high, or raise steps or stride"
         )
     x, cells = (np.concatenate(part) for part in zip(*kept, strict=True))
     order = rng.permutation(len(x))
@@ -77,7 +72,7 @@ def collect(task: Task, number: int) -> dict[str, np.ndarray]:
 
 
 def pick(at, quota, rng) -> Bool[np.ndarray, "n"]:
-    """At most ``quota[k]`` of those that are ``at`` k, at random."""
+    """Mask of at most ``quota[k]`` of the rows in stratum k, at random; ``at`` (n,) holds the strata."""
     order = rng.permutation(len(at))
     chosen = np.zeros(len(at), dtype=bool)
     for stratum in np.flatnonzero(quota):
@@ -86,17 +81,15 @@ def pick(at, quota, rng) -> Bool[np.ndarray, "n"]:
 
 
 def propose(plan: Layout, detours: bool, n: int, rng):
-    """Shortest ways between two random places, or by a third cell: waypoints (n, w, 2), padded by the goal;
-    their lengths; cells of start and goal (n, 2)."""
+    """Shortest ways between two random places, or by way of a third cell: waypoints (n, w, 2), padded by the
+    goal; their lengths (n,) in metres; cells of start and goal (n, 2)."""
     starts, stops, goals = rng.integers(len(plan.cells), size=(3, n))
     if detours:
         there = [plan.route(start, stop) for start, stop in zip(starts, stops, strict=True)]
         ways = [way + plan.route(way[-1], goal)[1:] for way, goal in zip(there, goals, strict=True)]
     else:
         ways = [plan.route(start, goal) for start, goal in zip(starts, goals, strict=True)]
-    ways = [
-        way if len(way) > 1 else way * 2 for way in ways
-    ]  # within one cell, too, start and goal are two points
+    ways = [way if len(way) > 1 else way * 2 for way in ways]  # start and goal in one cell are two points
     longest, rows = max(map(len, ways)), np.arange(n)
     last = np.array([len(way) - 1 for way in ways])
     points = plan.centres[np.array([way + [way[-1]] * (longest - len(way)) for way in ways])]
@@ -110,7 +103,7 @@ def propose(plan: Layout, detours: bool, n: int, rng):
 def drive(
     task: Task, model: Any, ways: Float[np.ndarray, "n w 2"], rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n T 2"], Bool[np.ndarray, "n"]]:
-    """Positions of a ball along waypoints, and whether each ends at the last; side by side."""
+    """Positions of a ball that is driven along waypoints, and whether it ends at the last one."""
     from mujoco import MjData, mj_stateSize, mjtState, rollout
 
     n, rows, data = len(ways), np.arange(len(ways)), MjData(model)

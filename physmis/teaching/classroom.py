@@ -33,7 +33,7 @@ NEEDED = (
 def copy_notebooks(folder: Path) -> list[str]:
     """Copy the notebooks that ``folder`` lacks; gives their names. Copies are not paired with `.py` files."""
     new = []
-    for source in sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for source in paths.notebooks(".ipynb"):
         if not (folder / source.name).exists():  # what somebody has worked in stays
             notebook = nbformat.read(source, as_version=4)
             notebook.metadata.pop("jupytext", None)

@@ -102,7 +102,7 @@ def test_a_kernel_that_shifts_all_values_is_forecast_exactly(amount):
     z = np.random.default_rng(0).normal(size=300)
     found = audit(constant(z), first, lambda y: Shift(amount))
     expected = histogram(z + amount, found.edges)
-    np.testing.assert_allclose(found.forecast.law, expected, atol=1e-12)
+    np.testing.assert_allclose(found.forecast.q, expected, atol=1e-12)
     np.testing.assert_allclose(found.forecast.bias, amount, rtol=1e-9)
     assert found.forecast.tv == pytest.approx(0.5 * np.abs(expected - found.before).sum())
     assert found.forecast.coordinates["as they are"] == found.forecast.tv
@@ -129,7 +129,7 @@ def test_the_forecast_is_that_of_the_induced_transition():
     x = walks(250)
     found = audit(x, path_length, Halfway)
     expected = induced_transition(Halfway(x), path_length, x, found.edges, np.random.default_rng(0))
-    np.testing.assert_allclose(found.forecast.law, found.before @ expected.matrix)
+    np.testing.assert_allclose(found.forecast.q, found.before @ expected.matrix)
     np.testing.assert_allclose(found.forecast.bias, expected.bias, atol=1e-5)  # float32
 
 
@@ -138,7 +138,7 @@ def test_a_prior_is_what_the_forecast_begins_with():
     prior = scipy.stats.norm(0.2, 1.1)
     found = audit(constant(z), first, lambda y: Shift(0.5), prior=prior)
     matrix = induced_transition(Shift(0.5), first, constant(z), found.edges, np.random.default_rng(0)).matrix
-    np.testing.assert_allclose(found.forecast.law, prior_mass(prior, found.edges) @ matrix)
+    np.testing.assert_allclose(found.forecast.q, prior_mass(prior, found.edges) @ matrix)
     assert found.curation is not None
 
 
@@ -168,7 +168,7 @@ def test_long_and_ragged_trajectories_are_perturbed_at_their_full_length(steps):
         return Shift(0.4)
 
     found = audit(ragged, lambda x: x.mean(axis=(1, 2)), kernel)
-    np.testing.assert_allclose(found.forecast.law, histogram(z + 0.4, found.edges), atol=1e-12)
+    np.testing.assert_allclose(found.forecast.q, histogram(z + 0.4, found.edges), atol=1e-12)
     np.testing.assert_allclose(found.forecast.bias, 0.4)
     assert max(shape[1] for shape in seen) <= module.KERNEL_STEPS
 
@@ -179,7 +179,7 @@ def test_the_kernel_sees_a_sample_of_many_trajectories(monkeypatch):
     z = np.random.default_rng(0).normal(size=400)
     found = audit(constant(z), first, lambda y: seen.append(len(y)) or Shift(0.0))
     assert set(seen) == {50}
-    np.testing.assert_allclose(found.forecast.law, histogram(z, found.edges), atol=1e-12)
+    np.testing.assert_allclose(found.forecast.q, histogram(z, found.edges), atol=1e-12)
 
 
 def test_a_forecast_that_cannot_be_made_takes_nothing_from_the_comparison():
@@ -320,9 +320,9 @@ def test_the_seed_decides_and_nothing_else():
 
     one, same, other = run(3), run(3), run(4)
     assert str(one) == str(same)
-    np.testing.assert_array_equal(one.forecast.law, same.forecast.law)
+    np.testing.assert_array_equal(one.forecast.q, same.forecast.q)
     assert one.comparison.tv == other.comparison.tv
-    assert not np.array_equal(one.forecast.law, other.forecast.law)
+    assert not np.array_equal(one.forecast.q, other.forecast.q)
 
 
 def test_neither_the_order_of_trajectories_nor_their_unit_matters_to_the_comparison():

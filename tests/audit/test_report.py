@@ -152,7 +152,7 @@ def test_a_bounded_prior_does_not_flatten_the_figure():
     """Mass beyond an end, where no value lies, is drawn as wide as a bin."""
     z = np.random.default_rng(0).random(500)
     found = audit(constant(z), growth_rate, lambda y: Shift(0.05), prior=scipy.stats.uniform(0, 1))
-    assert found.forecast.law[-1] > 0.02
+    assert found.forecast.q[-1] > 0.02
     drawn = [patch.get_data()[0].max() for patch in figure(found).axes[0].patches]
     assert max(drawn) < 3 * drawn[0]
 
@@ -176,7 +176,7 @@ def test_the_report_says_whether_the_forecast_came_true():
         assert f"The forecast {'came true' if true else 'did not come true'}: " in verdict(found)
     assert report(1.0).came_true is None and report(None, moved).came_true is None
     found = report(1.0, moved)
-    change, came = found.forecast.law - found.before, found.comparison.q - found.before
+    change, came = found.forecast.q - found.before, found.comparison.q - found.before
     assert found.agreement == pytest.approx(np.corrcoef(change, came)[0, 1])
 
 

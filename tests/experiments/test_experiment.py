@@ -153,7 +153,7 @@ def test_samples_have_the_same_bytes_however_many_threads_there_were(store):
     first = contents(store.root)
     store.path(TINY.config).unlink()
     store.path(TINY.training_config).write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match="made anew"):
+    with pytest.warns(UserWarning, match="computed again"):
         cached_all([samples(TINY)], store)
     assert contents(store.root) == first
 

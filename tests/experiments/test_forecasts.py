@@ -7,7 +7,7 @@ import pytest
 
 from physmis import drift
 from physmis.experiments import forecasts
-from physmis.experiments.experiment import Experiment, Samples, training_set
+from physmis.experiments.experiment import Experiment, Samples
 from physmis.experiments.kernel_draws import KernelDraws
 from physmis.models import build
 from physmis.paper import profiles
@@ -49,21 +49,6 @@ def test_drift_of_valid_ones_leaves_out_the_others(three):
     assert abs(forecasts.excess_of_valid(mixed).value) < 0.02
     few = [result(r.z, np.where(np.arange(400) < 99, 0.0, 1.0), r.experiment.seed) for r in three]
     assert forecasts.excess_of_valid(few) == (0.0, -1.0, 1.0)
-
-
-def test_matched_scale_gives_the_target_residual(store):
-    scale = forecasts.matched_scale(SINE, 0.03, store)
-    x = training_set(SINE, store).x
-    noise = np.random.default_rng(5).normal(size=x.shape)
-    perturbed = x + scale * x.std() * noise
-    assert np.median(SINE.task.validity(perturbed)) == pytest.approx(0.03, rel=0.05)
-    assert forecasts.matched_scale(SINE, 1e9, store) == 10.0
-    assert forecasts.matched_scale(SINE, 1e-12, store) == 1e-5
-
-
-def test_residual_is_the_mean_of_medians(three):
-    expected = np.mean([np.median(r.validity) for r in three])
-    assert forecasts.residual(three) == pytest.approx(expected)
 
 
 def test_forecast_pushes_the_prior_through():

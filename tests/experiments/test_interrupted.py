@@ -177,7 +177,7 @@ def test_an_interrupted_cell_shows_one_line_and_goes_on_when_it_is_run_again(tmp
         manager.interrupt_kernel()
         shown = outputs()
         (error,) = [content for kind, content in shown if kind == "error"]
-        assert error["traceback"] == ["Interrupted. What is complete is kept: run again to go on."]
+        assert error["traceback"] == ["Interrupted. Complete results are kept: run again to continue."]
         assert [content for kind, content in shown if kind == "stream"] == []
         assert len(workers) == 2 and psutil.wait_procs(workers, timeout=30)[1] == []
         assert stored(place.store) == [0, 1]

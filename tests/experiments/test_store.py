@@ -82,8 +82,8 @@ def test_floats_count_to_nine_digits():
 def test_configs_that_are_not_json_are_refused(tmp_path):
     for config, message in (
         ({"model": {"width": np.int64(3)}}, r"config\.model\.width: expected .*got np.int64\(3\)"),
-        ({"a": [1, {"b": float("nan")}]}, r"config\.a\[1\]\.b: expected finite numbers .*got nan"),
-        ({"a": {3: 1}}, r"config\.a: expected .*dict with names, got \{3: 1\}"),
+        ({"a": [1, {"b": float("nan")}]}, r"config\.a\[1\]\.b: expected a finite number, got nan"),
+        ({"a": {3: 1}}, r"config\.a: expected .*dict of str, got \{3: 1\}"),
         ({"kind": "../up"}, "kind.*expected lower-case letters, digits and _, got '../up'"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
@@ -203,7 +203,7 @@ def test_a_damaged_file_is_told_and_set_aside_and_made_anew_and_never_run(tmp_pa
     hurt = path if which == "small" else large(path)
     DAMAGE[how](hurt, Trap(tmp_path / "trapped"))
     before = hurt.read_bytes()
-    told = f"{hurt} is damaged: .*It is set aside as {hurt.name}.damaged and will be made anew"
+    told = f"{hurt} is damaged: .*It is renamed to {hurt.name}.damaged and will be computed again"
     with pytest.warns(UserWarning, match=told):
         assert Store(tmp_path).fetch_whole(CONFIG) is None
     assert not (tmp_path / "trapped").exists()

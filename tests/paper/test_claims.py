@@ -56,16 +56,16 @@ ELSEWHERE = {**CLAIM, "role": "precondition", "notebook": "02_test"}
         ({"fig_01_a": {"notebook": "01_test", "sources": []}}, {}, "fig_01_a: .*caption"),
         ({"fig_01_a": {**FIGURE, "colour": "red"}}, {}, "fig_01_a: .*'colour'"),
         ({"fig_01_a": {**FIGURE, "sources": "a.py"}}, {}, "fig_01_a: expected sources as list.*got 'a.py'"),
-        ({"fig_01_a": {**FIGURE, "claims": ["C1.01.a"]}}, {}, "fig_01_a: 01_test makes no claim 'C1.01.a'"),
+        ({"fig_01_a": {**FIGURE, "claims": ["C1.01.a"]}}, {}, "fig_01_a: no claim 'C1.01.a' in 01_test"),
         ({}, {"C1.01.a": {**CLAIM, "expected": "about 3"}}, "C1.01.a: expected .*, got 'about 3'"),
         ({}, {"C1.01.a": {**CLAIM, "profiles": ["fast"]}}, "C1.01.a: .*fast"),
-        ({}, {"C1.01.a": {**CLAIM, "role": "main"}}, "C1.01.a: expected a role out of .*; got 'main' and ''"),
-        ({}, {"C1.01.a": {**CLAIM, "role": "primary"}}, "null of a primary one; got 'primary' and ''"),
-        ({}, {"C1.01.a": {**CLAIM, "null": "0"}}, "null of a primary one; got 'control' and '0'"),
+        ({}, {"C1.01.a": {**CLAIM, "role": "main"}}, "C1.01.a: role: expected .*; got 'main' and null ''"),
+        ({}, {"C1.01.a": {**CLAIM, "role": "primary"}}, "null for a primary .*; got 'primary' and null ''"),
+        ({}, {"C1.01.a": {**CLAIM, "null": "0"}}, "null for a primary .*; got 'control' and null '0'"),
         (
             {},
             {"C1.01.a": {**PRIMARY, "needs": ["C1.01.b"]}},
-            "expected preconditions of 01_test in needs, got",
+            "needs: expected preconditions of 01_test, got",
         ),
         ({}, {"C1.01.a": {**PRIMARY, "needs": ["C1.01.b"]}, "C1.01.b": CLAIM}, "preconditions of 01_test"),
         ({}, {"C1.01.a": {**CLAIM, "needs": ["C1.01.b"]}, "C1.01.b": CLAIM}, "preconditions of 01_test"),
@@ -101,7 +101,7 @@ def test_the_contract_of_this_project_names_files_that_exist(monkeypatch):
     contract = load_contract()
     sources = {source for figure in contract.figures.values() for source in figure.sources}
     assert sources and all((paths.root() / source).is_file() for source in sources)
-    assert all((paths.root() / "notebooks" / f"{name}.py").is_file() for name in contract.notebooks)
+    assert contract.notebooks == [path.stem for path in paths.notebooks()]
 
 
 # the tables in the documents

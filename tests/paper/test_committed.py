@@ -67,7 +67,7 @@ def test_the_tables_of_claims_are_those_of_the_manifest():
         assert path.read_bytes() == content, "run `python -m physmis.paper.claims`"
 
 
-@pytest.mark.parametrize("source", sorted(ROOT.glob("notebooks/*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", paths.notebooks(), ids=lambda path: path.stem)
 def test_the_notebook_pairs_are_in_step_and_have_the_outputs_of_a_whole_run(source):
     pair = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     assert same_cells(jupytext.read(source), pair), "run `make notebooks`"

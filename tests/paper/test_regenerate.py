@@ -115,7 +115,7 @@ def test_two_runs_at_once_both_finish_and_differences_from_what_is_committed_are
     next(place.store.glob("toy/*.npz")).write_bytes(b"damaged")
     done = place.run("--only", "01")
     assert "1 of 1 figures are exactly those of figures/standard" in done.stdout
-    assert re.search(r"^\[01_good .*npz is damaged: .* will be made anew$", done.stdout, re.MULTILINE)
+    assert re.search(r"^\[01_good .*npz is damaged: .* will be computed again$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.end_to_end
@@ -133,12 +133,12 @@ def test_every_failure_is_told_at_the_end_and_stops_no_other_notebook(tmp_path):
     readme = (place.root / "README.md").read_text()
     done = place.run("--save")
     assert done.returncode == 1
-    lost = "02_forgets has not saved what it promises: fig_02_a"
+    lost = "02_forgets: expected the whole contract, lacks fig_02_a"
     assert [line for line in done.stderr.splitlines() if line.startswith("FAILED")] == [
         "FAILED 01_raises: cell `x = 1`: RuntimeError: no such luck",
         f"FAILED 02_forgets: cell `run.finish()`: ContractError: {lost}",
-        "FAILED 03_exits: cell `x = 2` never ran, and no cell raised an error: an exit before it?",
-        "FAILED 04_stops_short: it ended without finish(): nothing of this run is in the manifest",
+        "FAILED 03_exits: cell `x = 2` did not run, and none failed: look for an exit before it",
+        "FAILED 04_stops_short: expected run.finish(), got no row of this run in the manifest",
         "FAILED 05_dies: DeadKernelError: Kernel died",
         "FAILED 06_refuted: C1.06.so does not hold: -1 [-1, -1], expected > 0",
     ]
@@ -159,9 +159,9 @@ def test_wrong_options_are_named_before_anything_runs(place, monkeypatch, capsys
         (["--jobs", "0"], "--jobs: expected 1 or more, got 0"),
         (["--jobs", "two"], "invalid int value: 'two'"),
         (["--seed", "-1"], "--seed: expected 0 or more, got -1"),
-        (["--save", "--profile", "smoke"], "--save: expected the whole standard profile, with seed 0"),
-        (["--save", "--only", "01"], "--save: expected the whole standard profile, with seed 0"),
-        ([*address, "--jobs", "2"], "--scheduler: expected neither --jobs nor cuda"),
+        (["--save", "--profile", "smoke"], "--save: expected --profile standard, --seed 0"),
+        (["--save", "--only", "01"], "--save: expected --profile standard, --seed 0"),
+        ([*address, "--jobs", "2"], "--scheduler: expected neither --jobs nor --device cuda"),
         (["--scheduler", "nonsense"], "--scheduler: expected a Dask scheduler at 'nonsense'"),
         (["--what"], "--what"),
         (["--output", __file__], "OUTPUT=.*: expected a folder to write to; .*test_regenerate.py"),
@@ -170,7 +170,7 @@ def test_wrong_options_are_named_before_anything_runs(place, monkeypatch, capsys
         assert re.search(message, capsys.readouterr().err)
     (place.notebooks / "02_other.py").write_text((place.notebooks / "01_good.py").read_text())
     assert regenerate.main([]) == 1
-    assert re.search("name other notebooks: 02_other", capsys.readouterr().err)
+    assert re.search("expected the notebooks .*got others: 02_other", capsys.readouterr().err)
     assert [path.name for path in place.figures.iterdir()] == ["contract.toml"]
 
 

@@ -85,12 +85,12 @@ def test_a_run_resolves_its_settings(place):
 def test_a_wrong_setting_is_named_with_what_is_expected(place, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for arguments, message in (
-        ({"notebook": "09_nothing"}, "names .01_test, 02_test., got '09_nothing'"),
+        ({"notebook": "09_nothing"}, "contract .01_test, 02_test., got '09_nothing'"),
         ({"profile": "quick"}, "smoke.*standard.*full.*quick"),
         ({"seed": -1}, "seed: expected a whole number, 0 or more, got -1"),
         ({"seed": "0"}, "seed: .*got '0'"),
         ({"device": "tpu"}, "device: expected 'auto', 'cpu' or 'cuda', got 'tpu'"),
-        ({"device": "cuda"}, "finds no GPU here, got 'cuda'"),
+        ({"device": "cuda"}, "finds no GPU.*, got 'cuda'"),
     ):
         with pytest.raises(ValueError, match=message):
             start(**{"notebook": "01_test", "profile": "smoke", **arguments})
@@ -100,7 +100,7 @@ def test_a_plain_script_that_is_interrupted_ends_in_one_line(place, monkeypatch,
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     start("01_test", profile="smoke", device="cpu")
     sys.excepthook(runs.Interrupted, runs.Interrupted(), None)
-    assert capsys.readouterr().err == "\nInterrupted. What is complete is kept: run again to go on.\n"
+    assert capsys.readouterr().err == "\nInterrupted. Complete results are kept: run again to continue.\n"
     sys.excepthook(ValueError, ValueError("as ever"), None)
     assert capsys.readouterr().err == "ValueError: as ever\n"
 
@@ -188,7 +188,7 @@ def test_a_rerun_replaces_only_its_own_rows_and_drops_what_is_promised_no_more(p
     complete(notebook="02_test")
     before = read_manifest(place / "standard")
     write_contract(place.parent, {id: FIGURES[id] for id in ("fig_01_a", "fig_02_c")}, {"C1.01.valid": CLAIM})
-    assert "fig_01_b was saved and is not in the contract" in check(place / "standard")
+    assert "fig_01_b was saved but is not in the contract" in check(place / "standard")
     complete(figures=["fig_01_a"], seeds=[5])
     after = read_manifest(place / "standard")
     assert after["figures"]["fig_01_a"]["seeds"] == after["claims"]["C1.01.valid"]["seeds"] == [5]
@@ -236,7 +236,7 @@ def test_what_cannot_be_saved_is_refused(place):
             run.record_claim("C1.01.valid", *numbers)
     assert not (place / "smoke").exists()
     run.save_figure(a_figure(), "fig_01_a", DATA)
-    with pytest.raises(ContractError, match=r"has not saved what it promises: C1\.01\.valid, fig_01_b"):
+    with pytest.raises(ContractError, match=r"expected the whole contract, lacks C1\.01\.valid, fig_01_b"):
         run.finish()
     assert read_manifest(place / "smoke") == {}
 
@@ -270,7 +270,7 @@ def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, c
         )
     row["verdict"] = "reproduced"
     path.write_text(json.dumps(manifest))
-    said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'reproduced'"
+    said = "C1.01.valid: verdict: expected 'not tested' of the contract, got 'reproduced'"
     assert said in check(place / "standard", "01_test")
 
 
@@ -297,7 +297,7 @@ def test_a_test_of_any_role_is_not_tested_where_a_precondition_fails(place, caps
         assert any(f"expected >= 0.9: {verdict}." in line for line in told)
     row["verdict"] = "holds"
     path.write_text(json.dumps(manifest))
-    said = "C1.01.valid: the contract says verdict: 'not tested', the manifest 'holds'"
+    said = "C1.01.valid: verdict: expected 'not tested' of the contract, got 'holds'"
     assert said in check(place / "standard", "01_test")
 
 
@@ -310,14 +310,14 @@ def test_check_tells_every_kind_of_trouble(place):
     write_contract(place.parent, FIGURES, {"C1.01.valid": {**CLAIM, "expected": "> 0.5"}})
     own = [
         "fig_01_a.pdf is missing",
-        "fig_01_b.npz comes from another run than the manifest",
-        "C1.01.valid: the contract says expected: '> 0.5', the manifest '>= 0.9'",
+        "fig_01_b.npz is from another run than the manifest",
+        "C1.01.valid: expected: expected '> 0.5' of the contract, got '>= 0.9'",
     ]
     assert check(folder, "01_test") == own
     assert check(folder) == [
-        "fig_02_c is in the contract and was not saved",
+        "fig_02_c is in the contract but was not saved",
         *own,
-        "fig_09_old.png lies in the folder and is not in the contract",
+        "fig_09_old.png is in the folder but not in the contract",
     ]
 
 
@@ -331,12 +331,12 @@ def test_a_manifest_that_was_meddled_with_is_noticed(place, monkeypatch):
     manifest["figures"]["fig_01_a"]["pdf_sha256"] = "0"
     path.write_text(json.dumps(manifest))
     figure, claim, code = check(place / "standard")
-    assert figure == "fig_01_a.pdf comes from another run than the manifest"
-    assert claim == "C1.01.valid: the contract says holds: True, the manifest False"
-    assert "different code" in code and "abc-dirty" in code
+    assert figure == "fig_01_a.pdf is from another run than the manifest"
+    assert claim == "C1.01.valid: holds: expected True of the contract, got False"
+    assert "one version" in code and "abc-dirty" in code
     del manifest["claims"]["C1.01.valid"]["role"]
     path.write_text(json.dumps(manifest))
-    assert "C1.01.valid: the contract says role: 'control', the manifest None" in check(place / "standard")
+    assert "C1.01.valid: role: expected 'control' of the contract, got None" in check(place / "standard")
     path.write_text("{")
     with pytest.raises(ContractError, match="manifest.json is damaged"):
         complete()

@@ -21,7 +21,7 @@ from physmis.teaching.exercises import CHECKS, hint, smooth_paths
 SOLUTION = re.compile(r"<summary>Solution (\d\d\.\d)</summary>.*?```python\n(.*?)```\s*</details>", re.S)
 
 
-CELLS = [cell for path in sorted(paths.root().glob("notebooks/*.py")) for cell in jupytext.read(path).cells]
+CELLS = [cell for path in paths.notebooks() for cell in jupytext.read(path).cells]
 SOLUTIONS = dict(m for cell in CELLS if cell.cell_type == "markdown" for m in SOLUTION.findall(cell.source))
 
 
