@@ -73,28 +73,23 @@ def audit(
         tell(who)
         given = given if isinstance(given, Recording) else recording(given)
         if given.short > FEW:
-            side, pieces = who.split()[0], f"{given.short:.0%} of the pieces have fewer than 2 steps"
-            text = f"{side}: {pieces}, as where an end stays marked; give lengths."
-            findings.append(Finding("pieces", side, text))
-        known = (step, given.dt, sides[0].dt if sides else 1.0)
-        step = next(one for one in known if one is not None)
+            text = f"{given.short:.0%} of the pieces have fewer than 2 steps, as where an end stays marked"
+            findings.append(Finding("pieces", who.split()[0], f"{who.split()[0]}: {text}; give lengths."))
+        step = next(one for one in (step, given.dt, *(side.dt for side in sides), 1.0) if one is not None)
         # What demonstrations may lack, a model may, too; otherwise it has broken down.
         x, imputed = prepare(given.trajectories, who, gaps=not sides or sides[0].imputed > 0)
         values = measured(x, measurement(measure, step))
         usable = np.flatnonzero(np.isfinite(values))
         if len(usable) < MIN_TRAJECTORIES:
-            faults = [] if sides else check(given.trajectories, None, values, None, dt=step)
+            faults = [] if sides else check([given.trajectories], [values])
             found = "; ".join([f"got {len(usable)}", *(one.message for one in faults)])
             raise ValueError(f"expected {MIN_TRAJECTORIES} or more measurable {who}, {found}")
         kept.append([x[row] for row in usable])
         looked.append((given.trajectories, values, step))
-        left_out = len(values) - len(usable)
-        sides.append(Side(who, values[usable], left_out, imputed, step, given.notes))
+        sides.append(Side(who, values[usable], len(values) - len(usable), imputed, step, given.notes))
     if generated is not None and (counts := [side[0].shape[1] for side in kept])[0] != counts[1]:
-        raise ValueError(
-            f"expected {counts[0]} channels of generated trajectories, got {counts[1]}; name those of both "
-            "(--channels, --generated-channels)"
-        )
+        text = f"expected {counts[0]} channels of generated trajectories, got {counts[1]}"
+        raise ValueError(f"{text}; name those of both (--channels, --generated-channels)")
     x, z, z_generated = kept[0], sides[0].values, sides[-1].values if generated is not None else None
     no_forecast = ""
     if np.ptp(z) <= 1e-13 * np.abs(z).max():  # to rounding
@@ -102,24 +97,30 @@ def audit(
             raise ValueError(f"expected a quantity that varies, got {z[0]:g} for all demonstrations")
         if kernel is not None:
             kernel, no_forecast = None, f"the quantity is {z[0]:g} for all demonstrations"
-        z, z_generated = (
-            None if some is None else np.where(np.isclose(some, z[0], rtol=1e-6, atol=0), z[0], some)
-            for some in (z, z_generated)
-        )
+        z = np.full_like(z, z[0])
+        if generated is not None:
+            z_generated = np.where(np.isclose(z_generated, z[0], rtol=1e-6, atol=0), z[0], z_generated)
     tell("checks of the data")
-    given, values, steps = (list(column) + [None] for column in zip(*looked, strict=True))
-    findings += check(given[0], given[1], values[0], values[1], dt=steps[0], generated_dt=steps[1])
+    findings += check(*map(list, zip(*looked, strict=True)))
     if callable(measure):  # which knows its channels
         findings = [one for one in findings if one.kind not in ("velocity", "clock")]
+    # Jumps and NaN that only the model has are its failures, not faults of the data; whole turns are.
+    failures = {"jumps"} if sides[0].imputed else {"jumps", "gaps"}
+    failures -= {one.kind for one in findings if one.side == "demonstrations"}
+    for one in list(findings):
+        if one.side == "generated" and one.kind in failures and "a whole turn" not in one.message:
+            text = one.message.split(";")[0]
+            note = f"{text}, unlike the demonstrations: failures of the model, or its file."
+            sides[1] = sides[1]._replace(notes=(*sides[1].notes, note))
+            findings.remove(one)
     # A stream for each, so that the one does not depend on whether the other is asked for.
     for_forecast, for_curation, for_comparison = np.random.default_rng(seed).spawn(3)
     edges = bin_edges(z, z_generated, prior)
     # Of two tests either may raise a false alarm: each gets half of the level (Bonferroni).
     each = level if prior is None or generated is None else level / 2
-    curation, comparison, foreseen = None, None, None
     tell("test")
-    if prior is not None:
-        curation = shift_test(z, None, prior, edges, for_curation, each)
+    curation = None if prior is None else shift_test(z, None, prior, edges, for_curation, each)
+    comparison, foreseen = None, None
     if generated is not None:
         comparison = shift_test(z, z_generated, prior, edges, for_comparison, each)
     before, own_edges = histogram(z, edges) if prior is None else curation.p, bin_edges(z, None, prior)

@@ -58,25 +58,19 @@ def _parser():
     audit._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 for an option
     files = ".npz, .npy, .h5, .hdf5, .csv, .parquet, or a folder of Minari, LeRobot or zarr"
     audit.add_argument("demonstrations", help=files)
-    named = (
-        f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, which is run; can be repeated"
-    )
+    named = f"{', '.join(MEASUREMENTS)}; or FILE.py:FUNCTION or MODULE:FUNCTION, to be run; can be repeated"
     audit.add_argument("--measure", required=True, metavar="NAME", action="append", help=named)
     audit.add_argument("--generated", metavar="FILE", help="trajectories of a trained model")
-    audit.add_argument(
-        "--prior", nargs=3, metavar=("NAME", "A", "B"), help="uniform LOW HIGH, normal MEAN SD"
-    )
+    distributions = "uniform LOW HIGH, or normal MEAN SD"
+    audit.add_argument("--prior", nargs=3, metavar=("NAME", "A", "B"), help=distributions)
     for prefix, which in (("", "all files"), ("generated-", "the generated file")):
         audit.add_argument(f"--{prefix}dt", type=float, metavar="SECONDS", help=f"time step of {which}")
         audit.add_argument(f"--{prefix}array", metavar="NAME", help=f"which array of {which}")
-        audit.add_argument(
-            f"--{prefix}channels", type=int, nargs="+", metavar="K", help=f"of {which}, from 0"
-        )
+        of = f"of {which}, from 0"
+        audit.add_argument(f"--{prefix}channels", type=int, nargs="+", metavar="K", help=of)
     audit.add_argument("--unit", default="", help="of the quantity, for the report")
     audit.add_argument("--no-forecast", action="store_true", help="test only, which takes a second")
-    audit.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="TV", help="a shift by less passes (0)"
-    )
+    audit.add_argument("--tolerance", type=float, default=0, metavar="TV", help="a shift by less passes (0)")
     audit.add_argument("--looks", type=int, default=1, metavar="K", help="share the level over K audits (1)")
     audit.add_argument("--strict", action="store_true", help="a warning about the data is bad input")
     audit.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
@@ -96,9 +90,8 @@ def _demo(given):
 def _audit(given):
     page = given.html and _page(Path(given.html))
     if given.looks < 1 or not 0 <= given.tolerance < 1:
-        raise ValueError(
-            f"expected --looks of 1 or more and --tolerance from 0 to 1, got {given.looks}, {given.tolerance}"
-        )
+        got = f"{given.looks}, {given.tolerance}"
+        raise ValueError(f"expected --looks of 1 or more and --tolerance from 0 to 1, got {got}")
     # Only here, as they take a second that --help does not need.
     from tqdm import tqdm
 
@@ -109,14 +102,12 @@ def _audit(given):
     found = [one for audited in reports for one in audited.findings]
     if given.strict and found:
         raise ValueError("--strict: " + " ".join(dict.fromkeys(one.message for one in found)))
-    shifted = any(one.shifted for one in reports)
-    code = SHIFT if shifted else NO_SHIFT
+    code = SHIFT if any(one.shifted for one in reports) else NO_SHIFT
     if given.json:
         said = {"exit_code": code, "audits": [report.data(one) for one in reports]}
-        text = json.dumps(said, indent=1, allow_nan=False)
+        _say(json.dumps(said, indent=1, allow_nan=False))
     else:
-        text = "\n\n\n".join(map(str, reports))
-    _say(text)
+        _say("\n\n\n".join(map(str, reports)))
     if page:
         from physmis.experiments.store import write
 
@@ -139,14 +130,12 @@ def _reports(given, tell):
         tell(f"reading {given.generated}")
         array, channels = given.generated_array or given.array, given.generated_channels or given.channels
         generated = read(given.generated, array, channels)
-    level, found = LEVEL / len(measures) / given.looks, []
+    kernel, parts, found = None if given.no_forecast else errors, len(measures) * given.looks, []
+    shared = f"{LEVEL / parts:.2g}" + (f", one of {parts} parts of {LEVEL:g}" if parts > 1 else "")
     for name, measure in zip(given.measure, measures, strict=True):
-        kernel = None if given.no_forecast else errors
-        one = audit(demonstrations, measure, kernel, generated, prior, given.dt, given.seed, level=level,
+        one = audit(demonstrations, measure, kernel, generated, prior, given.dt, given.seed,
                     generated_dt=given.generated_dt, tolerance=given.tolerance, unit=given.unit,
-                    tell=lambda stage, name=name: tell(f"{name}: {stage}"))  # fmt: skip
-        parts = len(measures) * given.looks
-        shared = f"{level:.2g}" + (f", one of {parts} parts of {LEVEL:g}" if parts > 1 else "")
+                    level=LEVEL / parts, tell=lambda stage, name=name: tell(f"{name}: {stage}"))  # fmt: skip
         about = {
             "demonstrations file": given.demonstrations, "generated file": given.generated,
             "time step": ", ".join(dict.fromkeys(f"{side.dt:g}" for side in one.sides)),
@@ -170,7 +159,7 @@ def _page(path):
 def _prior(words):
     import scipy.stats
 
-    name, a, b = words[0], *map(float, words[1:])
+    name, (a, b) = words[0], map(float, words[1:])
     if name == "uniform" and a < b:
         return scipy.stats.uniform(a, b - a)
     if name == "normal" and b > 0:

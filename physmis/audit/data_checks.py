@@ -7,12 +7,12 @@ raise a warning; `tests/audit/test_data_checks.py` holds 15 of the kinds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
-from physmis.audit.measurements import Ragged
+from physmis.audit.measurements import Ragged, Values
 from physmis.audit.preparation import numbers, prepare
 
 MOST = 1000  # trajectories of a side that are looked at, in runs of 100, as neighbours tell of windows
@@ -48,27 +48,15 @@ class Finding(NamedTuple):
 
 
 @np.errstate(all="ignore")  # of constant channels, and squares that overflow: no faults that are meant here
-def check(
-    demonstrations: Ragged,
-    generated: Ragged | None = None,
-    values: Float[np.ndarray, "n"] | None = None,
-    values_generated: Float[np.ndarray, "m"] | None = None,
-    dt: float | None = None,
-    generated_dt: float | None = None,
-) -> list[Finding]:
-    """What seems wrong with trajectories, NaN where steps are missing; nothing, if all seems well.
+def check(given: list[Ragged], values: Sequence[Values] = (), steps: Sequence[float] = ()) -> list[Finding]:
+    """What seems wrong with demonstrations and, if given, generated trajectories; NaN are missing steps.
 
-    ``values`` are the measured quantities, in the order of the trajectories; ``dt`` the seconds a step.
+    ``values`` are the quantities of each, in the order of the trajectories; ``steps`` the seconds a step.
     """
     found, sides = [], []
-    for side, given, z in (
-        ("demonstrations", demonstrations, values),
-        ("generated", generated, values_generated),
-    ):
-        if given is None:
-            continue
-        skip = -(-len(given) // MOST)
-        raw = [numbers(one) for row, one in enumerate(given) if row // 100 % skip == 0 and len(one) > 1]
+    for side, every, z in zip(("demonstrations", "generated"), given, values or ((), ()), strict=False):
+        skip = -(-len(every) // MOST)
+        raw = [numbers(one) for row, one in enumerate(every) if row // 100 % skip == 0 and len(one) > 1]
         texts = {"gaps": _gaps(raw), "dependence": _dependence(z)}
         x = [one.astype(float) for one in prepare(raw, side)[0] if len(one)] if raw else []
         if len(x) > 1:
@@ -77,11 +65,10 @@ def check(
         found += [Finding(kind, side, f"{side}: {text}") for kind, text in texts.items() if text]
     if len(sides) == 2 and sides[0][0].shape[1] == sides[1][0].shape[1]:
         found += [Finding(kind, "both", text) for kind, look in PAIRS.items() if (text := look(*sides))]
-    if dt and generated_dt and abs(np.log(dt / generated_dt)) > 0.01:
-        rates = f"{1 / dt:.4g} steps a second in demonstrations, {1 / generated_dt:.4g} in generated"
-        found.append(
-            Finding("rates", "both", f"{rates}: paths at a low rate cut corners; resample to the lower.")
-        )
+    if len(steps) == 2 and abs(np.log(steps[0] / steps[1])) > 0.01:
+        rates = f"{1 / steps[0]:.4g} steps a second in demonstrations, {1 / steps[1]:.4g} in generated"
+        text = f"{rates}: paths at a low rate cut corners; resample to the lower."
+        found.append(Finding("rates", "both", text))
     return found
 
 
@@ -111,25 +98,23 @@ def _gaps(raw):
     missing = np.concatenate([~np.isfinite(one).all(axis=1) for one in raw]).mean() if raw else 0
     if missing == 1:
         return "no step has all channels; interpolate each channel first (in pandas, interpolate())."
-    text = (
-        f"{missing:.0%} of the steps are missing; give both sides the same gaps, as lines through them are "
-        "shorter than motion, and give lengths where NaN is padding."
+    text = "give both sides the same gaps, as lines through them are shorter than motion, and give lengths"
+    return (
+        f"{missing:.0%} of the steps are missing; {text} where NaN is padding." if missing > MISSING else ""
     )
-    return text if missing > MISSING else ""
 
 
 def _dependence(z):
-    z = np.asarray([] if z is None else z, float)
+    z = np.asarray(z, float)
     z = z[np.isfinite(z)]
     if len(z) < 20 or np.ptp(z) == 0:
         return ""
     rank = np.argsort(np.argsort(z))
     alike = np.corrcoef(rank[1:], rank[:-1])[0, 1]
-    text = (
-        f"the quantity of neighbours correlates ({alike:.2f}); take whole episodes as independent ones, or "
-        "shuffle a file that is only sorted."
+    text = f"the quantity of neighbours correlates ({alike:.2f}); take whole episodes as independent ones"
+    return (
+        f"{text}, or shuffle a file that is only sorted." if alike > max(ALIKE, 5 / np.sqrt(len(z))) else ""
     )
-    return text if alike > max(ALIKE, 5 / np.sqrt(len(z))) else ""
 
 
 def _axes(x):
@@ -145,10 +130,8 @@ def _axes(x):
     if time < max(0.3, ROUGHER * min(trajectory, channel)):
         return ""
     axis, order = (0, (1, 0, 2)) if trajectory < channel else (2, (0, 2, 1))
-    return (
-        f"shape {x.shape} is smooth along axis {axis}, and not along axis 1, which is read as time; transpose"
-        f"{order} puts the smooth axis there."
-    )
+    text = f"shape {x.shape} is smooth along axis {axis}, and not along axis 1, which is read as time"
+    return f"{text}; transpose{order} puts the smooth axis there."
 
 
 def _jumps(x):
@@ -159,14 +142,11 @@ def _jumps(x):
             around = np.delete(step[max(0, at - 3) : at + 4], min(at, 3))
             if step[at] > JUMP * max(np.percentile(step[step > 0], 90), np.sort(around)[-2]):
                 sizes[row] = np.abs(x[row][at + 1] - x[row][at]).max()
-    if not (share := _often(np.isin(np.arange(len(x)), list(sizes)))):
-        return ""
-    if np.isclose(np.median(list(sizes.values())), [2 * np.pi, 360], rtol=0.05).any():
+    share = _often([row in sizes for row in range(len(x))])
+    if share and np.isclose(np.median(list(sizes.values())), [2 * np.pi, 360], rtol=0.05).any():
         return f"{share}hold a jump by a whole turn; unwrap the angle (np.unwrap)."
-    return (
-        f"{share}hold a step {JUMP:g} times as long as others; cut glued episodes there, set fill values to "
-        "NaN, unwrap angles, keep the sign of quaternions."
-    )
+    remedy = "cut glued episodes there, set fill values to NaN, unwrap angles, keep the sign of quaternions"
+    return share and f"{share}hold a step {JUMP:g} times as long as others; {remedy}."
 
 
 def _tails(x):
@@ -195,10 +175,8 @@ def _windows(x):
             first[row] = blocks[-1][0]
     known, times = np.unique(np.concatenate(blocks), return_counts=True)
     share = _often(np.isin(first, known[times > 1]))
-    return share and (
-        f"{share}begin with steps that others hold, too, as overlapping windows and copies do; take whole "
-        "episodes, which are independent."
-    )
+    text = "begin with steps that others hold, too, as overlapping windows and copies do"
+    return share and f"{share}{text}; take whole episodes, which are independent."
 
 
 def _run(x):
@@ -223,9 +201,8 @@ def _ends(x):
     lengths = np.array([len(one) for one in x])
     most = np.median(lengths)
     share = _often(lengths > JOINED[0] * most, JOINED[1]) if (lengths == most).mean() >= 0.5 else ""
-    return (
-        share and f"{share}are much longer than the {most:.0f} steps of most: ends are missing; give lengths."
-    )
+    text = f"are much longer than the {most:.0f} steps of most: ends are missing; give lengths."
+    return share and share + text
 
 
 def _clock(x):
@@ -270,9 +247,8 @@ def _units(x, y):
     moves = (here > 0) & (there > 0)
     power = np.median(np.log10(there[moves] / here[moves])) if moves.any() else 0
     if abs(power) > 0.5 and abs(power - np.rint(power)) < TENFOLD:
-        return (
-            f"generated are about {10 ** np.rint(power):g} times as large as demonstrations: give one unit."
-        )
+        times = f"{10 ** np.rint(power):g} times"
+        return f"generated are about {times} as large as demonstrations: give one unit."
     here, there = (np.percentile(np.abs(np.concatenate(side)), 99.9, axis=0) for side in (x, y))
     for name, one, other in (("generated", there, here), ("demonstrations", here, there)):
         ratio = other / np.maximum(one, np.finfo(float).tiny)
@@ -282,9 +258,8 @@ def _units(x, y):
 
 
 def _ranges(x, y):
-    (a, b), (middle, other), (c, d) = np.moveaxis(
-        [np.percentile(np.concatenate(side), (5, 50, 95), axis=0) for side in (x, y)], 1, 0
-    )
+    sides = [np.percentile(np.concatenate(side), (5, 50, 95), axis=0) for side in (x, y)]
+    (a, b), (middle, other), (c, d) = np.moveaxis(sides, 1, 0)
     far = APART * np.maximum(c - a, d - b), 1e-3 * np.maximum(np.abs(middle), np.abs(other))
     apart = np.flatnonzero(np.abs(other - middle) > np.maximum(*far))
     if len(apart) == 0:
@@ -294,8 +269,5 @@ def _ranges(x, y):
     return f"channel {k} has {ranges}: give the same channels in the same order and frame."
 
 
-LOOKS = {
-    **{"axes": _axes, "jumps": _jumps, "tails": _tails, "windows": _windows},
-    **{"run": _run, "ends": _ends, "clock": _clock, "velocity": _velocity},
-}
-PAIRS = {"lengths": _lengths, "units": _units, "ranges": _ranges}
+LOOKS = {one.__name__[1:]: one for one in (_axes, _jumps, _tails, _windows, _run, _ends, _clock, _velocity)}
+PAIRS = {one.__name__[1:]: one for one in (_lengths, _units, _ranges)}

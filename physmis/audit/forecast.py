@@ -76,9 +76,8 @@ def forecast(
         found = KernelCoordinates.of(coordinates, x, measure_perturbed, kernel, seed=noise)
         kept = (found.z != UNMEASURABLE) & (found.z_perturbed != UNMEASURABLE)
         if kept.sum() < MIN_TRAJECTORIES:
-            raise ValueError(
-                f"expected {MIN_TRAJECTORIES} measurable after a kernel's errors, got {kept.sum()}"
-            )
+            expected = f"expected {MIN_TRAJECTORIES} measurable after a kernel's errors"
+            raise ValueError(f"{expected}, got {kept.sum()}")
         return found.z[kept], found.z_perturbed[kept]
 
     tell("forecast")

@@ -17,25 +17,26 @@ from physmis import checks
 # As in `physmis.kernels`, which imports torch: the command line lists the names below, and must be quick.
 Trajectories = Float[np.ndarray, "n T C"]
 Ragged = Sequence[Float[np.ndarray, "T C"]]
-Measurement = Callable[[Trajectories], Float[np.ndarray, "n"]]
+Values = Float[np.ndarray, "n"]
+Measurement = Callable[[Trajectories], Values]
 MIN_TRAJECTORIES = 20  # measurable ones, on either side of an audit
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def path_length(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+def path_length(x: Trajectories, dt: float = 1.0) -> Values:
     """Length of the polygon through all steps, in the unit of the channels, which are coordinates."""
     x = _checked(x)
     length = np.sqrt((np.diff(x, axis=1) ** 2).sum(axis=-1)).sum(axis=1)
     return _known(length, x, np.sqrt(np.finfo(x.dtype).tiny))
 
 
-def mean_speed(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+def mean_speed(x: Trajectories, dt: float = 1.0) -> Values:
     """`path_length` over its duration."""
     return path_length(x) / (dt * (np.shape(x)[1] - 1))
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Values:
     """Mean of half the squared speed from step to step: the kinetic energy of a unit mass."""
     x = _checked(x)
     square = (np.diff(x, axis=1) ** 2).sum(axis=-1).mean(axis=1)
@@ -43,7 +44,7 @@ def kinetic_energy(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def spectral_peak(x: Trajectories, dt: float = 1.0) -> Float[np.ndarray, "n"]:
+def spectral_peak(x: Trajectories, dt: float = 1.0) -> Values:
     """Frequency of the largest power, summed over channels, in cycles a unit of time.
 
     Of deviations from the mean under a Hann window. Between frequencies of the discrete transform the peak is

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from physmis import checks
-from physmis.audit.measurements import Measurement, Ragged
+from physmis.audit.measurements import Measurement, Ragged, Values
 
 STEPS_AT_ONCE = 2**18  # time steps, over all trajectories, that are measured at once: keeps memory flat
 
@@ -53,7 +53,7 @@ def prepare(
     return found, imputed
 
 
-def measured(trajectories: Ragged, measure: Measurement) -> Float[np.ndarray, "n"]:
+def measured(trajectories: Ragged, measure: Measurement) -> Values:
     """The quantity of each of the trajectories, which may differ in length; NaN where it is not finite.
 
     ``measure`` is called with trajectories of equal length, (n, T, C), and never with those without steps.

@@ -43,16 +43,10 @@ class Recording(NamedTuple):
 def read(path: str | Path, array: str | None = None, channels: Sequence[int] | None = None) -> Recording:
     """The trajectories in a file or folder. Raises ValueError, which names the path, where it cannot be read.
 
-    - `.npy`: the array (n, T, C).
-    - `.npz`, `.h5`, `.hdf5`, `.zarr`: an array called as in `KNOWN`, or the only one. Of shape (steps, C), it
-      is cut by "lengths" (n,), "episode_ends" (n,) or marks `ENDS` (steps,), beyond the last of which nothing
-      is taken; of shape (n, T, C), by "lengths". Steps where an array `VALID` is false are missing.
-    - HDF5 with one group an episode: Minari, robomimic ("data/demo_0"), ManiSkill ("traj_0").
-    - `.csv`, `.parquet`: a row a step, in any order if there are `TIMES` or `FRAMES`, beside columns `IDS`.
-    - Folders: Minari (HDF5, arrow, parquet), LeRobot.
-
-    Where there are times, or "dt" or `RATES` that differ, all are put on one time grid. ``array`` names
-    another array, such as "infos/qpos", or columns, such as "x,y"; ``channels`` are those to take.
+    docs/audit.md says what files hold. An array is called as in `KNOWN`, or the only one; of shape (steps,
+    C), nothing is taken beyond the last end. Where there are times, or "dt" or `RATES` that differ, all are
+    put on one time grid. ``array`` names another array, such as "infos/qpos", or columns, such as "x,y";
+    ``channels`` are those to take.
     """
     path = Path(path)
     try:
@@ -69,14 +63,14 @@ def read(path: str | Path, array: str | None = None, channels: Sequence[int] | N
 
 def recording(
     given: Any,
-    by: str | Sequence[str] | None = None,
+    by: Sequence[str] | None = None,
     array: str | None = None,
     channels: Sequence[int] | None = None,
 ) -> Recording:
     """The trajectories of a path, a pandas data frame, a Minari data set, arrays, or tensors.
 
-    ``by`` names the columns that tell the trajectories of a data frame apart, if they are not called as in
-    `IDS`; ``array`` and ``channels`` are as in `read`.
+    ``by`` names the column, or columns, that tell the trajectories of a data frame apart, if they are not
+    called as in `IDS`; ``array`` and ``channels`` are as in `read`.
     """
     if isinstance(given, str | Path):
         return read(given, array, channels)
@@ -91,11 +85,9 @@ def recording(
     return _finished(found, None, [], channels)
 
 
-def _finished(found, dt, notes, channels):
+def _finished(every, dt, notes, channels):
     """The recording of what was found: without pieces of one step, and of the channels that are asked for."""
-    every = found
-    if isinstance(found, list):
-        found = [x for x in every if np.ndim(x) != 2 or len(x) > 1]
+    found = [x for x in every if np.ndim(x) != 2 or len(x) > 1] if isinstance(every, list) else every
     if short := len(every) - len(found):
         notes = [*notes, f"{short} of {len(every)} pieces have fewer than 2 steps and are left out."]
     if len(found) == 0:
@@ -147,7 +139,7 @@ def _arrays(tree, array):
         there = steps[valid].astype(bool)
         x = np.where(there[..., None], x, np.nan)
         notes.append(f"'{valid}' marks {(~there).sum()} of {there.size} steps as missing.")
-    parts = _cut(x, name, beside, notes)
+    parts = _cut(x, beside, notes)
     found = [x[part] for part in parts] if x.ndim == 2 or len(steps) or "lengths" in beside else x
     if valid:  # what is missing at the end was padding
         found = [one[: np.flatnonzero(~np.isnan(one).all(axis=1)).max(initial=-1) + 1] for one in found]
@@ -167,7 +159,7 @@ def _arrays(tree, array):
     return found, float(step.max()), notes
 
 
-def _cut(x, name, beside, notes):
+def _cut(x, beside, notes):
     """Where in ``x`` each trajectory lies."""
     lengths = next((beside[key]() for key in ("episode_ends", "lengths") if key in beside), None)
     if lengths is None and x.ndim == 3:
@@ -196,8 +188,7 @@ def _cut(x, name, beside, notes):
         raise ValueError(f"expected 'lengths' of the trajectories in shape {x.shape}, got {lengths}")
     if x.ndim == 3:
         return [(row, slice(length)) for row, length in enumerate(lengths)]
-    ends = np.cumsum(lengths)
-    return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    return [slice(end - length, end) for end, length in zip(np.cumsum(lengths), lengths, strict=True)]
 
 
 def _regular(parts, times, notes, dt=None):
@@ -213,24 +204,22 @@ def _regular(parts, times, notes, dt=None):
     gaps = np.concatenate([np.diff(t) for t in times])
     dt = dt or (float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else np.nan)
     at = [t / dt for t in times]
-    count = sum(t[-1] + 1 for t in at if len(t))
-    if not count < 100 * sum(map(len, times)):
+    if not sum(t[-1] + 1 for t in at if len(t)) < 100 * sum(map(len, times)):
         raise ValueError("expected times of steps, finite and different")
-    if all((np.abs(t - np.rint(t)) < 0.1).all() and (np.diff(t) > 0.5).all() for t in at):
-        at = [np.rint(t).astype(int) for t in at]
-        found = [
-            np.full((max(t, default=-1) + 1, x.shape[1]), np.nan) for x, t in zip(parts, at, strict=True)
-        ]
-        for whole, x, t in zip(found, parts, at, strict=True):
-            whole[t] = x
-        if absent := sum(map(len, found)) - sum(map(len, parts)):
-            notes.append(f"{absent} of {sum(map(len, found))} steps are absent, and count as missing.")
-    else:
-        found = [x[:0] for x in parts]
-        for row, (x, t) in enumerate(zip(parts, at, strict=True)):
-            grid = np.arange(max(t, default=-1) + 1e-6)
-            found[row] = np.stack([np.interp(grid, t, one) if len(t) else one for one in x.T], axis=1)
+    fits = all((np.abs(t - np.rint(t)) < 0.1).all() and (np.diff(t) > 0.5).all() for t in at)
+    found = []
+    for x, t in zip(parts, at, strict=True):
+        grid = np.arange(max(t, default=-1) + (0.5 if fits else 1e-6))
+        found.append(np.full((len(grid), x.shape[1]), np.nan))
+        if fits:
+            found[-1][np.rint(t).astype(int)] = x
+        elif len(t):
+            found[-1][:] = np.stack([np.interp(grid, t, one) for one in x.T], axis=1)
+    steps, absent = sum(map(len, found)), sum(map(len, found)) - sum(map(len, parts))
+    if not fits:
         notes.append(f"Times are irregular or rates differ: steps are interpolated to one every {dt:.3g}.")
+    elif absent:
+        notes.append(f"{absent} of {steps} steps are absent, and count as missing.")
     return found, dt if seconds else None
 
 
@@ -299,15 +288,10 @@ def _numpy(path, array):
 def _hdf5(path, array):
     import h5py  # of the extra "formats", as are zarr and pyarrow
 
-    tree = {}
-
-    def visit(name, node):
-        if isinstance(node, h5py.Dataset):
-            tree[name] = partial(node.__getitem__, ())
-
     with h5py.File(path, "r") as file:
-        file.visititems(visit)
-        return _arrays(tree, array)
+        file.visit((names := []).append)
+        datasets = {name: file[name] for name in names if isinstance(file[name], h5py.Dataset)}
+        return _arrays({name: partial(one.__getitem__, ()) for name, one in datasets.items()}, array)
 
 
 def _zarr(path, array):
@@ -335,10 +319,8 @@ def _arrow(path, array):
     if path.is_dir():
         path = path / "data"
         if (about := path / "metadata.json").exists():  # Minari: a folder an episode
-            options |= {
-                "format": json.loads(about.read_text())["data_format"],
-                "partitioning": ["episode_id"],
-            }
+            kind = json.loads(about.read_text())["data_format"]
+            options |= {"format": kind, "partitioning": ["episode_id"]}
     table = dataset.dataset(path, **options).to_table()
     while any(map(types.is_struct, table.schema.types)):
         table = table.flatten()

@@ -6,6 +6,7 @@ import base64
 import html as markup
 import io
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,8 @@ from physmis.drift.intervals import Interval
 from physmis.drift.metrics import drift_correlation
 from physmis.drift.shift_test import ShiftTest
 
-FOLDER = FileSystemLoader(
-    Path(__file__).parent
-)  # of report.txt and, in which values are escaped, report.html
-JINJA = Environment(
-    loader=FOLDER, autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
-)
+HERE = FileSystemLoader(Path(__file__).parent)  # report.txt and, where values are escaped, report.html
+JINJA = Environment(loader=HERE, autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True)
 TRUE = 0.5  # correlation of forecast and observed change from which a forecast came true
 
 
@@ -35,9 +32,7 @@ class QuantityForecast(NamedTuple):
     tv: float  # total variation from the distribution before
     floor: Interval  # of ``tv`` if each step between values were as likely the other way; central 95 %
     bias: Float[np.ndarray, "bins"]  # mean change of the quantity from each bin, NaN for an empty bin
-    coordinates: dict[
-        str, float
-    ]  # ``tv`` by name of coordinates, the data's own first; NaN if they do not fit
+    coordinates: dict[str, float]  # ``tv`` by name, the data's own first; NaN if they do not fit
 
     @property
     def better(self) -> str | None:
@@ -57,7 +52,7 @@ class Side(NamedTuple):
     unmeasurable: int  # number of those left out
     imputed: int  # number of those that had missing steps
     dt: float  # between steps
-    notes: tuple[str, ...] = ()  # on how they were read
+    notes: tuple[str, ...] = ()  # on how they were read, and where a model failed
 
     @property
     def unmeasurable_share(self) -> float:
@@ -166,7 +161,10 @@ class Report:
 
 def html(*reports: Report) -> str:
     """Audits as one page: no other file and no network is needed to show it."""
-    given = [{"report": one, "image": _image(one), **parts(one)} for one in reports]
+    given = []
+    for one in reports:
+        figure(one).savefig(png := io.BytesIO(), format="png", dpi=180, metadata={"Software": None})
+        given.append({"report": one, "image": base64.b64encode(png.getvalue()).decode(), **parts(one)})
     return JINJA.get_template("report.html").render(audits=given, version=physmis.__version__)
 
 
@@ -207,12 +205,6 @@ def _plain(given):
     if isinstance(given, float | np.floating):
         return float(given) if np.isfinite(given) else None
     return given.item() if isinstance(given, np.generic) else given
-
-
-def _image(report):
-    png = io.BytesIO()
-    figure(report).savefig(png, format="png", dpi=180, metadata={"Software": None})
-    return base64.b64encode(png.getvalue()).decode()
 
 
 def figure(report: Report) -> Any:
@@ -260,12 +252,8 @@ def _finite_edges(report):
 def parts(report: Report) -> dict[str, list[list[str]]]:
     """What report.txt says: lines of the verdict, details, warnings, advice, numbers and values, in cells."""
     whole = all((side.values == np.rint(side.values)).all() for side in report.sides)
-    given = {
-        "report": report,
-        "changes": lambda edges, change: _changes(edges, change, whole),
-        "interval": lambda edges, first, last: _interval(edges, first, last, whole),
-    }
-    said = JINJA.get_template("report.txt").make_module(given)
+    words = {one.__name__[1:]: partial(one, whole=whole) for one in (_changes, _interval)}
+    said = JINJA.get_template("report.txt").make_module({"report": report, **words})
     return {
         name: [line.strip().split("\t") for line in getattr(said, name)().splitlines() if line.strip()]
         for name in ("verdict", "details", "warnings", "advice", "numbers", "values")
@@ -279,12 +267,10 @@ def _changes(edges, change, whole=False):
         at = np.flatnonzero(sign * change > 0)
         runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)  # of neighbouring bins
         runs = sorted(runs, key=lambda run: -abs(change[run].sum()))[:2]
-        where = [
-            f"{_interval(edges, run[0], run[-1], whole)} ({100 * change[run].sum():+.1f} points)"
-            for run in runs
-            if abs(change[run].sum()) > abs(change[runs[0]].sum()) / 3
-        ]
-        found += [f"{word} {' and '.join(where)}"] if where else []
+        runs = [run for run in runs if abs(change[run].sum()) > abs(change[runs[0]].sum()) / 3]
+        where = [(_interval(edges, run[0], run[-1], whole), 100 * change[run].sum()) for run in runs]
+        words = " and ".join(f"{values} ({points:+.1f} points)" for values, points in where)
+        found += [f"{word} {words}"] if words else []
     return ", ".join(found)
 
 

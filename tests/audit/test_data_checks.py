@@ -117,7 +117,7 @@ def test_clean_motion_raises_warnings_in_one_pair_of_a_hundred_at_most():
             if seed > 5:
                 x, y = ([one[: rng.integers(steps // 2, steps + 1)] for one in side] for side in (x, y))
             z = [[path_length(one[None])[0] for one in side] for side in (x, y)]
-            false += [(kind.__name__, found) for found in check(x, y, *z)]
+            false += [(kind.__name__, found) for found in check([x, y], z)]
             pairs += 1
     assert len({name for name, _ in false}) <= pairs / 100, false
 
@@ -125,7 +125,7 @@ def test_clean_motion_raises_warnings_in_one_pair_of_a_hundred_at_most():
 @pytest.mark.parametrize("name", ["sine", "cone", "logistic"])
 def test_tasks_raise_no_warning(name):
     x, y = (load(name).sample(200, np.random.default_rng(seed)).x for seed in (0, 1))
-    assert check(x, y) == []
+    assert check([x, y]) == []
 
 
 RNG = np.random.default_rng(7)
@@ -186,7 +186,7 @@ def clock(x, start=0.0):
     ],
 )
 def test_a_fault_of_one_side_is_named_with_its_remedy(x, kind, remedy):
-    for side, found in (("demonstrations", check(x)), ("generated", check(X, x))):
+    for side, found in (("demonstrations", check([x])), ("generated", check([X, x]))):
         texts = {one.kind: one.message for one in found if one.side == side}
         assert texts.keys() <= {kind, "jumps"}  # to what fills a gap there is a jump
         assert re.match(f"{side}: .*{remedy}.*[.]$", texts[kind])
@@ -197,7 +197,7 @@ def test_a_run_whose_pieces_are_joined_says_how_long_they_are():
     parts = np.array_split(
         RUN, np.sort(np.random.default_rng(0).choice(np.arange(1, 3000), 80, replace=False))
     )
-    (found,) = (one for one in check(parts) if one.kind == "run")
+    (found,) = (one for one in check([parts]) if one.kind == "run")
     assert f"one has {max(map(len, parts))} steps" in found.message and "ends are missing" in found.message
 
 
@@ -213,27 +213,27 @@ def test_a_run_whose_pieces_are_joined_says_how_long_they_are():
     ],
 )
 def test_what_does_not_fit_together_is_named(y, kind, remedy):
-    assert check(X, Y) == []
-    found = {one.kind: one for one in check(X, y)}
+    assert check([X, Y]) == []
+    found = {one.kind: one for one in check([X, y])}
     assert found[kind].side == "both" and remedy in found[kind].message
 
 
 def test_rates_are_compared_where_they_are_known():
-    assert check(X, Y, dt=0.02, generated_dt=0.02) == check(X, Y, dt=0.02) == []
-    (found,) = check(X, Y, dt=0.02, generated_dt=0.1)
+    assert check([X, Y], steps=[0.02, 0.02]) == []
+    (found,) = check([X, Y], steps=[0.02, 0.1])
     assert found.kind == "rates" and "50 steps a second" in found.message
 
 
 def test_neighbours_that_are_alike_are_noticed():
     rng = np.random.default_rng(0)
     z = np.cumsum(rng.normal(size=300))
-    assert [one.kind for one in check(X, values=z)] == ["dependence"]
-    assert check(X, values=rng.permutation(z)) == []
-    assert check(X, values=np.full(300, np.nan)) == check(X, values=np.ones(300)) == []
+    assert [one.kind for one in check([X], [z])] == ["dependence"]
+    assert check([X], [rng.permutation(z)]) == []
+    assert check([X], [np.full(300, np.nan)]) == check([X], [np.ones(300)]) == []
 
 
 def test_data_too_poor_to_look_at_raise_nothing():
     huge = np.full((30, 8, 2), 1e300) * np.random.default_rng(0).choice([-1, 1], (30, 8, 2))
     for x in (np.zeros((30, 8, 2)), X[:2], X[:1], X[:, :2], huge, np.zeros((3, 2, 1))):
-        check(x, x + 0.0)
-    assert check(smooth_paths(50, np.random.default_rng(0)), [np.empty((0, 2))] * 20) == []
+        check([x, x + 0.0])
+    assert check([smooth_paths(50, np.random.default_rng(0)), [np.empty((0, 2))] * 20]) == []
