@@ -104,15 +104,6 @@ def audit(
     findings += check(*map(list, zip(*looked, strict=True)))
     if callable(measure):  # which knows its channels
         findings = [one for one in findings if one.kind not in ("velocity", "clock")]
-    # Jumps and NaN that only the model has are its failures, not faults of the data; whole turns are.
-    failures = {"jumps"} if sides[0].imputed else {"jumps", "gaps"}
-    failures -= {one.kind for one in findings if one.side == "demonstrations"}
-    for one in list(findings):
-        if one.side == "generated" and one.kind in failures and "a whole turn" not in one.message:
-            text = one.message.split(";")[0]
-            note = f"{text}, unlike the demonstrations: failures of the model, or its file."
-            sides[1] = sides[1]._replace(notes=(*sides[1].notes, note))
-            findings.remove(one)
     # A stream for each, so that the one does not depend on whether the other is asked for.
     for_forecast, for_curation, for_comparison = np.random.default_rng(seed).spawn(3)
     edges = bin_edges(z, z_generated, prior)

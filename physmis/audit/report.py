@@ -52,7 +52,7 @@ class Side(NamedTuple):
     unmeasurable: int  # number of those left out
     imputed: int  # number of those that had missing steps
     dt: float  # between steps
-    notes: tuple[str, ...] = ()  # on how they were read, and where a model failed
+    notes: tuple[str, ...] = ()  # on how they were read
 
     @property
     def unmeasurable_share(self) -> float:

@@ -154,34 +154,6 @@ def test_a_model_diverges(capsys, value):
     assert ask(capsys, paths(300, 0), y)[:2] == (SHIFT, "shift detected")
 
 
-def explodes(y):
-    y[:, -3:] += 1e6
-
-
-def breaks_off(y):
-    y[:, 20:] = np.nan
-
-
-@pytest.mark.parametrize("fail", [explodes, breaks_off])
-def test_failures_of_a_model_are_no_faults_of_the_data(capsys, fail):
-    """They are noted, and a shift; unless the demonstrations have them, too."""
-    x, y = paths(300, 0), paths(200, 1)
-    fail(y[::8])
-    assert ask(capsys, x, y, "--strict") == (SHIFT, "shift detected", set())
-    (note,) = audit(x, "path_length", None, y).sides[1].notes
-    assert note.startswith("generated: ") and "unlike the demonstrations: failures of the model" in note
-    fail(x[::8])
-    code, message, _ = ask(capsys, x, y, "--strict")
-    assert code == BAD_INPUT and "--strict: demonstrations: " in message and " generated: " in message
-
-
-def test_wrapped_angles_of_a_model_are_a_fault_of_its_file(capsys):
-    rng = np.random.default_rng(0)
-    x = np.cumsum(rng.normal(0.15, 0.02, (300, 60, 1)), axis=1)
-    code, message, _ = ask(capsys, x[:200], x[100:] % (2 * np.pi), "--strict")
-    assert code == BAD_INPUT and "unwrap the angle" in message
-
-
 # layouts that are read
 
 
