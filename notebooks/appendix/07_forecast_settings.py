@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Appendix: how small is a small error, and what do the forecast's settings matter?
+# # Appendix: how small errors must be, and how much the exponent matters
 #
 # **Question.** Notebook 02 expands the drift in small errors, and fixes a size by one exponent. Where do both stop working?
 #
