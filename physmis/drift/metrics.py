@@ -145,6 +145,17 @@ class Drift:
         pairs = np.stack([self.bins, other.bins], axis=-1)
         return bootstrap(lambda rows: _tv(self.p, rows[:, 0]) - _tv(other.p, rows[:, 1]), pairs)
 
+    def left_of(self, before: Drift) -> Interval:
+        """This excess as a share of another one: 0 if all of that drift is gone, 1 if none is.
+
+        The interval is to first order in the noise: of the difference from that share of ``before``.
+        """
+        size, n = max(before.excess.value, 0.001), self.bins.shape[1]
+        share = self.excess.value / size
+        pairs = np.stack([before.bins[:, :n], self.bins], axis=-1)
+        found = bootstrap(lambda rows: _tv(self.p, rows[:, 1]) - share * _tv(self.p, rows[:, 0]), pairs)
+        return Interval(*(share + (end - found.value) / size for end in found))
+
 
 def assess(groups: Sequence[Values], prior: Any, edges: Edges, data: int) -> Drift:
     """Mean over seeds of the drift of values, equally many a seed, of models trained on ``data`` rows."""

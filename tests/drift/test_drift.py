@@ -203,6 +203,15 @@ def test_no_drift_is_found_where_there_is_none():
     assert np.mean([drift.times_floor.value for drift in found]) == pytest.approx(1, abs=0.1)
 
 
+def test_what_is_left_of_a_drift_is_a_share_of_its_excess():
+    rng = np.random.default_rng(7)
+    before, after = (assess(high * rng.random((3, 2000)), UNIT, EDGES, LARGE) for high in (0.6, 0.8))
+    found = after.left_of(before)
+    assert found.value == pytest.approx(after.excess.value / before.excess.value)
+    assert found.low < 0.5 < found.high < 0.6  # exactly a half: 0.2 of the mass is gone in place of 0.4
+    assert before.left_of(before) == pytest.approx((1, 1, 1))
+
+
 def test_planted_drift_is_found_at_its_size():
     # Uniform on [0, 1/2] instead of [0, 1]: half of the mass moves, by 1/4 on average.
     groups = np.random.default_rng(6).random((3, 1000)) / 2
