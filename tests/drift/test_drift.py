@@ -208,7 +208,8 @@ def test_what_is_left_of_a_drift_is_a_share_of_its_excess():
     before, after = (assess(high * rng.random((3, 2000)), UNIT, EDGES, LARGE) for high in (0.6, 0.8))
     found = after.left_of(before)
     assert found.value == pytest.approx(after.excess.value / before.excess.value)
-    assert found.low < 0.5 < found.high < 0.6  # exactly a half: 0.2 of the mass is gone in place of 0.4
+    # A half, less what taking off the floor changes: 0.2 of the mass is misplaced in place of 0.4.
+    assert found.low < found.value < found.high < found.low + 0.05 and abs(found.value - 0.5) < 0.07
     assert before.left_of(before) == pytest.approx((1, 1, 1))
 
 
