@@ -2,7 +2,6 @@
 
 import nbformat
 import pytest
-from support import ROOT
 
 from physmis import paths
 from physmis.teaching import classroom
@@ -12,9 +11,8 @@ def test_copies_are_unpaired_and_work_in_them_is_kept(tmp_path, capsys):
     folder = tmp_path / "class"
     assert classroom.main(["--folder", str(folder), "--no-lab"]) == 0
     assert f"{len(paths.notebooks())} notebooks copied\n" in capsys.readouterr().out
-    for copy in folder.iterdir():
-        notebook = nbformat.read(copy, as_version=4)
-        original = nbformat.read(ROOT / "notebooks" / copy.name, as_version=4)
+    for path in paths.notebooks(".ipynb"):
+        notebook, original = (nbformat.read(one, as_version=4) for one in (folder / path.name, path))
         assert "jupytext" not in notebook.metadata and notebook.cells == original.cells
     mine = folder / "01_synthetic_tasks.ipynb"
     mine.write_text("my work")
