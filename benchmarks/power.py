@@ -13,7 +13,7 @@ from scipy import stats
 from physmis.drift.shift_test import LEVEL, bin_edges, shift_test
 
 SIZES, REPEATS = (100, 400, 1600), 200
-UNCHANGED = 2000  # pairs without a change, of which a peer that counts detects a shift in as many as `HELD`
+UNCHANGED = 2000  # pairs without a change: a peer counts if it detects a shift in at most the share `HELD`
 HELD = LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / UNCHANGED)
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

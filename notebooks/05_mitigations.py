@@ -191,8 +191,8 @@ for name in TASKS:
 
 # %% [markdown]
 # **What we see.** Naive weights leave more than half of the drift on the logistic map and in the maze. On cone and sine the
-# interval is too wide to tell, and the weighted pendulum is not valid enough to be tested. Better weights help little, as the
-# appendix shows (notebook 08).
+# interval is too wide to tell, and the weighted pendulum is not valid enough to be tested. Better weights are limited, too: by a
+# bound, about half of the drift stays with the best, and two thirds stayed in training on the logistic map (notebook 08).
 # Errors blur any source, and weights, which are not negative, cannot undo a blur. Resampling the output leaves far less than
 # weights on the logistic map. It draws up to four samples for each one kept; weights keep three quarters of the data or more.
 #
@@ -548,8 +548,8 @@ for name in two:
 # and in maze and pendulum too few samples are valid for a test, which the kernel did not foresee. Coordinates that help are
 # among the candidates. The choice by two kernels removes about three fifths of the drift of the cone (the interval just
 # reaches a half); on the logistic map it makes more samples valid and removes no drift. As it was made after seeing the
-# ranking, it has to be tested on other tasks. Naive weights (above) overshoot on cone and logistic map: the mass
-# near the ends is too large, with a trough between them.
+# ranking, it has to be tested on other tasks. Naive weights (above) overshoot on cone and logistic map: too
+# much mass lies just below the upper end, and too little in the middle.
 #
 # ## 5. Side by side
 #

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Appendix: the best weights there are
 #
-# **Question.** Naive weights leave most of the drift (notebook 05). What could weights reach at best?
+# **Question.** Naive weights leave more than half of the drift on logistic map and maze (notebook 05). What could weights reach at best?
 #
 # **You will** invert the transition that a model's errors induce, train with the weights that this gives, and compute a bound
 # by a linear program. **You need** notebook 05, section 2, and from notebook 02 the transition of a round trip.
@@ -87,7 +87,7 @@ for name, found in before.items():
     run.record_claim(f"C8.08.{name}_best_weights", np.mean(reach), min(reach), max(reach), seeds=SEEDS[name])
 
 # %% [markdown]
-# **What we see.** Even the best source leaves half or more of the drift of $T$: errors blur any source, and weights, which are
+# **What we see.** Even the best source leaves about half of the drift of $T$, and for the pendulum 0.7: errors blur any source, and weights, which are
 # not negative, cannot undo a blur.
 #
 # ## 2. Train with unfolded weights

@@ -82,7 +82,7 @@ def audit(
         usable = np.flatnonzero(np.isfinite(values))
         if len(usable) < MIN_TRAJECTORIES:
             faults = [] if sides else check([given.trajectories], [values])
-            found = "; ".join([f"got {len(usable)}", *(one.message for one in faults)])
+            found = "; ".join([f"got {len(usable)}", *(one.message for one in [*findings, *faults])])
             raise ValueError(f"expected {MIN_TRAJECTORIES} or more measurable {who}, {found}")
         kept.append([x[row] for row in usable])
         looked.append((given.trajectories, values, step))

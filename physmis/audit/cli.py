@@ -134,7 +134,7 @@ def _reports(given, tell):
     shared = f"{LEVEL / parts:.2g}" + (f", one of {parts} parts of {LEVEL:g}" if parts > 1 else "")
     for name, measure in zip(given.measure, measures, strict=True):
         one = audit(demonstrations, measure, kernel, generated, prior, given.dt, given.seed,
-                    generated_dt=given.generated_dt, tolerance=given.tolerance, unit=given.unit,
+                    generated_dt=given.generated_dt or given.dt, tolerance=given.tolerance, unit=given.unit,
                     level=LEVEL / parts, tell=lambda stage, name=name: tell(f"{name}: {stage}"))  # fmt: skip
         about = {
             "demonstrations file": given.demonstrations, "generated file": given.generated,

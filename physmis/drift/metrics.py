@@ -148,8 +148,13 @@ class Drift:
     def left_of(self, before: Drift) -> Interval:
         """This excess as a share of another one: 0 if all of that drift is gone, 1 if none is.
 
-        The interval is to first order in the noise: of the difference from that share of ``before``.
+        The interval is to first order in the noise: of the difference from that share of ``before``, whose
+        values are cut to as many. Raises ValueError unless seeds and bins are the same.
         """
+        if len(self.bins) != len(before.bins) or not np.array_equal(self.edges, before.edges):
+            raise ValueError(
+                f"expected {len(before.bins)} seeds and the bins before, got {len(self.bins)} seeds"
+            )
         size, n = max(before.excess.value, 0.001), self.bins.shape[1]
         share = self.excess.value / size
         pairs = np.stack([before.bins[:, :n], self.bins], axis=-1)

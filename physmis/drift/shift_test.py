@@ -81,7 +81,8 @@ def shift_test(
 
     Without a prior: a permutation test, in which the values are dealt out anew to the two sides. With one: as
     many values drawn from it. The rarest of `_distances` decides, in every draw of the null, too, so that the
-    test stays exact (Tippett 1931). Of the values only the order counts.
+    test stays exact (Tippett 1931). Of the values only the order counts;
+    values nearer to each other than a millionth of the quartile range are ties.
     """
     if prior is None:
         n, m = len(z), len(generated)

@@ -188,6 +188,14 @@ def audits(capsys, line, code):
     return said["audits"]
 
 
+def test_the_time_step_of_the_command_line_is_that_of_all_files(tmp_path, capsys):
+    np.savez(tmp_path / "plans.npz", trajectories=walks(100, 1), dt=0.5)
+    line = f"demos.npy --measure mean_speed --no-forecast --json --generated {tmp_path / 'plans.npz'}"
+    for option, steps in (("--dt 0.1", "0.1"), ("--dt 0.1 --generated-dt 0.2", "0.1, 0.2")):
+        run(f"{line} {option}")
+        assert json.loads(capsys.readouterr().out)["audits"][0]["about"]["time step"] == steps
+
+
 def test_json_says_all_that_the_text_does(capsys):
     """Names and types, and the same numbers as the function's."""
     (one,) = audits(capsys, "demos.npy --measure path_length --generated longer.npy --unit m", SHIFT)

@@ -211,6 +211,10 @@ def test_what_is_left_of_a_drift_is_a_share_of_its_excess():
     # A half, less what taking off the floor changes: 0.2 of the mass is misplaced in place of 0.4.
     assert found.low < found.value < found.high < found.low + 0.05 and abs(found.value - 0.5) < 0.07
     assert before.left_of(before) == pytest.approx((1, 1, 1))
+    fewer = assess(0.8 * rng.random((3, 1000)), UNIT, EDGES, LARGE).left_of(before)
+    assert fewer.low < fewer.value < fewer.high and abs(fewer.value - 0.5) < 0.1
+    with pytest.raises(ValueError, match="expected 3 seeds"):
+        assess(rng.random((2, 2000)), UNIT, EDGES, LARGE).left_of(before)
 
 
 def test_planted_drift_is_found_at_its_size():
