@@ -72,7 +72,8 @@ styles = dict(zip(three, (("o", "-"), ("s", "--"), ("D", ":")), strict=True))
 # in each tenth of the prior.
 
 # %%
-count, tenths = min(P.samples, 2000), 10
+tenths = 10
+count = min(P.samples, 2000) // tenths * tenths
 sizes = np.array([0.01, 0.02, 0.04, 0.08, 0.16])  # over the standard deviation of the data
 
 
