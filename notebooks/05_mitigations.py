@@ -507,9 +507,8 @@ saved = {}
 for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
     for ax, way in zip(column, ("reweighted", "in coordinates"), strict=True):
         found, before = drifts[name, way], drifts[name, "untreated"].q
-        density = before.mean(axis=0)[1:-1] / np.diff(found.edges[1:-1])
-        unit = found.p[1:-1].sum() / np.diff(found.edges[1:-1])[found.p[1:-1] > 0].sum()
-        ax.stairs(density / unit, found.edges[1:-1], color="0.2", ls="--", label="untreated")
+        density = plotting.relative_density(found.edges, found.p, before.mean(axis=0))
+        ax.stairs(density, found.edges[1:-1], color="0.2", ls="--", label="untreated")
         n = done[name, way][0].experiment.samples
         plotting.plot_recovered(ax, found.edges, found.p, found.q, n, way if tested(name, way) else "invalid")
         ax.set_title(f"{name}: {shares[name, way].value:.0%} valid")

@@ -117,9 +117,8 @@ for (top, bottom), (name, source) in zip(axes.T, sources.items(), strict=True):
     plotting.plot_recovered(
         bottom, d.edges, d.p, d.q, P.samples, "reweighted" if valid[name].low >= 0.9 else "invalid"
     )
-    inner, q = d.edges[1:-1], before[name].q.mean(axis=0)[1:-1]
-    unit = d.p[1:-1].sum() / np.diff(inner)[d.p[1:-1] > 0].sum()
-    bottom.stairs(q / np.diff(inner) / unit, inner, color="0.2", ls="--", label="untreated")
+    density = plotting.relative_density(d.edges, d.p, before[name].q.mean(axis=0))
+    bottom.stairs(density, d.edges[1:-1], color="0.2", ls="--", label="untreated")
     bottom.set_xlabel(TASKS[name].quantity.label)
     top.set_title(f"{valid[name].value:.0%} valid", loc="right", fontsize=9)
     saved |= {f"{name}_weights": source.weights, f"{name}_edges": d.edges, f"{name}_q": d.q}

@@ -76,6 +76,14 @@ def plot_trajectories(
     return lines
 
 
+def relative_density(
+    edges: Float[np.ndarray, "edges"], p: Float[np.ndarray, "bins"], q: np.ndarray
+) -> np.ndarray:
+    """Density of shares ``q`` (..., bins) in inner bins over the mean density of ``p`` inside its range."""
+    width, mass = np.diff(edges[1:-1]), p[1:-1]
+    return q[..., 1:-1] / width / (mass.sum() / width[mass > 0].sum())
+
+
 def plot_recovered(
     ax: Axes,
     edges: Float[np.ndarray, "edges"],
@@ -91,10 +99,7 @@ def plot_recovered(
     grey band is where 95 % of histograms of ``n`` values drawn from the prior itself would lie.
     """
     inner = edges[1:-1]
-    width = np.diff(inner)
-    unit = p[1:-1].sum() / width[p[1:-1] > 0].sum()
-    p_in, q_in = p[1:-1] / width / unit, q[:, 1:-1] / width / unit
-    spread = 1.96 * np.sqrt(p[1:-1] * (1 - p[1:-1]) / n) / width / unit
+    p_in, q_in, spread = (relative_density(edges, p, one) for one in (p, q, 1.96 * np.sqrt(p * (1 - p) / n)))
     ax.stairs(
         p_in + spread, inner, baseline=p_in - spread, fill=True, color=COLOURS["prior"], alpha=0.3, lw=0,
         label="noise of one seed",
