@@ -271,7 +271,7 @@ explore(draw, growth_rate=(3.0, 4.0, 3.9), error=(0.005, 0.055, 0.02))
 # A trajectory is **valid** if it obeys the rule of its task, whatever its $z$. Its residual says how far it is from that: the
 # distance to the best sine of amplitude 1, the distance to the cone, or the one-step error of the map at the recovered
 # $r$. It must be below 0.05, which is 5 % of the scale of the state. Where the interval of the share of valid trajectories
-# reaches below 0.9, a class supports no claim; where the share itself is below, it is grey, in section 4 hollow.
+# reaches below 0.9, a class supports no claim: it is drawn in grey (in section 4 with hollow markers).
 #
 # We cut the range of $z$ into 20 bins of equal prior mass, and add a few beyond each end. With $p_b$ the mass of the prior in
 # bin $b$ and $q_b$ that of the recovered distribution,
