@@ -164,16 +164,19 @@ class RoundTripKernel(Kernel):
     def remembering(cls, model, x: Trajectories, measure: Measurement, correlation: float) -> RoundTripKernel:
         """The kernel of the strength at which m(x) and m(x') have so high a ``correlation`` over ``x``.
 
-        Within 0.01 of the strength; the least or the largest, 0.01 or 1, where none has it.
+        Within 0.01 of the strength; 1 where all keep a higher one, and the least, 0.01, where none does.
         """
         z, low, high = measure(x), 0.01, 1.0
-        while high - low > 0.01:
-            strength = (low + high) / 2
+
+        def keeps_more(strength):
             perturbed = measure(model.perturb(x, strength, np.random.default_rng(0)))
-            if np.corrcoef(z, perturbed)[0, 1] > correlation:
-                low = strength
-            else:
-                high = strength
+            return np.corrcoef(z, perturbed)[0, 1] > correlation
+
+        if keeps_more(high):  # of a planner, for example, which is given start and goal
+            return cls(model, high)
+        while high - low > 0.01:
+            middle = (low + high) / 2
+            low, high = (middle, high) if keeps_more(middle) else (low, middle)
         return cls(model, (low + high) / 2)
 
     def deviate(self, x, rng):
