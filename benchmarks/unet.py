@@ -1,4 +1,4 @@
-"""The U-Net against the same network in `diffusers`: training steps, and sampling.
+"""The U-Net against the same network in `diffusers`: one step, training as a whole, and sampling.
 
 And against the one-dimensional U-Net of denoising-diffusion-pytorch, where that is installed.
 """
@@ -12,11 +12,14 @@ from types import ModuleType
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DPMSolverMultistepScheduler, UNet1DModel
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet1DModel
+from diffusers.training_utils import EMAModel
+from torch.optim.lr_scheduler import OneCycleLR
 
 from benchmarks.timing import Row, compare, interleaved
 from physmis.models.base import CHUNK
 from physmis.models.diffusion import SCALE
+from physmis.models.training import AVERAGE
 from physmis.models.unet import UNet, UNetDiffusion
 from physmis.paper.profiles import resolve
 
@@ -39,7 +42,10 @@ def run() -> tuple[list[Row], list[str]]:
         training(ours, torch.randn(BATCH, STEPS, CHANNELS), level.float()),
         training(peer, torch.randn(BATCH, CHANNELS, STEPS), level, return_dict=False),
     )
-    rows = [compare(f"U-Net: training step, batch {BATCH}", "steps", TRAINING_STEPS, *calls, REPEATS)]
+    rows = [compare(f"U-Net: network and Adam, batch {BATCH}", "steps", TRAINING_STEPS, *calls, REPEATS)]
+    for shape in ((16, 1), (STEPS, CHANNELS)):  # trajectories of notebook 01, and as above
+        calls, label = whole_trainings(*shape), f"U-Net: training, {shape[0]} time steps, batch {BATCH}"
+        rows.append(compare(label, "steps", TRAINING_STEPS, *calls, REPEATS))
 
     notes = [f"Weights: {size:,} in both networks."]
     if (second := second_network()) is not None:
@@ -124,6 +130,36 @@ def training(network: torch.nn.Module, x: torch.Tensor, level: torch.Tensor, **o
             optimiser.step()
 
     return call
+
+
+def whole_trainings(steps: int, channels: int) -> tuple[Callable, Callable]:
+    """`UNetDiffusion.fit`, and the same with diffusers: noise, loss, optimiser, schedule and average."""
+    x = np.random.default_rng(0).normal(size=(2000, steps, channels))
+    data = torch.as_tensor(x, dtype=torch.float32).transpose(1, 2).contiguous()
+    noises, rate = DDPMScheduler(prediction_type="v_prediction"), UNetDiffusion.rate
+
+    def ours():
+        model = UNetDiffusion(width=WIDTH, steps=TRAINING_STEPS, batch=BATCH)
+        model.fit(x, np.random.default_rng(0))
+
+    def peer():
+        network = peer_network(WIDTH, channels)
+        optimiser = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
+        schedule = OneCycleLR(optimiser, rate, total_steps=TRAINING_STEPS + 1)
+        average = EMAModel(network.parameters(), decay=AVERAGE)
+        for _ in range(TRAINING_STEPS):
+            clean = data[torch.randint(len(data), (BATCH,))]
+            noise, level = torch.randn_like(clean), torch.randint(len(noises), (BATCH,))
+            out = network(noises.add_noise(clean, noise, level), level, return_dict=False)[0]
+            loss = F.mse_loss(out, noises.get_velocity(clean, noise, level))
+            loss.item()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            average.step(network.parameters())
+
+    return ours, peer
 
 
 def sampling(

@@ -96,7 +96,7 @@ models = {  # of notebooks 01, 03 and 04
 # different $x'$. A **data deviation kernel** $K(x'|x)$ is a distribution of $x'$. Measuring its draws gives the
 # **induced transition** $T$, and $T$ gives a **forecast** of the recovered distribution $q$ from the prior $p$:
 #
-# $$ T(z'|z) = \mathbb{E}\big[\,m(x') \text{ is } z' \;\big|\; m(x) = z,\; x' \sim K(\cdot|x)\,\big], \qquad
+# $$ T(z'|z) = \Pr\big[\,m(x') = z' \;\big|\; m(x) = z,\; x' \sim K(\cdot|x)\,\big], \qquad
 #    \hat q(z') = \int p(z)\, T(z'|z)\, dz . $$
 #
 # $T$ is estimated by counting pairs of bins of $z$ and $z'$. Here $K$ is the tangent kernel of section 4 on the
@@ -141,7 +141,7 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** From left to right: one trajectory and six draws; the $z'$ of all trajectories that share its bin
-# of $z$ (black); the same for every $z$, one column each; and the forecast from the prior.
+# of $z$ (black); the same for every $z$, one column each (red: that of panel 2); and the forecast from the prior.
 #
 # ## 2. Push a small error through the measurement
 #
@@ -153,15 +153,14 @@ plt.show()
 #    \underbrace{D = \mathrm{Var}[m(x')] = g^\top S\, g}_{\text{blur}} . $$
 #
 # So errors of mean zero still shift the quantity wherever the measurement is *curved*. For the
-# cone, $m(x) = \lVert x \rVert = z$ with $T$ steps, isotropic errors $S = s^2 I$ give $b = (T-1)\,s^2 / 2z$
-# and $D = s^2$: the bias pushes mass away from the tip, the more the closer it is. With the means $b(z)$ and
-# $D(z)$ over trajectories that share $z$, integrating $\mathbb{E} f(z')$ by parts for every smooth $f$ gives
-# the drift
+# cone, $m(x) = \lVert x \rVert = z$ with $N$ steps, isotropic errors $S = s^2 I$ give $b = (N-1)\,s^2 / 2z$
+# and $D = s^2$: the bias pushes mass away from the tip, the more the closer it is. With means $b(z)$ and
+# $D(z)$ over trajectories of equal $z$, expand $\mathbb{E} f(z')$ for smooth $f$ and integrate by parts: the drift is
 #
 # $$ q - p = -(b p)' + \tfrac12 (D p)'' . $$
 #
 # **The check.** We spread trajectories evenly over each prior, take isotropic errors of 2 % of the data's
-# standard deviation, and measure. Errors come in pairs, $d$ and $-d$, whose linear terms cancel: what is left
+# standard deviation, and measure. Errors come in pairs, $e$ and $-e$, whose linear terms cancel: what is left
 # is the small bias.
 
 
@@ -236,8 +235,8 @@ rows = [np.stack([np.arange(count) * 10 // count, *variances], axis=1)]
 run.record_claim("C3.02.expansion", *intervals.bootstrap(worst_blur, rows), seeds=[SEED])
 
 # %% [markdown]
-# **What we see.** The expansion gives bias and blur everywhere but in the cone's lowest tenth, where errors are as
-# large as the smallest trajectories. The appendix (notebook 07) leaves that tenth out, and raises the size of the errors.
+# **What we see.** The expansion gives the blur everywhere but in the cone's lowest tenth, where errors are as large as the
+# smallest trajectories, and which fails the test. It gives the bias, too, where that stands out of the noise. The appendix (notebook 07) leaves that tenth out, and raises the size of the errors.
 #
 # **A control.** For isotropic errors the bias is $\frac12 s^2 \Delta m$. A function with $\Delta m = 0$
 # everywhere is called **harmonic**: its average over every sphere is the value at the centre, so isotropic
@@ -262,10 +261,13 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # ## 3. Fix what counts as a forecast
 #
 # The models are the MLP diffusion models of notebook 01, under the uniform prior and under both priors with soft
-# ends, the planner of notebook 03, and the MLP of notebook 04. A forecast $\hat q$ is compared with the samples of the model whose training set it was made from.
+# ends, the planner of notebook 03, and the MLP of notebook 04. A forecast
+# $\hat q$ is made from a training set, and compared with samples of the model that was trained on it.
 #
 # - **Skill**, $1 - \mathrm{TV}(\hat q, q)/\mathrm{TV}(p, q)$, is the score: 0 is the forecast of no drift, 1 is
 #   perfect.
+# - **Drift correlation**: over bins, of $\hat q - p$ and $q - p$. Its *ceiling* is what a second sample of the model
+#   would reach.
 # - The **matched blur** is the null: a Gaussian blur of the prior, of the width that gives the total variation of
 #   the model's own drift. It uses the size of that drift, and no trajectory.
 # - **Another seed** of the same model shows how much of its drift can be forecast at all.
@@ -281,7 +283,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 #
 # a blur along the data, no longer than $\ell$, and a pull toward neighbours within $\ell$, since a network
 # trained on squared error predicts means. $|\cdot|$ is the length after dividing each channel by its
-# standard deviation, and $\ell$ is the **reach** times $|x - \bar x|$, the size of the trajectory. The
+# standard deviation, and $\ell$ is the **reach** times $|x - \bar x|$, the distance from the mean trajectory. The
 # **isotropic** kernel $x + s\,\varepsilon$ does not depend on the data. Neither size, $\ell$ or $s$, is known
 # before training.
 #
@@ -290,7 +292,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # 1. Measure $d$, the total variation of the short training's drift.
 # 2. Take the kernel, tangent or isotropic, that forecasts the short training best at the size at which its forecast
 #    drifts by $d$.
-# 3. Total variation falls about with the root of the steps. So take the size at which the kernel's forecast
+# 3. Total variation falls about as $1/\sqrt{\text{steps}}$. So take the size at which the kernel's forecast
 #    drifts by $d\sqrt{1/8}$: that is the forecast of the whole training.
 #
 # Rule and exponent were chosen on the models of sine, cone and logistic map under uniform priors, and then fixed.
@@ -349,7 +351,7 @@ plt.show()
 # %% [markdown]
 # **What we see.** A blur lowers both ends and every peak. The forecast made before training also finds which end
 # loses more, and that growth rates move to the middle; it finds little of the cone's inner peak and trough. (Filled:
-# the models; triangles: bins outside the grey band of noise.) Maze and pendulum are tested in notebooks 03 and 04.
+# the models; triangles: their peaks and troughs beyond the grey band of noise.) Maze and pendulum are tested in notebooks 03 and 04.
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(12, 4), sharey=True)
@@ -398,9 +400,9 @@ run.record_claim(
 
 # %% [markdown]
 # **What we see.** The forecast made before training beats the matched blur on three of the four priors with soft ends. It
-# fails on the two humps of the cone: the reach of the kernel grows with the amplitude, so it blurs the upper hump most,
+# fails on the two humps of the cone: the kernel's $\ell$ grows with the amplitude, so it blurs the upper hump most,
 # while the model blurs the lower one. Under a ramp on the logistic map it finds the place of the loss but overestimates
-# it, since drift fell faster than with the root of the steps. Inside the range it beats the blur only on the logistic map,
+# it, since drift fell faster than $1/\sqrt{\text{steps}}$. Inside the range it beats the blur only on the logistic map,
 # under the uniform prior and under two humps. Round trips use the trained model; over all bins they have the highest skill of
 # the three, with overlapping intervals on sine, maze, pendulum and the logistic map's humps. Another seed mostly explains
 # still more, but nothing on the sine, where most of the small drift differs from seed to seed.
@@ -463,7 +465,7 @@ explore(draw, **choices, scale=(0.005, 0.405, 0.1), times=(1, 16, 1))
 # ## 6. See what a forecast costs
 #
 # The cost of a forecast is its seconds, with the short training and its samples, over those of the training that it
-# forecasts.
+# forecasts. Markers, from the left: short trainings of 1/32 to 1/2 of the steps. Dashed: the quarter that the test allows.
 
 # %%
 shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)

@@ -98,8 +98,8 @@ few = run.seeds[:2]  # of other demonstrations, whose planners are trained for t
 # and from many episodes we keep equally many in each fortieth of 2 to 8 m: the **prior** is uniform. (The longest shortest
 # way in this maze has 11 cells; beyond 8 m few pairs of places are left.)
 #
-# A trajectory is **valid** if the ball, of radius 0.1 m, never overlaps a wall, and its positions never need more speed or
-# acceleration than the motors can give, both within 0.05 m. All demonstrations are valid.
+# A trajectory is **valid** if the ball, of radius 0.1 m, never overlaps a wall, and no step goes farther than the
+# speed and force of the motors allow, both within 0.05 m. All demonstrations are valid.
 
 # %%
 base = [base_experiment(P, "maze", seed) for seed in run.seeds]
@@ -121,7 +121,7 @@ z, cells = (np.concatenate([part[name] for part in recorded.values()]) for name 
 # The **planner** is the U-Net of notebook 01 with one change (Janner et al., 2022): the first and the last position of what
 # the network sees are never noisy. So it learns to fill in the way between a given start and goal. For each plan we take
 # both from a demonstration drawn at random, which is the plan's *own* demonstration below. Plans are then **executed**: a
-# tracker follows them in the environment. Success is what the environment says at the end: the ball is within 0.45 m of
+# *tracker*, a feedback controller, follows them in the environment. All seeds share the demonstrations. Success is what the environment says at the end: the ball is within 0.45 m of
 # the goal.
 
 
@@ -253,13 +253,13 @@ run.record_claim("C6.03.executed_longer", *over_seeds(lambda values: values > 0,
 run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, moved["executed"]))
 
 # %% [markdown]
-# **What we see.** Two of three valid plans are longer than their own demonstration, planned and executed. The shortest
+# **What we see.** Two of three valid plans are longer than their own demonstration; of all executed plans, seven in ten are. The shortest
 # distances are too rare, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
 #
-# Independent errors of standard deviation $s$ at each position turn a step of length $\ell$ into one whose length follows
-# *Rice's distribution*. With $e$ the difference of the errors at its two ends, its mean is
+# Independent errors of standard deviation $s$ at each position turn a step $v$ of length $\ell$ into one whose length follows
+# *Rice's distribution*. With $e$ the difference of the errors at its two ends, and modified Bessel functions $I_0, I_1$, its mean is
 #
 # $$ \mathbb{E}\,\lVert v + e\rVert = \sigma \sqrt{\tfrac{\pi}{2}}\; L\!\left(\frac{\ell^2}{2\sigma^2}\right), \qquad
 #    L(u) = e^{-u/2}\left[(1+u)\, I_0(u/2) + u\, I_1(u/2)\right], $$
@@ -358,8 +358,8 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Short ways rest longer, so jitter adds most to them. More than the whole excess arises after arrival
-# (triangles above circles): on the way a plan is *shorter* than its own demonstration, the more so the longer that is, as it
-# smooths turns. The dashed line and the squares use one number, $s$. They predict the excess of the shortest ways and
+# (triangles above circles, but for the shortest ways): before it a plan is *shorter* than its own demonstration, the more so the
+# longer that is, as it smooths turns. The dashed line and the squares use one number, $s$. They predict the excess of the shortest ways and
 # overestimate the whole, as jitter cannot shorten a way. The errors at rest are not all of one size, either.
 
 # %% [markdown]
@@ -432,7 +432,7 @@ explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 #
 # We change one thing at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
 # model cannot predict. *Detours*: demonstrations go by way of a random third cell, 5 to 10 m, so distance depends on a global
-# choice, the way. *Another sampler*: the same weights, sampled ancestrally, in as many steps. Each plan is compared with its
+# choice, the way. *Another sampler*: the same weights, with fresh noise in each of as many steps (*ancestral*). Each plan is compared with its
 # own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
 
 # %%
@@ -459,15 +459,24 @@ for name in others:
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), sharey=True)
 saved, grid = {}, np.linspace(-1.5, 1.5, 61)
-reference = np.histogram(np.concatenate([excess(r) for r in plans]), grid, density=True)[0]
+
+
+def density_of(values):
+    """Density of all values, of those beyond the axis, too."""
+    values = np.concatenate(values)
+    return np.histogram(values, grid)[0] / len(values) / np.diff(grid), np.mean(np.abs(values) > grid[-1])
+
+
+reference, _ = density_of([excess(r) for r in plans])
 for ax, name in zip(axes, others, strict=True):
     ax.stairs(reference, grid, color=plotting.COLOURS["planner"], lw=1.2, label="planner of section 2")
-    density = np.histogram(np.concatenate(beyond[name]), grid, density=True)[0]
+    density, outside = density_of(beyond[name])
     ax.stairs(density, grid, fill=True, color="0.55", alpha=0.7, label=name)
     ax.axvline(0, color="0.3", lw=1)
     note = "" if validity[name].low >= 0.9 else "not tested: "
     ax.set_title(f"{name}, {note}{validity[name].value:.1%} valid", fontsize=11)
     ax.set_xlabel("plan less its demonstration [m]")
+    ax.text(0.98, 0.97, f"{outside:.0%} beyond", transform=ax.transAxes, ha="right", va="top", fontsize=8)
     ax.legend(fontsize=8, loc="upper left")
     saved[name.replace(" ", "_")] = density
 axes[0].set_ylabel("density [1/m]")
@@ -475,7 +484,7 @@ run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key
 plt.show()
 
 # %% [markdown]
-# **What we see.** The ancestral sampler hardly changes the excess, so its sign comes from the planner. The other two are *not
+# **What we see.** The ancestral sampler hardly changes the excess, so it is the network's, not the sampler's. The other two are *not
 # tested*, as too few of their plans are valid. With noise in the demonstrations no excess is seen. With detours plans are
 # longer or shorter than their demonstration by metres, as they take other ways.
 #
@@ -538,7 +547,7 @@ for what, f in (("mean", np.mean), ("p95", lambda v: np.percentile(v, 95))):
 #
 # ## Verdicts
 #
-# `run.finish` prints the verdict on each claim. **Limits.** One maze, one controller, one size of network; a plan is
+# `run.finish` prints the verdict on each claim that has a primary test here. **Limits.** One maze, one controller, one size of network; a plan is
 # compared with one demonstration between the same places.
 
 # %%
@@ -613,7 +622,7 @@ check("03.2", answer)
 #
 # Make a random deviation of paths that a measurement of travel distance does not notice: each path changes, and the
 # distribution of distances stays. There are many ways. `answer` is a function `answer(x, rng)`. `x` holds paths, an
-# array of shape `(n, 64, 2)`, in metres, 0.06 s a step; `rng` is a generator of numpy. It returns deviated paths, an
+# array of shape `(n, 64, 2)`, in metres, 0.06 s a step (half of the notebook's); `rng` is a generator of numpy. It returns deviated paths, an
 # array of the same shape. The check makes 1,500 smooth paths of its own, of 5 to 10 m, and asks that
 #
 # - start and goal of each path stay, to 1 mm, as a planner keeps them;

@@ -126,7 +126,7 @@ def energy(theta1, theta2, omega1, omega2):
 #
 # The **prior** of $E$ is uniform. It begins where both rods only swing and ends where the outer one sometimes goes
 # over the top. Given $E$, which state does a motion begin in? The fair choice is the **microcanonical** distribution
-# $\delta(H(\theta, p) - E)\, d\theta\, dp$ with momenta $p = M\omega$: uniform in the phase space between $E$ and $E
+# $\delta(H(\theta, p) - E)\, d\theta\, dp$ with $H = K + V$ and momenta $p = M\omega$: uniform in the phase space between $E$ and $E
 # + dE$. Motion leaves it as it is (Liouville), so no step is special: each of the 32 has the same distribution.
 #
 # Drawing from it is easy with two degrees of freedom. At given angles, $K = \frac12 p^\top M^{-1} p$, and
@@ -135,7 +135,7 @@ def energy(theta1, theta2, omega1, omega2):
 #
 # whatever $E - V$ is. So angles have density $\sqrt{\det M}$ where $V(\theta) < E$, which rejection draws; and
 # velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random
-# direction. From there we integrate over 1.5 s with DOP853 and keep 32 steps. A **trajectory** holds sine and cosine
+# direction. From there we integrate over 1.5 s with a Runge-Kutta method of order 8 (DOP853) and keep 32 steps. A **trajectory** holds sine and cosine
 # of both angles and both angular velocities: 32 × 6 numbers.
 
 # %%
@@ -196,6 +196,7 @@ print(f"distribution of cos(theta_2), largest gap of quantiles: {np.abs(first - 
 
 # %% [markdown]
 # **What we see.** Energies are spread uniformly, and only above the dashed line, the lowest saddle, a rod goes over the top.
+# (Left: nine poses each of three motions, with the way of the outer bob since the pose before in grey.)
 #
 # ## 3. Train a model, and check single motions
 #
@@ -406,7 +407,7 @@ explore(draw, **errors, redrawn_every_steps=[32, 8, 4, 1], prior=list(PRIORS))
 # ## 6. Forecast the drift
 #
 # *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round
-# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels, to see at which level
+# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels (strengths 0.5 and 0.9), to see at which level
 # drift arises. The *matched blur* of the prior has the total variation of the model's drift.
 
 # %%
@@ -447,12 +448,12 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The forecast made before training does not beat the blur. It finds that the upper end loses most, but
-# underestimates the loss: the pendulum's drift falls more slowly than with the root of the steps. Round trips explain more
-# from the higher of the two noise levels, so drift arises mostly at high noise.
+# underestimates the loss: the pendulum's drift falls more slowly than $1/\sqrt{\text{steps}}$. Round trips explain more
+# from the higher of the two noise levels (the lower is not drawn), so drift arises mostly at high noise.
 #
 # ## Verdicts
 #
-# `run.finish` prints the verdict on each claim. **Limits.** One pendulum, 1.5 s, one class of model.
+# `run.finish` prints the verdict on each claim that has a primary test here. **Limits.** One pendulum, 1.5 s, one class of model.
 
 # %%
 run.finish()
@@ -547,8 +548,8 @@ check("04.2", answer)
 # %% [markdown]
 # ### Exercise 04.3: Repair noisy motions, and keep their energies
 #
-# Noise of 0.1 rad on both angles and 0.5 rad/s on both angular velocities, independent at all 64 steps of 1.5 s, makes
-# the notebook's motions invalid and lifts their energies by a quarter of a joule. `answer` is a function of noisy
+# Noise of 0.1 rad on both angles and 0.5 rad/s on both angular velocities, independent at all 64 steps of 1.5 s (twice as many as above), makes
+# motions invalid and lifts their energies by a quarter of a joule. `answer` is a function of noisy
 # motions, an array of shape `(n, 64, 4)` with channels $\theta_1, \theta_2, \omega_1, \omega_2$ (angles without jumps),
 # that returns repaired ones of the same shape. It does not see the true motions. The check draws 400 motions whose
 # energies are spread over the prior, adds the noise, and asks of the repaired ones, all against the noisy ones:

@@ -63,8 +63,8 @@ def over_seeds(statistic: Callable[[Any], Any], results: Sequence[Any]) -> inter
 
 
 def valid_share(results: Sequence[Samples]) -> intervals.Interval:
-    """Share of valid trajectories, with its interval."""
-    return over_seeds(lambda result: result.valid, results)
+    """Share of valid trajectories, with its interval, which few seeds would extend beyond 0 and 1."""
+    return intervals.Interval(*np.clip(over_seeds(lambda result: result.valid, results), 0, 1).tolist())
 
 
 def assess(results: Sequence[Samples]) -> drift.Drift:

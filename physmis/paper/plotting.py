@@ -102,7 +102,7 @@ def plot_recovered(
     p_in, q_in, spread = (relative_density(edges, p, one) for one in (p, q, 1.96 * np.sqrt(p * (1 - p) / n)))
     ax.stairs(
         p_in + spread, inner, baseline=p_in - spread, fill=True, color=COLOURS["prior"], alpha=0.3, lw=0,
-        label="noise of one seed",
+        label="95 % range by chance",
     )  # fmt: skip
     ax.stairs(p_in, inner, color=COLOURS["prior"], lw=1.4, label="intended $p(z)$")
     for row in q_in:
@@ -170,7 +170,7 @@ def plot_validity(
     ax.axvline(tolerance, color="0.2", ls="--", lw=1.2, label="tolerance")
     ax.set_xscale("log")
     ax.set_ylim(0, 1.02)
-    ax.set_ylabel("share of trajectories")
+    ax.set_ylabel("share with a smaller residual")
 
 
 def plot_intervals(

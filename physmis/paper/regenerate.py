@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="regenerate", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--profile", default="standard", help="smoke, workshop, standard, full; full@0.01: a hundredth of it")
-    add("--only", metavar="NN", help="the number of one notebook, such as 03")
+    add("--only", metavar="NN", nargs="+", action="extend", help="the numbers of some notebooks: 03 04")
     add("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
     add("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler, such as tcp://10.0.0.1:8786")
     add("--seed", type=int, default=0, help="the first training seed (default: 0)")
@@ -112,11 +112,11 @@ def _plan(options: argparse.Namespace) -> list[Path]:
     if unlike := sorted(sources.keys() ^ set(claims.load_contract().notebooks)):
         raise ValueError(f"expected the notebooks of the contract, got others: {', '.join(unlike)}")
     numbers = {name[:2]: path for name, path in sources.items()}
-    if options.only is not None and options.only not in numbers:
-        raise ValueError(f"--only: expected one of {', '.join(numbers)}, got {options.only!r}")
+    if unknown := sorted(set(options.only or ()) - numbers.keys()):
+        raise ValueError(f"--only: expected some of {', '.join(numbers)}, got {', '.join(unknown)}")
     if options.scheduler:  # last, as it may take a while
         _check_scheduler(options.scheduler)
-    return list(sources.values()) if options.only is None else [numbers[options.only]]
+    return [path for number, path in numbers.items() if options.only is None or number in options.only]
 
 
 def _check_output(options: argparse.Namespace) -> None:

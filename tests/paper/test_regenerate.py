@@ -154,7 +154,7 @@ def test_wrong_options_are_named_before_anything_runs(place, monkeypatch, capsys
     address = ["--scheduler", "tcp://127.0.0.1:1"]
     for arguments, message in (
         (["--profile", "quick"], "smoke.*standard.*full.*quick"),
-        (["--only", "07"], "--only: expected one of 01, got '07'"),
+        (["--only", "07"], "--only: expected some of 01, got 07"),
         (["--device", "tpu"], "expected 'auto', 'cpu' or 'cuda', got 'tpu'"),
         (["--jobs", "0"], "--jobs: expected 1 or more, got 0"),
         (["--jobs", "two"], "invalid int value: 'two'"),
