@@ -28,7 +28,7 @@ from physmis.coordinates.maps import (
 )
 from physmis.coordinates.size_maps import EnergyWarp, NormWarp
 from physmis.drift.metrics import Values, histogram, total_variation
-from physmis.kernels.kernels import Kernel, Measurement, Trajectories
+from physmis.kernels.kernels import Kernel, Measurement, Trajectories, spread_of
 from physmis.kernels.transition import measured
 from physmis.tasks import Task
 from physmis.tasks.base import with_bins_beyond
@@ -93,6 +93,22 @@ def candidates(
         if len(found) == n:
             return found
     raise ValueError(f"expected {n} coordinates that keep steps {kept} and are invertible, got {len(found)}")
+
+
+def condition_number(coordinates: Coordinates, x: Trajectories) -> float:
+    """How unevenly errors of y come back to x: the largest over the least singular value of dx/dy.
+
+    Each channel is in units of its standard deviation, and the median is over trajectories ``x``. At 1, no
+    error is enlarged more than another.
+    """
+    y, found = coordinates.transform(x), []
+    unit_x, unit_y = (np.broadcast_to(spread_of(one), one.shape[1:]) for one in (x, y))
+    steps = 1e-4 * np.eye(y[0].size).reshape(-1, *y.shape[1:]) * unit_y
+    for one in y:
+        change = (coordinates.inverse(one + steps) - coordinates.inverse(one - steps)) / unit_x
+        singular = np.linalg.svd(change.reshape(len(steps), -1), compute_uv=False)
+        found.append(singular[0] / singular[-1])
+    return float(np.median(found))
 
 
 def knows(coordinates: Coordinates, task: Task) -> bool:

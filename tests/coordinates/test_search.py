@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from physmis import drift
-from physmis.coordinates import Identity, NormPower
+from physmis.coordinates import Filter, Identity, NormPower
 from physmis.coordinates.maps import check_invertible
-from physmis.coordinates.search import KernelCoordinates, candidates, knows
+from physmis.coordinates.search import KernelCoordinates, candidates, condition_number, knows
 from physmis.kernels import IsotropicKernel
 from physmis.tasks import load
 
@@ -93,3 +93,13 @@ def test_steps_that_no_family_keeps_are_refused():
     x = np.random.default_rng(0).normal(size=(5, 8, 2))
     with pytest.raises(ValueError, match=r"expected 2 coordinates that keep steps \(3,\)"):
         candidates(x, 2, np.random.default_rng(0), (3,))
+
+
+def test_the_condition_number_is_that_of_the_linear_map():
+    x = np.repeat(np.random.default_rng(0).normal(size=(3, 8, 1)), 2, axis=2) * (1, 100)
+    assert condition_number(Identity(), x) == pytest.approx(1, rel=1e-6)
+    # A filter multiplies frequency k, which goes to 4, by (1 + k)^slope.
+    assert condition_number(Filter(0.7), x) == pytest.approx(5**0.7, rel=1e-6)
+    # A power p of the norm enlarges errors along x, and across it, by factors of ratio p.
+    for power in (0.5, 2):
+        assert condition_number(NormPower(power), x / (1, 100)) == pytest.approx(2, rel=1e-4)
