@@ -11,7 +11,6 @@ from physmis import drift
 from physmis.coordinates import Identity, Increments, PreEmphasis
 from physmis.experiments.experiment import Experiment, samples, training_set
 from physmis.experiments.parallel import cached, whole
-from physmis.experiments.store import key
 from physmis.mitigations import (
     Conditioned,
     InCoordinates,
@@ -163,8 +162,6 @@ def test_a_model_in_other_coordinates_makes_trajectories_of_the_task(store):
     y = doubled.fitting(CONE, batch)["x"]
     np.testing.assert_array_equal(y, Increments(2.0).transform(batch.x))
     np.testing.assert_allclose(doubled.restore(y), batch.x, atol=1e-6)
-    with pytest.raises(ValueError, match="'planner' is given steps.*got 'increments'"):
-        dataclasses.replace(PLAIN, model=build("planner"), treatment=doubled)
 
 
 def test_a_planner_in_coordinates_that_keep_both_ends_gets_and_gives_them_as_they_are(store):
@@ -174,13 +171,3 @@ def test_a_planner_in_coordinates_that_keep_both_ends_gets_and_gives_them_as_the
     made, x = whole(samples(experiment), store).arrays, training_set(experiment, store).x
     for step in planner.given:
         np.testing.assert_allclose(made["x"][:, step], x[made["row"], step], atol=1e-5)
-
-
-def test_treatments_have_their_own_place_in_the_store_and_none_changes_none():
-    kinds = [None, Conditioned(), Reweighted((1.0, 2.0)), Reweighted((2.0, 1.0)), InCoordinates(Identity())]
-    experiments = [dataclasses.replace(PLAIN, treatment=kind) for kind in kinds]
-    assert (
-        len({key(e.config) for e in experiments}) == len({key(e.training_config) for e in experiments}) == 5
-    )
-    assert "treatment" not in PLAIN.training_config
-    assert "conditioned" in str(experiments[1])

@@ -220,12 +220,6 @@ def test_json_says_all_that_the_text_does(capsys):
     assert one["about"]["command"].startswith("physmis audit demos.npy --measure path_length")
 
 
-def test_a_plain_forecast_has_its_own_status(capsys):
-    (one,) = audits(capsys, "demos.npy --measure path_length", NO_SHIFT)
-    assert one["status"] == "nothing compared" and one["comparison"] is None
-    assert one["verdict"].startswith("Nothing compared: ")
-
-
 def test_an_irrelevant_shift_passes(capsys):
     np.save("many.npy", walks(1000, 0))
     np.save("other.npy", walks(1000, 1, 1.1))

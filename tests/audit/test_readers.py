@@ -379,14 +379,6 @@ def test_minari_sets_are_read_as_minari_reads_them(minari_sets, place):
     refused(root / place, "expected an array 'x', got actions, observations, rewards", array="x")
 
 
-def test_a_minari_set_of_several_observations_says_which(minari_sets):
-    root, expected = minari_sets
-    with pytest.raises(ValueError, match="got .*observations/goal, observations/observation"):
-        read(root / "goals-v0")
-    assert_same(read(root / "goals-v0", array="observations/observation"), expected)
-    assert_same(read(root / "goals-v0", array="observations/goal"), [x[:, :2] for x in expected])
-
-
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
 def test_every_storage_of_minari_is_read_from_its_folder_and_as_a_data_set(minari_sets, data_format):
     root, expected = minari_sets

@@ -97,6 +97,7 @@ def test_every_field_of_task_model_and_experiment_changes_the_address():
         changed(TINY, task=load("logistic", steps=8)),
         changed(TINY, treatment=mitigations.Conditioned()),
         changed(TINY, treatment=mitigations.InCoordinates(WARP)),
+        *(changed(TINY, treatment=mitigations.Reweighted(w)) for w in ((1.0, 2.0), (2.0, 1.0))),
     ]
     assert len({key(one.config) for one in (TINY, *others)}) == len(others) + 1
 

@@ -122,25 +122,3 @@ def test_kernels_are_scored_beside_a_blur(three, capsys):
     np.testing.assert_array_equal(again["right"], found["right"])
     assert inner["wrong"] == drift.score(found["wrong"], observed, 0.8) != scores["wrong"]
     assert ", inner 80%" in capsys.readouterr().out
-
-
-def test_inner_bins_are_scored_by_themselves(three):
-    """Against numpy, over the bins between the outer tenths of the range."""
-    observed, quantity = forecasts.assess(three), SINE.task.quantity
-    low, high = quantity.prior.support()
-    edges, size = observed.edges, high - low
-    inside = (edges[:-1] > low + 0.099 * size) & (edges[1:] < high - 0.099 * size)
-    assert inside.sum() == 16 and (observed.inner(0.8) == inside).all() and observed.inner(None).all()
-    f, blur, p = forecasts.blurred_prior(quantity, 0.3), forecasts.blurred_prior(quantity, 0.1), observed.p
-    found = drift.score(f, observed, inner=0.8)
-    q = observed.q[:, inside]
-
-    def skills(f):
-        return [1 - np.abs(f[inside] - one).sum() / np.abs(p[inside] - one).sum() for one in q]
-
-    assert found.skill.value == pytest.approx(np.mean(skills(f)))
-    correlations = [np.corrcoef((f - p)[inside], one - p[inside])[0, 1] for one in q]
-    assert found.correlation.value == pytest.approx(np.mean(correlations))
-    assert found.ceiling == observed.reliability(inside) != observed.ceiling
-    gain = drift.advantage(f, blur, observed, inner=0.8)
-    assert gain.value == pytest.approx(np.mean(skills(f)) - np.mean(skills(blur)))

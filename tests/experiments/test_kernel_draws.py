@@ -1,7 +1,6 @@
 """Kernel draws, rankings of coordinates and executed plans, all through the store."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from physmis.experiments.kernel_draws import early_forecast, kernel_draws, ranki
 from physmis.experiments.parallel import cached, whole
 from physmis.experiments.store import key
 from physmis.tasks.base import LEVELS
-from physmis.tasks.synthetic import Cone
 
 QUANTITY = TINY.task.quantity
 HALF_A_LEVEL = np.ptp(QUANTITY.prior.support()) / LEVELS / 2
@@ -115,21 +113,12 @@ def test_draws_that_cannot_be_made_are_refused_before_any_training():
             kernel_draws(TINY, name, parameters, model)
 
 
-class Travelled(Cone):
-    """A task whose trajectories travel a distance, as those of the maze do."""
-
-    name: ClassVar[str] = "travelled"
-
-    def distance(self, x):
-        return self.measure(x)
-
-
 def test_plans_are_the_first_samples_and_demonstrations_have_the_same_ends(store, monkeypatch):
     def execute(task, plans):  # where nothing gets in the way
         return {"x": plans, "success": np.ones(len(plans), bool), "effort": np.zeros(len(plans))}
 
     monkeypatch.setattr("physmis.experiments.executions.execute", execute)
-    planner = dataclasses.replace(GIVEN, task=Travelled(steps=8))
+    planner = GIVEN
     drawn = whole(samples(planner), store).arrays
     demonstrations = training_set(planner, store).x[drawn["row"][:5]]
     for job, x in (

@@ -186,5 +186,3 @@ def test_a_wrong_address_of_a_cluster_gives_one_clear_error(store, monkeypatch):
     monkeypatch.setenv("PHYSMIS_SCHEDULER", "tcp://127.0.0.1:1")
     with pytest.raises(OSError, match="tcp://127.0.0.1:1"):
         cached_all(WORK[:1], store)
-    with pytest.raises(ValueError, match="--scheduler: expected a Dask scheduler at 'nonsense'"):
-        regenerate._check_scheduler("nonsense")

@@ -11,7 +11,6 @@ from support import TINY
 
 from physmis.experiments.experiment import excerpt, samples
 from physmis.experiments.store import key
-from physmis.paper import profiles
 from physmis.paper import run as runs
 from physmis.paper.claims import ContractError, read_manifest
 from physmis.paper.run import check, start
@@ -75,13 +74,6 @@ def complete(
     return run
 
 
-def test_a_run_resolves_its_settings(place):
-    run = start("01_test", profile="standard", seed=5, device="auto")
-    assert run.profile == profiles.resolve("standard")
-    assert run.seeds == tuple(range(5, 5 + run.profile.seeds))
-    assert run.device in ("cpu", "cuda") and run.cold is False
-
-
 def test_a_wrong_setting_is_named_with_what_is_expected(place, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for arguments, message in (
@@ -122,15 +114,6 @@ def test_a_run_computes_once_and_knows_whether_it_did(place, store):
     assert list(made) == ["one", ("two", 2)] and first.cold and first.store.root == store.root
     np.testing.assert_array_equal(again.compute({3: samples(TINY)})[3].z, made["one"].z)
     assert not again.cold and again._results == first._results
-
-
-def test_figures_go_where_the_variable_says_and_never_to_the_committed_ones(place, tmp_path, monkeypatch):
-    monkeypatch.setenv("PHYSMIS_OUTPUT", str(tmp_path / "elsewhere"))
-    complete(notebook="02_test")
-    assert read_manifest(tmp_path / "elsewhere" / "standard")["figures"].keys() == {"fig_02_c"}
-    assert not place.exists() and [path.name for path in (tmp_path / "figures").iterdir()] == [
-        "contract.toml"
-    ]
 
 
 def test_the_manifest_names_the_stored_results_that_a_notebook_asks_for_and_their_models(place, store):
@@ -271,33 +254,6 @@ def test_a_primary_test_gets_a_verdict_which_rests_on_its_preconditions(place, c
     row["verdict"] = "reproduced"
     path.write_text(json.dumps(manifest))
     said = "C1.01.valid: verdict: expected 'not tested' of the contract, got 'reproduced'"
-    assert said in check(place / "standard", "01_test")
-
-
-@pytest.mark.parametrize("role", ["precondition", "control", "exploratory"])
-def test_a_test_of_any_role_is_not_tested_where_a_precondition_fails(place, capsys, role):
-    before = {**CLAIM, "role": "precondition", "expected": "> 0"}
-    needing = {**CLAIM, "role": role, "needs": ["C1.01.ready", "C1.01.steady"]}
-    write_contract(
-        place.parent, FIGURES, {"C1.01.valid": needing, "C1.01.ready": before, "C1.01.steady": before}
-    )
-    path = place / "standard" / "manifest.json"
-    for ready, low, holds, verdict, counts in (
-        (1, 0.91, True, "holds", "3 held, 0 did not, 0 could not be tested"),
-        (1, 0.8, False, "does not hold", "2 held, 1 did not, 0 could not be tested"),
-        (-1, 0.91, True, "not tested", "1 held, 1 did not, 1 could not be tested"),
-    ):
-        with pytest.raises(ContractError, match=r"C1\.01\.valid: .*preconditions .* not yet .*C1\.01\.ready"):
-            complete()
-        complete(ready=ready, low=low)
-        told, manifest = capsys.readouterr().out.splitlines(), json.loads(path.read_text())
-        row = manifest["claims"]["C1.01.valid"]
-        assert (row["holds"], row["verdict"]) == (holds, verdict) and "null" not in row
-        assert f"Of 3 further tests, {counts}." in told
-        assert any(f"expected >= 0.9: {verdict}." in line for line in told)
-    row["verdict"] = "holds"
-    path.write_text(json.dumps(manifest))
-    said = "C1.01.valid: verdict: expected 'not tested' of the contract, got 'holds'"
     assert said in check(place / "standard", "01_test")
 
 
