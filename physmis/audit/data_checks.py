@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from physmis.audit.measurements import Ragged, Values
-from physmis.audit.preparation import numbers, prepare
+from physmis.audit.preparation import prepare
 
 MOST = 1000  # trajectories of a side that are looked at, in runs of 100, as neighbours tell of windows
 FEW = 0.05  # share of trajectories with a fault that is worth a word, if there are two
@@ -22,10 +22,7 @@ JUMP = 20.0  # times the trajectory's own 90th percentile of steps, and the seco
 TAIL = 3  # steps at the end that are exactly still, after ...
 ABRUPT = 3e-6  # ... one longer than this share of the values: not by a few last digits of single precision
 BLOCK = 8  # steps in a row that recur in overlapping windows only
-JOINED = (
-    1.5,
-    0.02,
-)  # times as long as most, and the share of such trajectories, from which on ends are missing
+JOINED = 1.5, 0.02  # times as long as most, and share of such trajectories, from which on ends are missing
 CHAINED = 0.3, 0.8  # share that begins a step or less from the end of one before, at most and at least
 STEADY = 0.02  # relative spread of the durations, or of the rates, of a clock
 DERIVED = 0.995  # correlation of a velocity with the increments of its coordinate
@@ -56,7 +53,7 @@ def check(given: list[Ragged], values: Sequence[Values] = (), steps: Sequence[fl
     found, sides = [], []
     for side, every, z in zip(("demonstrations", "generated"), given, values or ((), ()), strict=False):
         skip = -(-len(every) // MOST)
-        raw = [numbers(one) for row, one in enumerate(every) if row // 100 % skip == 0 and len(one) > 1]
+        raw = [one for row, one in enumerate(every) if row // 100 % skip == 0 and len(one) > 1]
         texts = {"gaps": _gaps(raw), "dependence": _dependence(z)}
         x = [one.astype(float) for one in prepare(raw, side)[0] if len(one)] if raw else []
         if len(x) > 1:

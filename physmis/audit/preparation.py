@@ -32,10 +32,8 @@ def prepare(
     unless ``gaps`` is false, as for a model, which leaves nothing out. Nothing is kept of trajectories with
     fewer than 2 steps left, or infinite values.
     """
-    if not np.iterable(given):
-        raise TypeError(f"{name}: expected an array (n, T, C) or arrays (T, C), got {type(given).__name__}")
     found, imputed = [], 0
-    for one in numbers(given, name) if hasattr(given, "detach") else given:
+    for one in given:
         x = numbers(one, name)
         if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
             raise ValueError(f"{name}: expected shape (T, C) of each, T of 2 or more, got {x.shape}")

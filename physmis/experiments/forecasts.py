@@ -42,10 +42,8 @@ def base_experiment(profile: Any, name: str, seed: int) -> Experiment:
     """
     task = load(name)
     if name == "maze":
-        planner, data = (
-            build("planner", **profile.models["planner"]),
-            -(-profile.data // task.chunk) * task.chunk,
-        )
+        planner = build("planner", **profile.models["planner"])
+        data = -(-profile.data // task.chunk) * task.chunk
         return Experiment(task, planner, data, min(profile.samples, 4096), seed)
     mlp = profile.models["mlp"]
     larger = {"width": 2 * mlp["width"], "steps": 2 * mlp["steps"], "rate": 2e-3}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from physmis import kernels
 from physmis.coordinates.maps import Coordinates, Identity
@@ -36,28 +36,18 @@ KERNELS: dict[str, Callable[..., kernels.Kernel]] = {
 class KernelDraws:
     """One perturbed trajectory x' for each x of a training set.
 
-    experiment : whose training set.    model : the experiment whose model the kernel asks, or None.
-    key, seconds : address in the store, and how long it took.
-    z : quantity of x.    z_perturbed, valid : quantity of x', and whether it is valid.
+    experiment : whose training set.    key : address in the store.    z, z_perturbed : quantity of x and x'.
     """
 
     experiment: Experiment
-    model: Experiment | None
     key: str
-    seconds: float
     z: Float[np.ndarray, "n"]
     z_perturbed: Float[np.ndarray, "n"]
-    valid: Bool[np.ndarray, "n"]
-
-    @property
-    def transition(self) -> kernels.Transition:
-        """The induced transition over the bins of the task's quantity."""
-        return kernels.transition(self.z, self.z_perturbed, self.experiment.task.quantity.bins())
 
     @property
     def matrix(self) -> kernels.Matrix:
-        """T(z' | z) by bin."""
-        return self.transition.matrix
+        """The induced transition T(z' | z) over the bins of the task's quantity."""
+        return kernels.transition(self.z, self.z_perturbed, self.experiment.task.quantity.bins()).matrix
 
 
 @dataclass(frozen=True)
@@ -148,11 +138,8 @@ def kernel_draws(
         needs += (experiments.training(model),)
 
     def read(entry: Entry) -> KernelDraws:
-        z, z_perturbed = (
-            experiment.task.quantity.decode(entry.arrays[name]) for name in ("z", "z_perturbed")
-        )
-        seconds, valid = entry.meta["seconds"], entry.arrays["valid"]
-        return KernelDraws(experiment, model, entry.key, seconds, z, z_perturbed, valid)
+        decode, arrays = experiment.task.quantity.decode, entry.arrays
+        return KernelDraws(experiment, entry.key, decode(arrays["z"]), decode(arrays["z_perturbed"]))
 
     compute = partial(_draw, experiment, kernel, parameters, model)
     return Job(config, compute, needs, read, cost=experiment.samples)
@@ -202,10 +189,7 @@ def ranking(
 
         def found(coordinates, size):
             def made(y):
-                if kernel == "tangent":
-                    of_y = kernels.TangentKernel(y, size)
-                else:
-                    of_y = kernels.IsotropicKernel(size, kernels.spread_of(y))
+                of_y = kernels.of_kind(kernel, y, size)
                 return kernels.HeldEnds(of_y) if experiment.model.given else of_y
 
             return KernelCoordinates.of(coordinates, x, task.measure, made, experiment.seed)

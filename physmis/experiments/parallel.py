@@ -154,9 +154,8 @@ def _run_wave(
 def _work(job: Job, store: Store, device: str, path: str | None, owner: int) -> str:
     """Put a job's result into the store, without sending arrays back between processes; gives its address."""
     address = key(job.config)
-    if (
-        os.getpid() != owner and os.name == "posix"
-    ):  # whoever interrupts means the owner, which ends its workers
+    # Whoever interrupts means the owner, which ends its workers.
+    if os.getpid() != owner and os.name == "posix":
         with contextlib.suppress(ValueError):  # not in the main thread, as on a cluster
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.append_to(path, address)

@@ -10,6 +10,6 @@ from physmis.kernels.kernels import (
     References,
     RoundTripKernel,
     TangentKernel,
-    spread_of,
+    of_kind,
 )
 from physmis.kernels.transition import Matrix, Transition, forecast, induced_transition, transition

@@ -15,14 +15,7 @@ import numpy as np
 
 from physmis import checks
 from physmis.drift.metrics import Edges, Shares, bin_of, half_l1
-from physmis.kernels.kernels import (
-    IsotropicKernel,
-    Measurement,
-    TangentKernel,
-    Trajectories,
-    hold_ends,
-    spread_of,
-)
+from physmis.kernels.kernels import Measurement, Trajectories, hold_ends, of_kind
 from physmis.kernels.transition import CHUNK, Matrix, forecast, measurable, measured, transition
 from physmis.models import GenerativeModel
 
@@ -118,8 +111,7 @@ def _finite(z):
 
 def _transitions(kernel, x, z, measure, edges, held, rng) -> list[Matrix]:
     """The transition of no error, and those of the kernel at each of its `SIZES`."""
-    made = IsotropicKernel(1.0, spread_of(x)) if kernel == "isotropic" else TangentKernel(x, 1.0)
-    perturbed = [[] for _ in SIZES[kernel]]
+    made, perturbed = of_kind(kernel, x, 1.0), [[] for _ in SIZES[kernel]]
     for i in range(0, len(x), CHUNK):
         part = x[i : i + CHUNK]
         draw = made.draws(part, rng)

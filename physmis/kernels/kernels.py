@@ -137,6 +137,11 @@ class TangentKernel(SizedKernel):
         return perturbed
 
 
+def of_kind(kind: str, x: Trajectories, size: float) -> SizedKernel:
+    """The "tangent" or "isotropic" kernel of data ``x``, with a ``size`` as its reach or scale."""
+    return TangentKernel(x, size) if kind == "tangent" else IsotropicKernel(size, spread_of(x))
+
+
 def hold_ends(x: Trajectories, perturbed: Trajectories) -> Trajectories:
     """``perturbed`` less the line between its errors at both ends: for models that are given these steps."""
     error, share = perturbed - x, np.linspace(0, 1, x.shape[1])[:, None]

@@ -10,8 +10,7 @@ from physmis.models.vae import VAE
 
 __all__ = ["GenerativeModel", "build"]
 
-CLASSES = (UNetDiffusion, Planner, Continuation, Transformer, VAE, MLPDiffusion)
-MODELS = {model.name: model for model in CLASSES}
+MODELS = {one.name: one for one in (UNetDiffusion, Planner, Continuation, Transformer, VAE, MLPDiffusion)}
 
 
 def build(name: str, **parameters: Any) -> GenerativeModel:

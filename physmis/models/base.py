@@ -211,11 +211,6 @@ class GenerativeModel(ABC):
         """Relative cost of training, to start the longest first."""
         return self.steps * self.batch * self.width**2 / self.speed
 
-    @property
-    def size(self) -> int:
-        """How many numbers are learned."""
-        return sum(p.numel() for p in self.network.parameters())
-
     def to(self, device: str) -> GenerativeModel:
         """Move the model to ``device`` ("cpu" or "cuda"); returns the model itself."""
         if device == "cuda":  # in single precision: a card would round the factors of convolutions to 10 bits

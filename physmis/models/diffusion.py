@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from physmis.models.base import Condition, GenerativeModel, Held, Trajectories
+from physmis.models.base import GenerativeModel, Held, Trajectories
 
 SAMPLERS = ("multistep", "ancestral")
 # Noise is 80 times as large as the data at first, and 0.005 of them at last: at 0.025 the last estimate alone
@@ -64,10 +64,6 @@ class Diffusion(GenerativeModel):
             out, target = out[:, rest], target[:, rest]
         return F.mse_loss(out, target)
 
-    def predict(self, y: Trajectories, level: Tensor, condition: Condition) -> Trajectories:
-        """The velocity in sampling, at `scaled` levels."""
-        return self.network(y, level, condition)
-
     def generate(self, n, generator, held, condition):
         return self.denoise(self.normal(generator, n, *self.shape), NOISIEST, generator, held, condition)
 
@@ -96,7 +92,7 @@ class Diffusion(GenerativeModel):
             for step in self.given:  # the network sees these without noise
                 y[:, step] = held[step % y.shape[1]]
             now = torch.full((len(y),), scaled(level), dtype=y.dtype, device=y.device)
-            x = c * y - s * self.predict(y, now, condition)
+            x = c * y - s * self.network(y, now, condition)
             x = x.clamp(-self.limit, self.limit)  # at the noisiest levels c is nearly 0
             for step, value in held.items():
                 x[:, step] = value

@@ -69,6 +69,14 @@ class Claim:
     null: str = ""
     needs: list[str] = field(default_factory=list)
 
+    def __post_init__(self):
+        self.holds(0.0, 0.0)
+        for name in self.profiles:
+            profiles.resolve(name)
+        if self.role not in ROLES or (self.role == "primary") != bool(self.null):
+            expected = f"one of {', '.join(ROLES)}, and a null for a primary claim only"
+            raise ContractError(f"role: expected {expected}; got {self.role!r} and null {self.null!r}")
+
     def holds(self, low: float, high: float) -> bool:
         """Whether the whole interval from `low` to `high` is as expected."""
         if match := _RANGE.fullmatch(self.expected):
@@ -94,6 +102,22 @@ class Claim:
             return "reproduced"
         return "partly" if self.holds(value, value) else "not reproduced"
 
+    def row(self, value: float, low: float, high: float, met: bool, seeds: Sequence[int]) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {
+            "notebook": self.notebook,
+            "role": self.role,
+            "statement": self.statement,
+            "value": value,
+            "low": low,
+            "high": high,
+            "expected": self.expected,
+            "holds": self.holds(low, high),
+            "seeds": seeds,
+            **({"null": self.null} if self.role == "primary" else {}),
+            "verdict": self.verdict(value, low, high, met),
+        }
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -115,27 +139,17 @@ def load_contract() -> Contract:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
         raise ContractError(f"{path}: expected a contract in TOML; {error}") from error
-    if extra := sorted(tables.keys() - {"figures", "claims"}):
-        raise ContractError(f"contract: expected the tables figures and claims, got {extra}")
     kinds = {"figures": (FigurePromise, r"fig_(\d\d)_\w+"), "claims": (Claim, r"C\d+\.(\d\d)\.\w+")}
     figures, claims = (
         {id: _row(kind, id, row, pattern) for id, row in tables.get(name, {}).items()}
         for name, (kind, pattern) in kinds.items()
     )
     for id, claim in claims.items():
-        try:
-            claim.holds(0.0, 0.0)
-            for name in claim.profiles:
-                profiles.resolve(name)
-            if claim.role not in ROLES or (claim.role == "primary") != bool(claim.null):
-                expected = f"one of {', '.join(ROLES)}, and a null for a primary claim only"
-                raise ValueError(f"role: expected {expected}; got {claim.role!r} and null {claim.null!r}")
-            ready = {name for name, row in claims.items() if row.role == "precondition"}
-            ready = {name for name in ready if claims[name].notebook == claim.notebook}
-            if not ready.issuperset(claim.needs):
-                raise ValueError(f"needs: expected preconditions of {claim.notebook}, got {claim.needs}")
-        except ValueError as error:
-            raise ContractError(f"contract, {id}: {error}") from error
+        ready = {name for name, row in claims.items() if row.role == "precondition"}
+        ready = {name for name in ready if claims[name].notebook == claim.notebook}
+        if not ready.issuperset(claim.needs):
+            expected = f"expected preconditions of {claim.notebook}"
+            raise ContractError(f"contract, {id}: needs: {expected}, got {claim.needs}")
     for id, figure in figures.items():
         for name in figure.claims:
             if name not in claims or claims[name].notebook != figure.notebook:
@@ -155,7 +169,7 @@ def _row(kind: type, id: str, row: dict[str, Any], pattern: str) -> Any:
             raise ContractError(f"contract, {id}: expected {name} as {kinds.get(name)}, got {value!r}")
     try:
         return kind(**row)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ContractError(f"contract, {id}: {error}") from error
 
 
@@ -212,9 +226,8 @@ def summary(folder: Path | None = None) -> str:
     rows = ["| | claim | effect [95 % interval] | null | verdict | figure |", "|---|---|---|---|---|---|"]
     for name, tests in _primary(folder).items():
         verdicts, first = [row["verdict"] for row in tests], tests[0]
-        verdict = (
-            f"**{overall(verdicts)}**, {verdicts.count('reproduced')} of {len(tests)}{first.get('why', '')}"
-        )
+        share = f"{verdicts.count('reproduced')} of {len(tests)}"
+        verdict = f"**{overall(verdicts)}**, {share}{first.get('why', '')}"
         figure = f"[{first['figure'][4:]}](figures/standard/{first['figure']}.png)"
         effect = f"{first['interval']} {first['measured']}"
         rows.append(f"| {name} | {PAPER[name]} | {effect} | {first['null']} | {verdict} | {figure} |")
@@ -250,10 +263,8 @@ def refreshed(text: str, made: str) -> str:
 
 def documents(folder: Path | None = None) -> dict[Path, bytes]:
     """The documents with tables of claims, from a folder's manifest (default: the committed one)."""
-    made = {
-        paths.root() / "README.md": summary(folder),
-        paths.root() / "docs" / "claims.md": table(folder),
-    }
+    root = paths.root()
+    made = {root / "README.md": summary(folder), root / "docs" / "claims.md": table(folder)}
     return {path: refreshed(path.read_text(encoding="utf-8"), text).encode() for path, text in made.items()}
 
 

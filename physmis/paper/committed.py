@@ -2,9 +2,8 @@
 
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jupytext.cli
 import nbformat
@@ -22,28 +21,15 @@ def compare(folder: Path, notebooks: Sequence[str]) -> str:
     new, old = (claims.read_manifest(where) for where in (folder, paths.committed()))
     if not old:
         return "nothing is committed to compare with"
-    figures, tests = (
-        {id: row for id, row in new[section].items() if row["notebook"] in notebooks}
-        for section in ("figures", "claims")
-    )
-    alike = {id: _hashes(row) == _hashes(old["figures"].get(id, {})) for id, row in figures.items()}
-    numbers = ("value", "low", "high")
-    same = {
-        id: all(row[name] == old["claims"].get(id, {}).get(name) for name in numbers)
-        for id, row in tests.items()
-    }
+    parts = {"figures": [f"{kind}_sha256" for kind in KINDS], "claims": ["value", "low", "high"]}
     lines = []
-    for what, equal in (("figures", alike), ("claims", same)):
-        unlike = [id for id, is_equal in equal.items() if not is_equal]
-        lines.append(
-            f"{len(equal) - len(unlike)} of {len(equal)} {what} are exactly those of figures/standard"
-        )
-        lines += [f"  differs: {id}" for id in unlike]
+    for what, names in parts.items():
+        rows, known = new[what].items(), old[what]
+        mine = {id: row for id, row in rows if row["notebook"] in notebooks}
+        unlike = [id for id, r in mine.items() if any(r.get(n) != known.get(id, {}).get(n) for n in names)]
+        same = f"{len(mine) - len(unlike)} of {len(mine)} {what}"
+        lines += [f"{same} are exactly those of figures/standard", *(f"  differs: {id}" for id in unlike)]
     return "\n".join(lines)
-
-
-def _hashes(row: Mapping[str, Any]) -> list[Any]:
-    return [row.get(f"{kind}_sha256") for kind in KINDS]
 
 
 def save(sources: Sequence[Path]) -> str:
@@ -58,9 +44,8 @@ def save(sources: Sequence[Path]) -> str:
     for id in manifest["figures"]:
         new |= {paths.committed() / f"{id}.{kind}": (folder / f"{id}.{kind}").read_bytes() for kind in KINDS}
     for source in sources:
-        new[source.with_suffix(".ipynb")] = with_outputs(
-            source, folder / "notebooks" / f"{source.stem}.ipynb"
-        )
+        pair = source.with_suffix(".ipynb")
+        new[pair] = with_outputs(source, folder / "notebooks" / pair.name)
     new |= claims.documents(folder)
     results = {}
     for address in sorted({one for row in manifest["notebooks"].values() for one in row["results"]}):
@@ -73,9 +58,8 @@ def save(sources: Sequence[Path]) -> str:
         raise ValueError(f"expected at most {MOST / 2**20:.0f} MiB of stored results, got {size / 2**20:.1f}")
     new |= results
     old = {*paths.committed().glob("fig_*.*"), *(paths.root() / "results" / "standard").glob("*/*")}
-    before = signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # from here on it takes a moment, and is not left halfway
+    # From here on it takes a moment, and is not left halfway.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         changed = [path for path, data in new.items() if not path.is_file() or path.read_bytes() != data]
         for path in changed:

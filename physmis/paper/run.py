@@ -29,16 +29,7 @@ from physmis.experiments.experiment import Experiment, samples
 from physmis.experiments.parallel import Job, cached_all
 from physmis.experiments.provenance import code_version, machine, versions
 from physmis.experiments.store import Store
-from physmis.paper import profiles
-from physmis.paper.claims import (
-    Claim,
-    Contract,
-    ContractError,
-    further,
-    load_contract,
-    overall,
-    read_manifest,
-)
+from physmis.paper import claims, profiles
 
 # A figure's bytes stay the same from run to run: its files carry no dates and no versions.
 _FORMATS = {
@@ -77,10 +68,10 @@ def start(notebook: str, profile: str, seed: int = 0, device: str = "auto") -> "
     _refuse_unknown_parameters()
     if sys.excepthook is sys.__excepthook__:  # a plain script
         sys.excepthook = _excepthook
-    contract = load_contract()
+    contract = claims.load_contract()
     if notebook not in contract.notebooks:
         known = ", ".join(contract.notebooks) or "none"
-        raise ContractError(f"notebook: expected one of the contract ({known}), got {notebook!r}")
+        raise claims.ContractError(f"notebook: expected one of the contract ({known}), got {notebook!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: expected a whole number, 0 or more, got {seed!r}")
     return Run(notebook, profiles.resolve(profile), seed, resolve_device(device), contract)
@@ -113,7 +104,7 @@ class Run:
     anything was computed because the store did not hold it.
     """
 
-    def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: Contract):
+    def __init__(self, notebook: str, profile: Any, seed: int, device: str, contract: claims.Contract):
         self.notebook, self.profile, self.device = notebook, profile, device
         self.seeds = tuple(range(seed, seed + profile.seeds))
         self.store = Store()
@@ -158,8 +149,7 @@ class Run:
         self._promised(id, self._figures, "figure")
         if self.profile.stamp:
             _stamp(fig, self.profile.stamp)
-        files = {"npz": store.pack(data)}
-        files |= _drawn(fig)
+        files = {"npz": store.pack(data), **_drawn(fig)}
         for kind, content in files.items():
             store.write(self._folder / f"{id}.{kind}", content)
         self._saved["figures"][id] = {
@@ -183,23 +173,12 @@ class Run:
         if not (math.isfinite(low) and math.isfinite(high) and low <= value <= high):
             raise ValueError(f"{id}: expected finite low <= value <= high, got {low}, {value}, {high}")
         if missing := [name for name in claim.needs if name not in self._saved["claims"]]:
-            raise ContractError(f"{id}: expected its preconditions recorded first, not yet {missing}")
+            raise claims.ContractError(f"{id}: expected its preconditions recorded first, not yet {missing}")
         met = all(self._saved["claims"][name]["holds"] for name in claim.needs)
-        verdict = claim.verdict(value, low, high, met)
-        self._saved["claims"][id] = {
-            "notebook": self.notebook,
-            "role": claim.role,
-            "statement": claim.statement,
-            "value": value,
-            "low": low,
-            "high": high,
-            "expected": claim.expected,
-            "holds": claim.holds(low, high),
-            "seeds": list(self.seeds if seeds is None else seeds),
-            **({"null": claim.null} if claim.role == "primary" else {}),
-            "verdict": verdict,
-        }
-        print(f"{id}: {_interval(value, low, high)}, expected {claim.expected}: {verdict}. {claim.statement}")
+        row = claim.row(value, low, high, met, list(self.seeds if seeds is None else seeds))
+        self._saved["claims"][id] = row
+        found = f"{_interval(value, low, high)}, expected {claim.expected}: {row['verdict']}"
+        print(f"{id}: {found}. {claim.statement}")
 
     def finish(self) -> None:
         """Close the run: write its rows to the manifest, and print the verdict on each claim of the paper.
@@ -207,8 +186,8 @@ class Run:
         Raises ContractError naming figures and claims of the contract that were not saved.
         """
         saved = self._saved["figures"].keys() | self._saved["claims"].keys()
-        if missing := sorted((self._figures.keys() | self._claims.keys()) - saved):
-            raise ContractError(f"{self.notebook}: expected the whole contract, lacks {', '.join(missing)}")
+        if missing := ", ".join(sorted((self._figures.keys() | self._claims.keys()) - saved)):
+            raise claims.ContractError(f"{self.notebook}: expected the whole contract, lacks {missing}")
         row = {
             "seconds": round(time.perf_counter() - self._begun, 1),
             "peak_mib": _peak_memory(),
@@ -220,7 +199,7 @@ class Run:
         rows = {**self._saved, "notebooks": {self.notebook: row}}
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / ".lock"):
-            old = read_manifest(self._folder)
+            old = claims.read_manifest(self._folder)
             manifest = {
                 "profile": self.profile.name,
                 "code": self._code,
@@ -234,18 +213,16 @@ class Run:
                 manifest[section] = dict(sorted({**kept, **new}.items()))
             store.write(self._folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
         print(f"{self.notebook}: {len(self._figures)} figures and {len(self._claims)} claims saved")
-        print(further(self._saved["claims"].values()))
+        print(claims.further(self._saved["claims"].values()))
         primary = {id: row for id, row in self._saved["claims"].items() if row["role"] == "primary"}
         for name in sorted({id.split(".")[0] for id in primary}):
             of_claim = [row["verdict"] for id, row in primary.items() if id.split(".")[0] == name]
-            print(f"{name} in this notebook: {overall(of_claim)}")
+            print(f"{name} in this notebook: {claims.overall(of_claim)}")
 
     def _promised(self, id: str, promises: Mapping[str, Any], what: str) -> Any:
         if id not in promises:
-            accepted = ", ".join(promises) or "none"
-            raise ContractError(
-                f"{self.notebook}: expected a {what} of the contract ({accepted}), got {id!r}"
-            )
+            expected = f"expected a {what} of the contract ({', '.join(promises) or 'none'})"
+            raise claims.ContractError(f"{self.notebook}: {expected}, got {id!r}")
         return promises[id]
 
 
@@ -265,11 +242,8 @@ def _drawn(fig: Figure) -> dict[str, bytes]:
 
 
 def _stamp(fig: Figure, text: str) -> None:
-    if any(artist.get_gid() == text for artist in fig.texts):
-        return
     style = {"size": 20 * min(fig.get_size_inches()), "color": "red", "alpha": 0.2, "rotation": 30}
     artist = fig.text(0.5, 0.5, text, ha="center", va="center", **style)
-    artist.set_gid(text)
     artist.set_in_layout(False)
 
 
@@ -285,7 +259,7 @@ def _peak_memory() -> int:
 
 def check(folder: Path, notebook: str | None = None) -> list[str]:
     """Problems of a folder of figures, or of one notebook's figures: one line for each."""
-    contract, manifest = load_contract(), read_manifest(folder)
+    contract, manifest = claims.load_contract(), claims.read_manifest(folder)
     problems = []
     for section, promises in (("figures", contract.figures), ("claims", contract.claims)):
         rows = manifest.get(section, {})
@@ -318,18 +292,14 @@ def _check_files(folder: Path, id: str, row: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _check_claim(claim: Claim, id: str, rows: Mapping[str, Any], profile: str) -> list[str]:
+def _check_claim(claim: claims.Claim, id: str, rows: Mapping[str, Any], profile: str) -> list[str]:
     row = rows[id]
-    holds = claim.holds(row["low"], row["high"])
-    contract = {"role": claim.role, "expected": claim.expected, "statement": claim.statement, "holds": holds}
     met = all(rows.get(name, {}).get("holds") for name in claim.needs)
-    contract["verdict"] = claim.verdict(row["value"], row["low"], row["high"], met)
-    if claim.role == "primary":
-        contract["null"] = claim.null
+    contract = claim.row(row["value"], row["low"], row["high"], met, row.get("seeds"))
     for part, expected in contract.items():
         if row.get(part) != expected:
             return [f"{id}: {part}: expected {expected!r} of the contract, got {row.get(part)!r}"]
-    if profile in claim.profiles and not holds:
+    if profile in claim.profiles and not row["holds"]:
         interval = _interval(row["value"], row["low"], row["high"])
         return [f"{id} does not hold: {interval}, expected {claim.expected}"]
     return []

@@ -22,12 +22,7 @@ from physmis import paths
 from physmis.experiments.store import write
 from physmis.paper.claims import read_manifest
 
-NEEDED = (
-    "jupyterlab",
-    "ipywidgets",
-    "gymnasium_robotics",
-    "physmis",
-)  # by the notebooks and whoever works in them
+NEEDED = "jupyterlab", "ipywidgets", "gymnasium_robotics", "physmis"  # by notebooks and whoever works in them
 
 
 def copy_notebooks(folder: Path) -> list[str]:
@@ -95,18 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         new = copy_notebooks(folder)
     except OSError as error:
-        print(
-            f"classroom: {error}; name another: python -m physmis.teaching.classroom --folder ...",
-            file=sys.stderr,
-        )
+        way = "name another: python -m physmis.teaching.classroom --folder ..."
+        print(f"classroom: {error}; {way}", file=sys.stderr)
         return 1
     stored = len(list(results.glob("*/*.npz"))) if results else 0
     kept = f"; the {before} that were there are as they were" if before else ""
     print(f"{folder}: {len(new)} notebooks copied{kept}")
-    print(
-        f"{stored} stored results: "
-        + ("notebooks draw in seconds" if stored else "notebooks will train first")
-    )
+    what = "draw in seconds" if stored else "will train first"
+    print(f"{stored} stored results: notebooks {what}")
     if options.no_lab:
         return 0
     return subprocess.run([sys.executable, "-m", "jupyterlab", "--notebook-dir", str(folder)]).returncode

@@ -127,7 +127,6 @@ GOOD = np.zeros((4, 2))
         (np.zeros((3, 4, 2), complex), TypeError, "expected real numbers .*, got complex128"),
         (np.ma.masked_equal(np.zeros((3, 4, 2)), 0), TypeError, "none masked, got"),
         ([[[1, 2], [3]]], ValueError, "rows that do not fit"),
-        (None, TypeError, "expected an array .*, got NoneType"),
     ],
 )
 def test_what_are_no_trajectories_is_refused(bad, error, message):

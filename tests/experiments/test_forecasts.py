@@ -22,8 +22,8 @@ def result(z, validity, seed=0, data=500):
     return Samples(experiment, "key", z, validity)
 
 
-def drawn(z, z_perturbed, valid=None):
-    return KernelDraws(SINE, None, "key", 1.0, z, z_perturbed, valid)
+def drawn(z, z_perturbed):
+    return KernelDraws(SINE, "key", z, z_perturbed)
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_state_restores_the_same_samples(trained):
     copied = build(**model.config()).from_state(state)
     np.testing.assert_array_equal(*(m.sample(64, np.random.default_rng(5)) for m in (model, copied)))
     assert copied.config() == model.config() and not copied.network.training
-    assert copied.limit == pytest.approx(model.limit, rel=1e-6) and copied.size == model.size > 1000
+    assert copied.limit == pytest.approx(model.limit, rel=1e-6)
 
 
 # training

@@ -87,7 +87,7 @@ def test_a_contract_of_another_form_or_none_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PHYSMIS_ROOT", str(tmp_path))
     path = tmp_path / "figures" / "contract.toml"
     path.parent.mkdir()
-    for text in (None, "[figures", "[figure.fig_01_a]"):
+    for text in (None, "[figures"):
         if text is not None:
             path.write_text(text)
         with pytest.raises(ContractError, match="contract.*expected"):
