@@ -332,8 +332,9 @@ for model in classes:
 
 # %% [markdown]
 # **What we see.** On the cone all four classes are valid and make too few large amplitudes. Each makes others too often: the
-# VAE those near 0.3, the Transformer near 0.5, U-Net and MLP near 0.7. Leaving out the invalid trajectories changes little.
-# Too few trajectories are valid for a test of the VAE on sine and logistic map (see section 6). (Thin lines: seeds. Band: where 95 % of the histograms of one sample of the prior would lie.)
+# VAE those near 0.3, the Transformer near 0.5, U-Net and MLP near 0.7. Leaving out the invalid trajectories changes little. Too
+# few trajectories are valid for a test of the VAE on sine and logistic map (see section 6). (Thin lines: seeds. Band: where 95
+# % of the histograms of one sample of the prior would lie.)
 #
 # ## 4. Train longer
 #
@@ -428,8 +429,9 @@ for (name, prior), group in by_prior.items():
 # *Left:* a VAE draws codes from $\mathcal N(0, I)$, but its decoder is trained on codes that the encoder gives to data. We
 # decode codes of training trajectories instead; the drift that remains is the decoder's own. *Middle:* chaos multiplies errors
 # at each step, so we plot validity by the number of steps of the logistic map. *Right:* one model for each of eight windows of
-# growth rates, of width 0.1, trained for an eighth of the steps, or twice as long, and so on, until nine in ten trajectories are
-# valid. Drift in the inner 80 % of the window is plotted against the Lyapunov exponent $\lambda = \langle \log|r(1-2x_t)| \rangle$.
+# growth rates, of width 0.1, trained for an eighth of the steps, or twice as long, and so on, until nine in ten trajectories
+# are valid. Drift in the inner 80 % of the window is plotted against the Lyapunov exponent $\lambda = \langle \log|r(1-2x_t)|
+# \rangle$.
 
 # %%
 vae = [result.experiment for result in by_class["vae", "cone"]]
@@ -630,9 +632,10 @@ check("01.3", answer)
 # %% [markdown]
 # <details><summary>Solution 01.3</summary>
 #
-# An error on $x_t$ enters the next step times the slope $r(1-2x_t)$, so steep steps are noisier. Weighting each step by
-# one over its variance, with the slope at the least-squares $r$, leaves about three quarters of the error. (Errors of
-# neighbouring steps are correlated; taking that in as well leaves less.) What is best depends on the errors: against errors that the map carries on, plain least squares does better.
+# An error on $x_t$ enters the next step times the slope $r(1-2x_t)$, so steep steps are noisier. Weighting each step by one
+# over its variance, with the slope at the least-squares $r$, leaves about three quarters of the error. (Errors of neighbouring
+# steps are correlated; taking that in as well leaves less.) What is best depends on the errors: against errors that the map
+# carries on, plain least squares does better.
 #
 # ```python
 # import numpy as np

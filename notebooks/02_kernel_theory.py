@@ -236,7 +236,8 @@ run.record_claim("C3.02.expansion", *intervals.bootstrap(worst_blur, rows), seed
 
 # %% [markdown]
 # **What we see.** The expansion gives the blur everywhere but in the cone's lowest tenth, where errors are as large as the
-# smallest trajectories, and which fails the test. It gives the bias, too, where that stands out of the noise. The appendix (notebook 07) leaves that tenth out, and raises the size of the errors.
+# smallest trajectories, and which fails the test. It gives the bias, too, where that stands out of the noise. The appendix
+# (notebook 07) leaves that tenth out, and raises the size of the errors.
 #
 # **A control.** For isotropic errors the bias is $\frac12 s^2 \Delta m$. A function with $\Delta m = 0$
 # everywhere is called **harmonic**: its average over every sphere is the value at the centre, so isotropic
@@ -349,9 +350,9 @@ run.save_figure(fig, "fig_02_forecast", data=saved, configs=keys)
 plt.show()
 
 # %% [markdown]
-# **What we see.** A blur lowers both ends and every peak. The forecast made before training also finds which end
-# loses more, and that growth rates move to the middle; it finds little of the cone's inner peak and trough. (Filled:
-# the models; triangles: their peaks and troughs beyond the grey band of noise.) Maze and pendulum are tested in notebooks 03 and 04.
+# **What we see.** A blur lowers both ends and every peak. The forecast made before training also finds which end loses more,
+# and that growth rates move to the middle; it finds little of the cone's inner peak and trough. (Filled: the models; triangles:
+# their peaks and troughs beyond the grey band of noise.) Maze and pendulum are tested in notebooks 03 and 04.
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(12, 4), sharey=True)

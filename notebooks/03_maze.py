@@ -118,11 +118,11 @@ z, cells = (np.concatenate([part[name] for part in recorded.values()]) for name 
 # %% [markdown]
 # ## 2. Train planners, plan, and execute
 #
-# The **planner** is the U-Net of notebook 01 with one change (Janner et al., 2022): the first and the last position of what
-# the network sees are never noisy. So it learns to fill in the way between a given start and goal. For each plan we take
-# both from a demonstration drawn at random, which is the plan's *own* demonstration below. Plans are then **executed**: a
-# *tracker*, a feedback controller, follows them in the environment. All seeds share the demonstrations. Success is what the environment says at the end: the ball is within 0.45 m of
-# the goal.
+# The **planner** is the U-Net of notebook 01 with one change (Janner et al., 2022): the first and the last position of what the
+# network sees are never noisy. So it learns to fill in the way between a given start and goal. For each plan we take both from
+# a demonstration drawn at random, which is the plan's *own* demonstration below. Plans are then **executed**: a *tracker*, a
+# feedback controller, follows them in the environment. All seeds share the demonstrations. Success is what the environment says
+# at the end: the ball is within 0.45 m of the goal.
 
 
 # %% jupyter={"source_hidden": true}
@@ -253,13 +253,14 @@ run.record_claim("C6.03.executed_longer", *over_seeds(lambda values: values > 0,
 run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, moved["executed"]))
 
 # %% [markdown]
-# **What we see.** Two of three valid plans are longer than their own demonstration; of all executed plans, seven in ten are. The shortest
-# distances are too rare, and some plans are longer than any demonstration.
+# **What we see.** Two of three valid plans are longer than their own demonstration; of all executed plans, seven in ten are.
+# The shortest distances are too rare, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
 #
 # Independent errors of standard deviation $s$ at each position turn a step $v$ of length $\ell$ into one whose length follows
-# *Rice's distribution*. With $e$ the difference of the errors at its two ends, and modified Bessel functions $I_0, I_1$, its mean is
+# *Rice's distribution*. With $e$ the difference of the errors at its two ends, and modified Bessel functions $I_0, I_1$, its
+# mean is
 #
 # $$ \mathbb{E}\,\lVert v + e\rVert = \sigma \sqrt{\tfrac{\pi}{2}}\; L\!\left(\frac{\ell^2}{2\sigma^2}\right), \qquad
 #    L(u) = e^{-u/2}\left[(1+u)\, I_0(u/2) + u\, I_1(u/2)\right], $$
@@ -358,9 +359,9 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Short ways rest longer, so jitter adds most to them. More than the whole excess arises after arrival
-# (triangles above circles, but for the shortest ways): before it a plan is *shorter* than its own demonstration, the more so the
-# longer that is, as it smooths turns. The dashed line and the squares use one number, $s$. They predict the excess of the shortest ways and
-# overestimate the whole, as jitter cannot shorten a way. The errors at rest are not all of one size, either.
+# (triangles above circles, but for the shortest ways): before it a plan is *shorter* than its own demonstration, the more so
+# the longer that is, as it smooths turns. The dashed line and the squares use one number, $s$. They predict the excess of the
+# shortest ways and overestimate the whole, as jitter cannot shorten a way. The errors at rest are not all of one size, either.
 
 # %% [markdown]
 # ### Try it: quick and slow errors
@@ -432,8 +433,8 @@ explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 #
 # We change one thing at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
 # model cannot predict. *Detours*: demonstrations go by way of a random third cell, 5 to 10 m, so distance depends on a global
-# choice, the way. *Another sampler*: the same weights, with fresh noise in each of as many steps (*ancestral*). Each plan is compared with its
-# own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
+# choice, the way. *Another sampler*: the same weights, with fresh noise in each of as many steps (*ancestral*). Each plan is
+# compared with its own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
 
 # %%
 others = {
@@ -484,8 +485,8 @@ run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key
 plt.show()
 
 # %% [markdown]
-# **What we see.** The ancestral sampler hardly changes the excess, so it is the network's, not the sampler's. The other two are *not
-# tested*, as too few of their plans are valid. With noise in the demonstrations no excess is seen. With detours plans are
+# **What we see.** The ancestral sampler hardly changes the excess, so it is the network's, not the sampler's. The other two are
+# *not tested*, as too few of their plans are valid. With noise in the demonstrations no excess is seen. With detours plans are
 # longer or shorter than their demonstration by metres, as they take other ways.
 #
 # ## 5. Forecast the drift
@@ -573,8 +574,8 @@ check("03.1", answer)
 # %% [markdown]
 # <details><summary>Solution 03.1</summary>
 #
-# A step is the difference of two errors, so it has the standard deviation $\sqrt2\,s$ in each direction, and its length
-# follows a Rayleigh distribution, with mean $\sqrt2\,s\sqrt{\pi/2} = s\sqrt\pi$. There are 63 steps. (Rice's distribution of section 3
+# A step is the difference of two errors, so it has the standard deviation $\sqrt2\,s$ in each direction, and its length follows
+# a Rayleigh distribution, with mean $\sqrt2\,s\sqrt{\pi/2} = s\sqrt\pi$. There are 63 steps. (Rice's distribution of section 3
 # says the same, with $\ell = 0$.) The rest is 1.12 m long.
 #
 # ```python
@@ -621,9 +622,9 @@ check("03.2", answer)
 # ### Exercise 03.3: deviate without drift
 #
 # Make a random deviation of paths that a measurement of travel distance does not notice: each path changes, and the
-# distribution of distances stays. There are many ways. `answer` is a function `answer(x, rng)`. `x` holds paths, an
-# array of shape `(n, 64, 2)`, in metres, 0.06 s a step (half of the notebook's); `rng` is a generator of numpy. It returns deviated paths, an
-# array of the same shape. The check makes 1,500 smooth paths of its own, of 5 to 10 m, and asks that
+# distribution of distances stays. There are many ways. `answer` is a function `answer(x, rng)`. `x` holds paths, an array of
+# shape `(n, 64, 2)`, in metres, 0.06 s a step (half of the notebook's); `rng` is a generator of numpy. It returns deviated
+# paths, an array of the same shape. The check makes 1,500 smooth paths of its own, of 5 to 10 m, and asks that
 #
 # - start and goal of each path stay, to 1 mm, as a planner keeps them;
 # - a typical path moves by 3 to 10 cm: the root mean square over its positions, the median over paths;

@@ -133,9 +133,9 @@ def energy(theta1, theta2, omega1, omega2):
 #
 # $$ \int \delta\!\left(\tfrac12 p^\top M^{-1} p - (E - V)\right) dp = 2\pi \sqrt{\det M} \quad\text{if } V < E, $$
 #
-# whatever $E - V$ is. So angles have density $\sqrt{\det M}$ where $V(\theta) < E$, which rejection draws; and
-# velocities are $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random
-# direction. From there we integrate over 1.5 s with a Runge-Kutta method of order 8 (DOP853) and keep 32 steps. A **trajectory** holds sine and cosine
+# whatever $E - V$ is. So angles have density $\sqrt{\det M}$ where $V(\theta) < E$, which rejection draws; and velocities are
+# $\omega = \sqrt{2 (E - V)}\; L^{-\top} u$, with $M = L L^\top$ and $u$ a unit vector of random direction. From there we
+# integrate over 1.5 s with a Runge-Kutta method of order 8 (DOP853) and keep 32 steps. A **trajectory** holds sine and cosine
 # of both angles and both angular velocities: 32 × 6 numbers.
 
 # %%
@@ -406,9 +406,9 @@ explore(draw, **errors, redrawn_every_steps=[32, 8, 4, 1], prior=list(PRIORS))
 # %% [markdown]
 # ## 6. Forecast the drift
 #
-# *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round
-# trips that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels (strengths 0.5 and 0.9), to see at which level
-# drift arises. The *matched blur* of the prior has the total variation of the model's drift.
+# *Before training*: the rule of notebook 02, from a short training of an eighth of the steps. *After*: the model's round trips
+# that keep a correlation of 0.9 of the energies, and round trips from two fixed noise levels (strengths 0.5 and 0.9), to see at
+# which level drift arises. The *matched blur* of the prior has the total variation of the model's drift.
 
 # %%
 jobs = forecasts.BEFORE_AND_AFTER | {
@@ -548,11 +548,11 @@ check("04.2", answer)
 # %% [markdown]
 # ### Exercise 04.3: Repair noisy motions, and keep their energies
 #
-# Noise of 0.1 rad on both angles and 0.5 rad/s on both angular velocities, independent at all 64 steps of 1.5 s (twice as many as above), makes
-# motions invalid and lifts their energies by a quarter of a joule. `answer` is a function of noisy
-# motions, an array of shape `(n, 64, 4)` with channels $\theta_1, \theta_2, \omega_1, \omega_2$ (angles without jumps),
-# that returns repaired ones of the same shape. It does not see the true motions. The check draws 400 motions whose
-# energies are spread over the prior, adds the noise, and asks of the repaired ones, all against the noisy ones:
+# Noise of 0.1 rad on both angles and 0.5 rad/s on both angular velocities, independent at all 64 steps of 1.5 s (twice as many
+# as above), makes motions invalid and lifts their energies by a quarter of a joule. `answer` is a function of noisy motions, an
+# array of shape `(n, 64, 4)` with channels $\theta_1, \theta_2, \omega_1, \omega_2$ (angles without jumps), that returns
+# repaired ones of the same shape. It does not see the true motions. The check draws 400 motions whose energies are spread over
+# the prior, adds the noise, and asks of the repaired ones, all against the noisy ones:
 #
 # - angles, and angular velocities, are nearer to those of the true motions (root mean square);
 # - along a motion, the energy strays at most half as much (standard deviation over steps, mean over motions);

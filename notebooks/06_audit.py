@@ -275,10 +275,10 @@ run.record_claim("C10.06.advice", *gain, seeds=few)
 # ## 4. Test the audit
 #
 # The audit is a permutation test. It deals the pooled values out to the two sides at random, 2,000 times; its p-value is the
-# share of deals with a difference at least as rare as the one found. It is exact for any distribution if trajectories are independent.
-# Five distances, sensitive to different changes (of location, spread, ends, peaks), are computed for each deal, and the rarest
-# counts. A shift is detected at a p-value of at most 3 %. How small a shift does it detect? We take normal values, and shift half
-# of them.
+# share of deals with a difference at least as rare as the one found. It is exact for any distribution if trajectories are
+# independent. Five distances, sensitive to different changes (of location, spread, ends, peaks), are computed for each deal,
+# and the rarest counts. A shift is detected at a p-value of at most 3 %. How small a shift does it detect? We take normal
+# values, and shift half of them.
 
 # %%
 repeats = min(500, P.samples // 16)
