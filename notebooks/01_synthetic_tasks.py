@@ -517,6 +517,7 @@ axes[2].set(
     title="windows of the growth rate",
     xlabel="Lyapunov exponent [1/step]",
     ylabel="inner total variation",
+    ymargin=0.15,
     ylim=(0, None),
     xmargin=0.15,
 )

@@ -508,7 +508,7 @@ run.record_claim("C5.02.cheap", np.median(paid), min(paid), max(paid), seeds=few
 
 # %% [markdown]
 # **What we see.** An eighth of the steps is enough on cone and logistic map: with fewer the skill is low, with more it is
-# hardly higher. The claim does not hold, as the sine's forecast costs a little more than a quarter of its training.
+# hardly higher. The claim does not hold: forecasts cost about a quarter of their training, and not all of them less.
 #
 # ## What to take along
 #
