@@ -20,7 +20,7 @@ KEEP    ?= requirements-torch.lock
 help:
 	@echo "make figures     every figure and claim from the stored results, in output/standard; five minutes"
 	@echo "                 [PROFILE=smoke|workshop|standard|full] [JOBS=n] [OUTPUT=folder] [SAVE=1: replace what is committed]"
-	@echo "make reproduce   train everything anew and compare with the stored results; an hour and a half [SAVE=1]"
+	@echo "make reproduce   train everything anew and compare with the stored results; about two hours [SAVE=1]"
 	@echo "make spotcheck   train N=3 stored models anew, drawn at random [SEED=...], and compare; minutes"
 	@echo "make class       copy the notebooks to class/ and open JupyterLab there"
 	@echo "make check-class say whether this machine is ready for a class"

@@ -27,7 +27,8 @@ STEPS, CHANNELS, SAMPLES = 32, 1, 1024
 WIDTH, BATCH, SAMPLER_STEPS = (
     resolve("standard").models["unet"][k] for k in ("width", "batch", "sampler_steps")
 )
-REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat
+REPEATS, TRAINING_STEPS = 11, 10  # TRAINING_STEPS in each repeat, ...
+WHOLE = 100  # ... and as many of a whole training
 SECOND = "denoising_diffusion_pytorch"
 SECOND_WIDTH = 8  # of its U-Net: the multiple of 4 at which its weights are closest in number to ours
 
@@ -45,7 +46,7 @@ def run() -> tuple[list[Row], list[str]]:
     rows = [compare(f"U-Net: network and Adam, batch {BATCH}", "steps", TRAINING_STEPS, *calls, REPEATS)]
     for shape in ((16, 1), (STEPS, CHANNELS)):  # trajectories of notebook 01, and as above
         calls, label = whole_trainings(*shape), f"U-Net: training, {shape[0]} time steps, batch {BATCH}"
-        rows.append(compare(label, "steps", TRAINING_STEPS, *calls, REPEATS))
+        rows.append(compare(label, "steps", WHOLE, *calls, REPEATS))
 
     notes = [f"Weights: {size:,} in both networks."]
     if (second := second_network()) is not None:
@@ -139,15 +140,15 @@ def whole_trainings(steps: int, channels: int) -> tuple[Callable, Callable]:
     noises, rate = DDPMScheduler(prediction_type="v_prediction"), UNetDiffusion.rate
 
     def ours():
-        model = UNetDiffusion(width=WIDTH, steps=TRAINING_STEPS, batch=BATCH)
+        model = UNetDiffusion(width=WIDTH, steps=WHOLE, batch=BATCH)
         model.fit(x, np.random.default_rng(0))
 
     def peer():
         network = peer_network(WIDTH, channels)
         optimiser = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
-        schedule = OneCycleLR(optimiser, rate, total_steps=TRAINING_STEPS + 1)
+        schedule = OneCycleLR(optimiser, rate, total_steps=WHOLE + 1)
         average = EMAModel(network.parameters(), decay=AVERAGE)
-        for _ in range(TRAINING_STEPS):
+        for _ in range(WHOLE):
             clean = data[torch.randint(len(data), (BATCH,))]
             noise, level = torch.randn_like(clean), torch.randint(len(noises), (BATCH,))
             out = network(noises.add_noise(clean, noise, level), level, return_dict=False)[0]

@@ -236,8 +236,8 @@ run.record_claim("C3.02.expansion", *intervals.bootstrap(worst_blur, rows), seed
 
 # %% [markdown]
 # **What we see.** The expansion gives the blur everywhere but in the cone's lowest tenth, where errors are as large as the
-# smallest trajectories, and which fails the test. It gives the bias, too, where that stands out of the noise. The appendix
-# (notebook 07) leaves that tenth out, and raises the size of the errors.
+# smallest trajectories, and which fails the test. Off that tenth it gives the bias of cone and logistic map, too; the sine's is
+# lost in noise. The appendix (notebook 07) leaves that tenth out, and raises the size of the errors.
 #
 # **A control.** For isotropic errors the bias is $\frac12 s^2 \Delta m$. A function with $\Delta m = 0$
 # everywhere is called **harmonic**: its average over every sphere is the value at the centre, so isotropic
@@ -293,7 +293,7 @@ run.record_claim("C3.02.harmonic_unbiased", worst, max(worst - noise, 0), worst 
 # 1. Measure $d$, the total variation of the short training's drift.
 # 2. Take the kernel, tangent or isotropic, that forecasts the short training best at the size at which its forecast
 #    drifts by $d$.
-# 3. Total variation falls about as $1/\sqrt{\text{steps}}$. So take the size at which the kernel's forecast
+# 3. Suppose that total variation falls as $1/\sqrt{\text{steps}}$. So take the size at which the kernel's forecast
 #    drifts by $d\sqrt{1/8}$: that is the forecast of the whole training.
 #
 # Rule and exponent were chosen on the models of sine, cone and logistic map under uniform priors, and then fixed.
@@ -466,7 +466,7 @@ explore(draw, **choices, scale=(0.005, 0.405, 0.1), times=(1, 16, 1))
 # ## 6. See what a forecast costs
 #
 # The cost of a forecast is its seconds, with the short training and its samples, over those of the training that it
-# forecasts. Markers, from the left: short trainings of 1/32 to 1/2 of the steps. Dashed: the quarter that the test allows.
+# forecasts. Markers, along each line: short trainings of 1/32 to 1/2 of the steps. Dashed: the quarter that the test allows.
 
 # %%
 shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)

@@ -470,9 +470,9 @@ def density_of(values):
 
 reference, _ = density_of([excess(r) for r in plans])
 for ax, name in zip(axes, others, strict=True):
-    ax.stairs(reference, grid, color=plotting.COLOURS["planner"], lw=1.2, label="planner of section 2")
     density, outside = density_of(beyond[name])
     ax.stairs(density, grid, fill=True, color="0.55", alpha=0.7, label=name)
+    ax.stairs(reference, grid, color=plotting.COLOURS["planner"], lw=1.2, label="planner of section 2")
     ax.axvline(0, color="0.3", lw=1)
     note = "" if validity[name].low >= 0.9 else "not tested: "
     ax.set_title(f"{name}, {note}{validity[name].value:.1%} valid", fontsize=11)
@@ -485,7 +485,7 @@ run.save_figure(fig, "fig_03_sign", data=saved | {"edges": grid}, configs=[r.key
 plt.show()
 
 # %% [markdown]
-# **What we see.** The ancestral sampler hardly changes the excess, so it is the network's, not the sampler's. The other two are
+# **What we see.** The ancestral sampler hardly changes the excess, so it does not come from the sampler. The other two are
 # *not tested*, as too few of their plans are valid. With noise in the demonstrations no excess is seen. With detours plans are
 # longer or shorter than their demonstration by metres, as they take other ways.
 #

@@ -169,7 +169,7 @@ class RoundTripKernel(Kernel):
     def remembering(cls, model, x: Trajectories, measure: Measurement, correlation: float) -> RoundTripKernel:
         """The kernel of the strength at which m(x) and m(x') have so high a ``correlation`` over ``x``.
 
-        Within 0.01 of the strength; 1 where all keep a higher one, and the least, 0.01, where none does.
+        Within 0.01 of the strength; 1 if they keep a higher one there, and 0.01 where none is as high.
         """
         z, low, high = measure(x), 0.01, 1.0
 

@@ -145,9 +145,8 @@ def load_contract() -> Contract:
         for name, (kind, pattern) in kinds.items()
     )
     for id, claim in claims.items():
-        ready = {name for name, row in claims.items() if row.role == "precondition"}
-        ready = {name for name in ready if claims[name].notebook == claim.notebook}
-        if not ready.issuperset(claim.needs):
+        needed = [claims.get(name) for name in claim.needs]
+        if any(row is None or (row.role, row.notebook) != ("precondition", claim.notebook) for row in needed):
             expected = f"expected preconditions of {claim.notebook}"
             raise ContractError(f"contract, {id}: needs: {expected}, got {claim.needs}")
     for id, figure in figures.items():
