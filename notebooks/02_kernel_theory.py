@@ -507,8 +507,9 @@ paid = [np.mean([f.seconds for f in seeds_of(costs, name, 1 / 8)]) / seconds[nam
 run.record_claim("C5.02.cheap", np.median(paid), min(paid), max(paid), seeds=few)
 
 # %% [markdown]
-# **What we see.** An eighth of the steps is enough on cone and logistic map: with fewer the skill is low, with more it is
-# hardly higher. The claim does not hold: forecasts cost about a quarter of their training, and not all of them less.
+# **What we see.** An eighth of the steps is enough on the logistic map: with fewer the skill is low, with more it is hardly
+# higher. On cone and logistic map the forecast costs about a fifth of the training; on the sine, whose measurement is slow, half
+# of it, so the claim does not hold.
 #
 # ## What to take along
 #
