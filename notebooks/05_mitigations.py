@@ -297,18 +297,17 @@ for name in ("maze", "pendulum"):
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 saved, edges = {}, np.linspace(0, 0.8, 9)
-outcomes = {"met": "conditioned", "overruled": "vae", "neither": "transformer", "not valid": "invalid"}
+outcomes = {"met": (plotting.COLOURS["conditioned"], "-"), "overruled": ("black", "-"), "neither": ("0.35", "--"),
+            "not valid": (plotting.COLOURS["invalid"], "-")}  # fmt: skip
 for ax, (name, groups) in zip(axes, gone.items(), strict=True):
-    for k, (outcome, colour) in enumerate(outcomes.items(), start=1):
+    for k, (outcome, (colour, dashes)) in enumerate(outcomes.items(), start=1):
         by_distance = [
             over_seeds(lambda rows, a=a, b=b, k=k: rows[(rows[:, 0] >= a) & (rows[:, 0] < b), k], groups)
             for a, b in zip(edges[:-1], edges[1:], strict=True)
         ]
         saved[plotting.array_name(name, outcome)] = by_distance
         centres = (edges[1:] + edges[:-1]) / 2
-        plotting.plot_intervals(
-            ax, centres, by_distance, plotting.COLOURS[colour], "o^sx"[k - 1], label=outcome
-        )
+        plotting.plot_intervals(ax, centres, by_distance, colour, "o^sx"[k - 1], label=outcome, ls=dashes)
     ax.set(title=f"{name}: {TASKS[name].quantity.name}", ylim=(-0.02, 1.02))
     ax.set_xlabel("|requested − own value| / range")
 axes[0].set_ylabel("share of samples")
