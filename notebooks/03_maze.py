@@ -433,14 +433,14 @@ explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 #
 # We change one thing at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
 # model cannot predict. *Detours*: demonstrations go by way of a random third cell, 5 to 10 m, so distance depends on a global
-# choice, the way. *Another sampler*: the same weights, with fresh noise in each of as many steps (*ancestral*). Each plan is
+# choice, the way. *Another sampler*: the same weights, with fresh noise in each of twice as many steps (*ancestral*). Each plan is
 # compared with its own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
 
 # %%
 others = {
     "action noise": arms(few, replace(task, noise=0.5)),
     "detours": arms(few, replace(task, detours=True, low=5.0, high=10.0)),
-    "ancestral sampler": arms(sampler="ancestral"),
+    "ancestral sampler": arms(sampler="ancestral", sampler_steps=2 * model.sampler_steps),
 }
 collected = {
     name: run.compute(dict(enumerate(needed_demonstrations(group[0])))) for name, group in others.items()

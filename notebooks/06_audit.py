@@ -152,7 +152,7 @@ print(before)
 best = min(before.forecast.coordinates, key=before.forecast.coordinates.get)
 COORDINATES = {"identity": Identity(), best: ({"identity": Identity()} | CANDIDATES)[best]}
 n, size = P.samples // 4, P.models["mlp"]
-size = {**size, "width": 2 * size["width"], "steps": 2 * size["steps"], "rate": 2e-3}  # as in notebook 04
+size = {**size, "width": 2 * size["width"], "steps": 2 * size["steps"]}  # as in notebook 04
 few = run.seeds[:3]
 longest = np.linalg.norm(np.diff(x, axis=1), axis=-1).max()
 

@@ -46,7 +46,7 @@ def base_experiment(profile: Any, name: str, seed: int) -> Experiment:
         data = -(-profile.data // task.chunk) * task.chunk
         return Experiment(task, planner, data, min(profile.samples, 4096), seed)
     mlp = profile.models["mlp"]
-    larger = {"width": 2 * mlp["width"], "steps": 2 * mlp["steps"], "rate": 2e-3}
+    larger = {"width": 2 * mlp["width"], "steps": 2 * mlp["steps"]}
     return experiment(profile, task, seed, "mlp", **(larger if name == "pendulum" else {}))
 
 

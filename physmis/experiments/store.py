@@ -28,7 +28,7 @@ from physmis import paths
 from physmis.experiments import progress
 from physmis.experiments.provenance import code_version, machine, versions
 
-FORMAT = 1  # Raise it when equal configs no longer mean equal results.
+FORMAT = 2  # Raise it when equal configs no longer mean equal results.
 
 
 @dataclass(frozen=True)
