@@ -83,7 +83,7 @@ from physmis.tasks.maze_layout import layout
 plotting.use_style()
 run = physmis.start("03_maze", profile=PROFILE, seed=SEED, device=DEVICE)
 P = run.profile
-few = run.seeds[:2]  # of other demonstrations, whose planners are trained for this
+few = run.seeds[:1]  # of other demonstrations, whose planners are trained for this
 
 # %% [markdown]
 # ## 1. Collect demonstrations and curate their travel distance

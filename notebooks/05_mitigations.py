@@ -360,14 +360,19 @@ def ranked(name, *kernel):
 
 
 ranks = run.compute({name: ranked(name, f.kernel, f.size, ROWS) for name, f in frozen.items()})
-CHOSEN = {}
-for name, found in CANDIDATES.items():
+
+
+def choose(name, among=True):
+    """The rule: the candidate with the least forecast drift, of those ``among`` which it stays valid in."""
     forecast, valid = (ranks[name].arrays[key] for key in ("drift", "valid"))
-    allowed = valid >= valid[0] - 0.02
-    k = int(np.argmin(np.where(allowed, forecast, np.inf)))
-    CHOSEN[name] = list(found)[k]
-    print(f"{name:9s} {frozen[name].kernel} of size {frozen[name].size:.3f}: forecast drift {forecast[0]:.3f} in the data's "
-          f"own coordinates, {forecast[k]:.3f} in the chosen ones (number and kind: {CHOSEN[name]})")  # fmt: skip
+    return list(CANDIDATES[name])[np.argmin(np.where(among & (valid >= valid[0] - 0.02), forecast, np.inf))]
+
+
+CHOSEN = {name: choose(name) for name in TASKS}
+for name, label in CHOSEN.items():
+    forecast = dict(zip(CANDIDATES[name], ranks[name].arrays["drift"], strict=True))
+    print(f"{name:9s} {frozen[name].kernel} of size {frozen[name].size:.3f}: forecast drift {forecast['own']:.3f} in the data's "
+          f"own coordinates, {forecast[label]:.3f} in the chosen ones (number and kind: {label})")  # fmt: skip
 
 # %% [markdown]
 # ### Try it: the power of a norm
@@ -506,11 +511,11 @@ train({(name, "in coordinates"): arm(name, treatment) for name, treatment in cho
 train({(name, "two kernels"): arm(name, treatment) for name, treatment in two.items()})
 calm = {}
 for name, found in CANDIDATES.items():
-    even = np.array([condition_number(one, DATA[name]) for one in found.values()])
-    forecast, valid = (ranks[name].arrays[key] for key in ("drift", "valid"))
-    label = list(found)[np.argmin(np.where((even <= 10) & (valid >= valid[0] - 0.02), forecast, np.inf))]
-    print(f"{name:9s} condition number {even[list(found).index(CHOSEN[name])]:.3g} of {CHOSEN[name]}, "
-          f"{even[list(found).index(label)]:.3g} of {label}")  # fmt: skip
+    even = {label: condition_number(one, DATA[name]) for label, one in found.items()}
+    label = choose(name, np.array(list(even.values())) <= 10)
+    print(
+        f"{name:9s} condition number {even[CHOSEN[name]]:.3g} of {CHOSEN[name]}, {even[label]:.3g} of {label}"
+    )
     if label != CHOSEN[name]:
         calm[name] = InCoordinates(found[label])
 train({(name, "well-conditioned"): arm(name, treatment) for name, treatment in calm.items()})
@@ -522,7 +527,7 @@ for column, (name, task) in zip(axes.T, TASKS.items(), strict=True):
     for ax, way in zip(column, ("reweighted", "in coordinates"), strict=True):
         found, before = drifts[name, way], drifts[name, "untreated"].q
         density = plotting.relative_density(found.edges, found.p, before.mean(axis=0))
-        ax.stairs(density, found.edges[1:-1], color="0.2", ls="--", label="untreated")
+        ax.stairs(density, found.edges[1:-1], color=plotting.COLOURS["untreated"], ls="--", label="untreated")
         n = done[name, way][0].experiment.samples
         plotting.plot_recovered(ax, found.edges, found.p, found.q, n, way if tested(name, way) else "invalid")
         ax.set_title(f"{name}: {shares[name, way].value:.0%} valid")
@@ -555,8 +560,10 @@ for name in TASKS:
 for name in two:
     claim("C9", name, "two_kernels_valid", least_valid(name, "two kernels"))
     claim("C9", name, "two_kernels_left", drifts[name, "two kernels"].left_of(drifts[name, "untreated"]))
-for name in ("sine", "maze", "pendulum"):
-    way = "well-conditioned" if name in calm else "in coordinates"
+CALM = {
+    name: "well-conditioned" if name in calm else "in coordinates" for name in ("sine", "maze", "pendulum")
+}
+for name, way in CALM.items():
     claim("C9", name, "well_conditioned_valid", least_valid(name, way))
     claim("C9", name, "well_conditioned_left", drifts[name, way].left_of(drifts[name, "untreated"]))
     before, after = (excess_of_valid(done[name, one]) for one in ("untreated", way))
@@ -569,8 +576,7 @@ def lengths(way):
     return [np.stack([r.z, z], axis=1) for r, z in zip(done["maze", way], own.values(), strict=True)]
 
 
-way = "well-conditioned" if "maze" in calm else "in coordinates"
-both = [np.hstack(pair) for pair in zip(lengths(way), lengths("untreated"), strict=True)]
+both = [np.hstack(pair) for pair in zip(lengths(CALM["maze"]), lengths("untreated"), strict=True)]
 claim("C9", "maze", "well_conditioned_length", intervals.bootstrap(
     lambda rows: (rows[:, 0] - rows[:, 1]).mean() / (rows[:, 2] - rows[:, 3]).mean(), both
 ))  # fmt: skip
@@ -604,12 +610,7 @@ for ax, name in zip(axes, TASKS, strict=True):
             continue  # the base of the conditioned pendulum is another one, which is given a state
         x, y = shares[name, way], drifts[name, way].excess
         saved[plotting.array_name(name, way)] = x, y
-        base = done[name, "untreated"][0].experiment.model.name
-        known = {
-            "untreated": base,
-            "two kernels": "in coordinates",
-            "well-conditioned": "in coordinates",
-        }.get(way, way)
+        known = way if way in plotting.COLOURS else "in coordinates"  # the choices differ by their markers
         colour = plotting.COLOURS[known if tested(name, way) else "invalid"]
         bars = {k: [[v.value - v.low], [v.high - v.value]] for k, v in (("xerr", x), ("yerr", y))}
         ax.errorbar(

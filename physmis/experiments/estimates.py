@@ -49,9 +49,8 @@ def _sort(config: Mapping[str, Any]) -> tuple[str, str]:
     return config["kind"], str(config.get("kernel") or model.get("name"))
 
 
-def forewarning(waves: Sequence[Sequence[Any]], seconds: Mapping[str, float], workers: int) -> str | None:
-    """What to say before computing ``waves`` of jobs; None if they take less than `PATIENCE`."""
-    jobs = [job for wave in waves for job in wave]
+def forewarning(jobs: Sequence[Any], seconds: Mapping[str, float], workers: int) -> str | None:
+    """What to say before computing jobs; None if they take less than `PATIENCE`."""
     models = [job for job in jobs if job.config["kind"].endswith("model")]
     unknown = sum(not seconds[key(job.config)] for job in models)
     total = sum(seconds.values()) / workers

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,31 +75,29 @@ def cached_all(
 ) -> tuple[list[Any], bool]:
     """Results in the order of ``jobs``, and whether any had to be computed.
 
-    What is missing is computed in waves (demonstrations, models, and what asks them), each spread over
-    $PHYSMIS_JOBS processes, or one a core; or over the workers of the Dask scheduler at $PHYSMIS_SCHEDULER,
-    which must share the store. On "cuda" this process computes one after the other. If it will take more
-    than 20 seconds, that is said first, with ``advice``; an interruption loses only what is being computed.
+    What is missing is computed, each as soon as what it needs is stored, by $PHYSMIS_JOBS processes, or one a
+    core; or by the workers of the Dask scheduler at $PHYSMIS_SCHEDULER, which must share the store. On "cuda"
+    this process computes one after the other. If it will take more than 20 seconds, that is said first, with
+    ``advice``; an interruption loses only what is being computed.
     Raises LookupError where something is missing and $PHYSMIS_STORED_ONLY is set.
     """
     entries = [store.fetch(job.config) for job in jobs]
     missing = [job for job, entry in zip(jobs, entries, strict=True) if entry is None]
-    waves = _waves(missing, store)
-    if waves:
+    todo = _with_needs(missing, store)
+    if todo:
         if os.environ.get("PHYSMIS_STORED_ONLY"):
             raise LookupError(
                 f"{len(missing)} results are neither in {store.root} nor in {store.results}, the first "
                 f"{missing[0].config}; `make figures SAVE=1` makes and keeps them"
             )
-        workers = 1 if device == "cuda" else job_count()
-        seconds = estimate([job for wave in waves for job in wave], store)
-        if text := forewarning(waves, seconds, workers):
+        seconds = estimate([*todo.values()], store)
+        if text := forewarning([*todo.values()], seconds, 1 if device == "cuda" else job_count()):
             progress.say(f"{text} {advice}".rstrip())
         typical = float(np.median([took for took in seconds.values() if took] or [1.0]))
         sizes = {address: took or typical for address, took in seconds.items()}
         try:
             with progress.bar(sizes) as (path, finish):
-                for wave in waves:
-                    _run_wave(wave, store, device, path, finish)
+                _compute(todo, store, device, path, finish)
         except KeyboardInterrupt:
             get_reusable_executor(reuse=True).shutdown(kill_workers=True)
             raise
@@ -111,44 +110,41 @@ def cached_all(
     return results, bool(missing)
 
 
-def _waves(jobs: Sequence[Job], store: Store) -> list[list[Job]]:
-    """Jobs and all that they need and the store lacks, each once; a wave needs only what came before."""
-    depths: dict[str, int] = {}
+def _with_needs(jobs: Sequence[Job], store: Store) -> dict[str, Job]:
+    """Jobs, and all that they need and the store lacks, each once, by address."""
     found: dict[str, Job] = {}
 
-    def depth(job: Job) -> int:
-        """How many waves must come before; -1 if the result is stored."""
-        address = key(job.config)
-        if address not in depths:
-            depths[address] = -1
-            if not store.holds(job.config):
-                depths[address] = 1 + max((depth(need) for need in job.needs), default=-1)
-                found[address] = job
-        return depths[address]
+    def add(job: Job) -> None:
+        if (address := key(job.config)) not in found and not store.holds(job.config):
+            found[address] = job
+            for need in job.needs:
+                add(need)
 
     for job in jobs:
-        depth(job)
-    waves = [[] for _ in range(max(depths.values(), default=-1) + 1)]
-    for address, job in found.items():
-        waves[depths[address]].append(job)
-    return [sorted(wave, key=lambda job: -job.cost) for wave in waves]
+        add(job)
+    return found
 
 
-def _run_wave(
-    jobs: Sequence[Job], store: Store, device: str, path: str | None, finish: Callable[[str], None]
+def _compute(
+    todo: Mapping[str, Job], store: Store, device: str, path: str | None, finish: Callable[[str], None]
 ) -> None:
-    with _workers():
-        if device == "cuda":
-            done = (_work(job, store, device, path, os.getpid()) for job in jobs)
-        else:
+    """Of the jobs that can begin, those begin first that others need, and of these the dearest."""
+    needs = {address: {key(need.config) for need in job.needs} & todo.keys() for address, job in todo.items()}
+    needed = set().union(*needs.values())
+    waiting = sorted(todo, key=lambda address: (address not in needed, -todo[address].cost))
+    unfinished, running = set(todo), set()
+    with _executor(device, len(todo)) as (executor, workers):
+        while unfinished:
             # Nothing is queued ahead: if this process is killed, workers fall idle after what they are at.
-            parallel = joblib.Parallel(
-                n_jobs=min(job_count(), len(jobs)), pre_dispatch="n_jobs", return_as="generator_unordered"
-            )
-            with _uninterrupted():
-                done = parallel(joblib.delayed(_work)(job, store, device, path, os.getpid()) for job in jobs)
-        for address in done:
-            finish(address)
+            ready = [address for address in waiting if not needs[address] & unfinished]
+            for address in ready[: workers - len(running)]:
+                waiting.remove(address)
+                with _uninterrupted():
+                    running.add(executor.submit(_work, todo[address], store, device, path, os.getpid()))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                unfinished.remove(address := future.result())
+                finish(address)
 
 
 def _work(job: Job, store: Store, device: str, path: str | None, owner: int) -> str:
@@ -181,20 +177,29 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextlib.contextmanager
-def _workers() -> Iterator[None]:
-    """Inside of it, `joblib.Parallel` has the Dask cluster's workers, if $PHYSMIS_SCHEDULER names one."""
-    address = os.environ.get("PHYSMIS_SCHEDULER")
-    if not address:
-        yield
-        return
-    from distributed import Client  # of the extra `cluster`
+class _Here(Executor):
+    """Computes in this process what is submitted, at once."""
 
-    with (
-        Client(address, timeout=10, set_as_default=False) as client,
-        joblib.parallel_config("dask", client=client),
-    ):
-        yield
+    def submit(self, call: Callable, /, *arguments: Any) -> Future:
+        future = Future()
+        future.set_result(call(*arguments))
+        return future
+
+
+@contextlib.contextmanager
+def _executor(device: str, jobs: int) -> Iterator[tuple[Executor, int]]:
+    """Who computes, and how many at once: the Dask cluster that $PHYSMIS_SCHEDULER names, or processes."""
+    processes = 1 if device == "cuda" else min(job_count(), jobs)
+    if (address := os.environ.get("PHYSMIS_SCHEDULER")) and device != "cuda":
+        from distributed import Client  # of the extra `cluster`
+
+        with Client(address, timeout=10, set_as_default=False) as client:
+            yield client.get_executor(), sum(client.nthreads().values())
+    elif processes == 1:
+        yield _Here(), 1
+    else:
+        one = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+        yield get_reusable_executor(processes, timeout=300, env=one), processes
 
 
 def job_count() -> int:

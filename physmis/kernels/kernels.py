@@ -139,6 +139,8 @@ class TangentKernel(SizedKernel):
 
 def of_kind(kind: str, x: Trajectories, size: float) -> SizedKernel:
     """The "tangent" or "isotropic" kernel of data ``x``, with a ``size`` as its reach or scale."""
+    if kind not in ("tangent", "isotropic"):
+        raise ValueError(f"kind: expected 'tangent' or 'isotropic', got {kind!r}")
     return TangentKernel(x, size) if kind == "tangent" else IsotropicKernel(size, spread_of(x))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 AVERAGE = 0.995  # decay of the moving average of the weights, which is what samples
-MEMORY = 0.95  # decay of Adam's squared gradients; with the usual 0.999 short trainings need a third more steps
+MEMORY = 0.95  # decay of squared gradients: for the usual 0.999 these trainings are too short
 
 
 def optimise(

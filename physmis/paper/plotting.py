@@ -26,7 +26,8 @@ COLOURS = {
     "vae": _WONG[2],
     "mlp": _WONG[4],
     "planner": "#882255",  # wine: red is a kernel's
-    "reweighted": "#999933",  # treatments of the U-Net
+    "untreated": "0.2",  # in comparisons with treatments
+    "reweighted": "#999933",
     "conditioned": "#661100",
     "in coordinates": "#332288",
     "prior": "0.45",

@@ -83,7 +83,7 @@ def test_what_takes_more_than_20_seconds_is_told_with_models_time_and_processes(
     models, rest = [model(number) for number in range(3)], [draws("pilot", number) for number in range(4)]
 
     def told(seconds, workers=2):
-        return forewarning([models, rest], {key(job.config): seconds for job in (*models, *rest)}, workers)
+        return forewarning([*models, *rest], {key(job.config): seconds for job in (*models, *rest)}, workers)
 
     assert told(5.7) is None and told(2.8, workers=1) is None
     assert told(6.0) == "To compute: 3 models, 4 other results; about 21 s on 2 processes."
@@ -93,11 +93,11 @@ def test_what_takes_more_than_20_seconds_is_told_with_models_time_and_processes(
 def test_models_of_unknown_time_are_told_and_other_results_are_not():
     known, unknown = model(0), model(1, "vae")
     seconds = {key(known.config): 300.0, key(unknown.config): 0.0}
-    text = forewarning([[known, unknown]], seconds, 1)
+    text = forewarning([known, unknown], seconds, 1)
     never = "not counting 1 models of a sort never trained before."
     assert f"To compute: 2 models, 0 other results; about 5 min on 1 process, {never}" in text
-    assert f" on 2 processes, {never}" in forewarning([[unknown]], {key(unknown.config): 0.0}, 2)
-    assert forewarning([[draws("pilot", 0)]], {key(draws("pilot", 0).config): 0.0}, 2) is None
+    assert f" on 2 processes, {never}" in forewarning([unknown], {key(unknown.config): 0.0}, 2)
+    assert forewarning([draws("pilot", 0)], {key(draws("pilot", 0).config): 0.0}, 2) is None
 
 
 def test_it_is_told_before_anything_is_computed(store, capsys, monkeypatch):

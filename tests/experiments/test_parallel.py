@@ -12,7 +12,7 @@ from support import TINY, contents
 
 from physmis.experiments.experiment import samples
 from physmis.experiments.kernel_draws import kernel_draws
-from physmis.experiments.parallel import Job, _waves, cached, cached_all, job_count, whole
+from physmis.experiments.parallel import Job, _with_needs, cached, cached_all, job_count, whole
 from physmis.experiments.store import Store
 from physmis.paper import regenerate
 
@@ -92,7 +92,7 @@ def test_where_only_what_is_stored_may_be_read_a_missing_result_is_named(store, 
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_waves_are_computed_in_order_the_dearest_first(store, monkeypatch, device):
+def test_what_others_need_is_computed_first_and_of_that_the_dearest(store, monkeypatch, device):
     calls = Calls()
     demonstrations = calls.job("demonstrations")
     models = [calls.job(f"model {cost}", demonstrations, cost=cost) for cost in (1.0, 3.0, 2.0)]
@@ -100,27 +100,44 @@ def test_waves_are_computed_in_order_the_dearest_first(store, monkeypatch, devic
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
     results, computed = cached_all([*drawn, drawn[0], models[1]], store, device)
     assert computed and results == ["samples 1.0", "samples 3.0", "samples 2.0", "samples 1.0", "model 3.0"]
-    waves = (("model", (3.0, 2.0, 1.0)), ("samples", (3.0, 2.0, 1.0)))
-    assert calls.made == ["demonstrations", *(f"{name} {cost}" for name, costs in waves for cost in costs)]
+    order = [f"{name} {cost}" for name in ("model", "samples") for cost in (3.0, 2.0, 1.0)]
+    assert calls.made == ["demonstrations", *order]
     assert str(store.fetch(models[0].config).arrays["device"]) == device
     assert cached_all(drawn, store, device) == (results[:3], False)
     assert len(calls.made) == 7
 
 
-def test_a_wave_needs_only_what_came_before_and_a_stored_need_costs_no_wave(store):
+def test_what_a_stored_result_has_needed_is_not_computed(store):
     calls = Calls()
-    a, b = calls.job("a", cost=1.0), calls.job("b", cost=2.0)
+    a, b = calls.job("a"), calls.job("b")
     c = calls.job("c", a)
     d = calls.job("d", b, c)
 
     def names():
-        return [[job.config["name"] for job in wave] for wave in _waves([d, c, d, a], store)]
+        return {job.config["name"] for job in _with_needs([d, c, d], store).values()}
 
-    assert names() == [["b", "a"], ["c"], ["d"]]
+    assert names() == {"a", "b", "c", "d"}
     cached(c, store)
-    assert names() == [["b"], ["d"]]
-    (store.path(a.config).with_suffix(".large.npz")).unlink()
-    assert names() == [["b", "a"], ["d"]]
+    assert names() == {"b", "d"}
+    (store.path(c.config).with_suffix(".large.npz")).unlink()  # d needs all of c
+    assert names() == {"b", "c", "d"}  # a is stored
+
+
+@pytest.mark.end_to_end
+def test_a_job_begins_when_what_it_needs_is_there_and_not_after_all_that_others_need(store, monkeypatch):
+    monkeypatch.setenv("PHYSMIS_JOBS", "2")
+
+    def job(name, seconds, *needs):
+        def work(store, device):
+            begun = time.time()
+            time.sleep(seconds)
+            return {"times": np.array([begun, time.time()])}
+
+        return Job({"kind": "timed", "name": name}, work, needs, lambda entry: entry.arrays["times"])
+
+    slow, quick = job("slow", 3.0), job("quick", 0.1)
+    (of_quick, of_slow, slow_times), _ = cached_all([job("1", 0, quick), job("2", 0, slow), slow], store)
+    assert of_quick[1] < slow_times[1] < of_slow[0]
 
 
 def test_one_process_gives_what_single_calls_give(store, undisturbed):
