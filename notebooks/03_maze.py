@@ -253,7 +253,7 @@ run.record_claim("C6.03.executed_longer", *over_seeds(lambda values: values > 0,
 run.record_claim("C6.03.executed_excess", *over_seeds(lambda values: values, moved["executed"]))
 
 # %% [markdown]
-# **What we see.** Two of three valid plans are longer than their own demonstration; of all executed plans, seven in ten are.
+# **What we see.** Seven in ten plans are longer than their own demonstration, valid ones as planned and all as executed.
 # The shortest distances are too rare, and some plans are longer than any demonstration.
 #
 # ## 3. Find the metres: jitter
@@ -431,7 +431,7 @@ explore(draw, size_cm=(0.0, 8.0, 2.0), smoothness_s=(0.0, 0.5, 0.0))
 # %% [markdown]
 # ## 4. Change the demonstrations, the task and the sampler
 #
-# We change one thing at a time. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
+# We change one thing at a time, the demonstrations for one planner each. *Noise in the demonstrations*: the controller's actions get normal noise of 0.5, which the
 # model cannot predict. *Detours*: demonstrations go by way of a random third cell, 5 to 10 m, so distance depends on a global
 # choice, the way. *Another sampler*: the same weights, with fresh noise in each of twice as many steps (*ancestral*). Each plan is
 # compared with its own demonstration. Where fewer than 0.9 of the plans are valid, the figure supports no claim.
@@ -528,9 +528,10 @@ run.save_figure(fig, "fig_03_forecast", data=saved | {"q": observed.q, "p": obse
 plt.show()
 
 # %% [markdown]
-# **What we see.** The forecast made before training finds both ends, the missing shortest ways and the surplus beyond 8 m,
-# and its skill is near that of another seed. Jitter as large as the planner's, known only after training, scores lower,
-# with overlapping intervals. Inside the range the planner hardly drifts, and another seed explains nothing, either.
+# **What we see.** The forecast made before training finds both ends, the missing shortest ways and the surplus beyond 8 m. It
+# explains more than a blur as large, and less than round trips or another seed, with overlapping intervals. Jitter as large as
+# the planner's, known only after training, scores no higher. Inside the range the planner hardly drifts, and no skill there is
+# clearly above 0, another seed's included.
 #
 # ## 6. See what it costs
 #

@@ -448,8 +448,8 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The forecast made before training does not beat the blur. It finds that the upper end loses most, but
-# underestimates the loss: the pendulum's drift falls more slowly than $1/\sqrt{\text{steps}}$. Round trips explain more
-# from the higher of the two noise levels (the lower is not drawn), so drift arises mostly at high noise.
+# underestimates the loss: the pendulum's drift falls more slowly than $1/\sqrt{\text{steps}}$. Round trips beat the blur, if by
+# little. They explain most from the noisiest level (grey; a weaker one is not drawn), so drift arises mostly at high noise.
 #
 # ## Verdicts
 #
