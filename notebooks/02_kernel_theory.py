@@ -508,9 +508,9 @@ paid = [np.mean([f.seconds for f in seeds_of(costs, name, 1 / 8)]) / seconds[nam
 run.record_claim("C5.02.cheap", np.median(paid), min(paid), max(paid), seeds=few)
 
 # %% [markdown]
-# **What we see.** An eighth of the steps is enough on the logistic map: with fewer the skill is low, with more it is hardly
-# higher. On cone and logistic map the forecast costs about a fifth of the training; on the sine half of it, by the clock of
-# single runs, in which an eighth and a quarter of the steps cost about as much. So the claim does not hold.
+# **What we see.** An eighth of the steps is enough on the logistic map: with fewer the skill is low, with more no higher. On
+# cone and logistic map the forecast costs a fifth of the training; on the sine, whose frequencies take longer to measure than
+# the other quantities, nearly a half. So the claim does not hold.
 #
 # ## What to take along
 #
