@@ -194,7 +194,7 @@ for name in TASKS:
 # %% [markdown]
 # **What we see.** Naive weights leave more than half of the drift on the logistic map. On cone and sine the interval is too
 # wide to tell, and in maze and pendulum too few weighted samples are surely valid. By an estimate even the best weights leave
-# about half of the drift or more; on the logistic map such weights left two thirds (notebook 08). Errors blur any source, and
+# about half of the drift or more; on the logistic map such weights left three fifths (notebook 08). Errors blur any source, and
 # weights, which are not negative, cannot undo a blur. Resampling the output leaves far less than weights on logistic map and
 # pendulum; elsewhere its interval is wide. It draws up to five samples for each one kept; weights keep seven tenths of the
 # data or more.

@@ -178,8 +178,8 @@ near = [
 run.record_claim("C5.07.exponent", *min(near), seeds=few)
 
 # %% [markdown]
-# **What we see.** Between 0.4 and 0.6 the forecast has skill on cone and logistic map; on the sine the interval at 0.4 reaches
-# below 0. Below, it is too large: without any
+# **What we see.** Between 0.4 and 0.6 the forecast has skill on cone and logistic map; on the sine the interval
+# mostly reaches below 0. Below, it is too large: without any
 # correction ($a = 0$) it is worse than no forecast on the logistic map, as the whole training drifts less than the short one.
 # Above, it fades away. The exponent matters, though not to its second digit; whether it carries over to
 # other tasks is what notebook 02 tests on the priors with soft ends, and notebooks 03 and 04 on maze and pendulum.

@@ -137,9 +137,9 @@ for name in sources:
     run.record_claim(f"C8.08.{name}_unfolded_left", *after[name].left_of(before[name]), seeds=SEEDS)
 
 # %% [markdown]
-# **What we see.** Unfolded weights are largest near the upper ends, at 1.8 (top). The models trained with them recover the
-# inner range better than those without (dashed), and still lack mass at both ends: on the logistic map two thirds of the drift
-# are left, on the cone the interval is too wide to tell.
+# **What we see.** Unfolded weights are largest near the upper ends, at about 2 (top). The models trained with them recover the
+# inner range better than those without (dashed), and still lack mass at both ends: on the logistic map three fifths of the
+# drift are left, with an interval that just includes a half; on the cone it is too wide to tell.
 #
 # ## 3. Check that weights steer a model
 #
