@@ -333,7 +333,8 @@ for model in classes:
 # %% [markdown]
 # **What we see.** On the cone all four classes are valid and make too few large amplitudes. Each makes others too often: the
 # VAE those near 0.3, the Transformer near 0.5, U-Net and MLP near 0.7. Leaving out the invalid trajectories changes little. Too
-# few trajectories are valid for a test of the VAE on sine and logistic map (see section 6). (Thin lines: seeds. Band: where 95
+# few trajectories are valid for a test of the VAE on sine and logistic map (see section 6), and of the U-Net on the sine, whose
+# interval just reaches below 0.9. (Thin lines: seeds. Band: where 95
 # % of the histograms of one sample of the prior would lie.)
 #
 # ## 4. Train longer

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 AVERAGE = 0.995  # decay of the moving average of the weights, which is what samples
-MEMORY = 0.95  # decay of squared gradients: for the usual 0.999 these trainings are too short
+BETA_2 = 0.95  # Adam's decay of squared gradients: for the usual 0.999 these trainings are too short
 
 
 def optimise(
@@ -35,7 +35,7 @@ def optimise(
         weight.data, weight.grad = part.copy_(weight.data), slope
     joined.requires_grad_()
     joined.grad = gradient
-    optimiser = torch.optim.Adam([joined], lr=rate, betas=(0.9, MEMORY), fused=True)
+    optimiser = torch.optim.Adam([joined], lr=rate, betas=(0.9, BETA_2), fused=True)
     # A tenth of fewer than 20 steps would be none: such a training sees the start of a longer schedule.
     schedule = OneCycleLR(optimiser, rate, total_steps=max(steps + 1, 20), pct_start=0.1)
     losses = np.empty(steps, dtype=np.float32)
